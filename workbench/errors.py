@@ -1,0 +1,70 @@
+"""What can go wrong, as a user meets it.
+
+Every error says what, where, which value and what to do, in one line a problem. The command
+line prints the lines and exits with the error's ``exit_code``; no traceback is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+
+class WorkbenchError(Exception):
+    """A failure that is explained to the user instead of shown as a traceback.
+
+    ``problems`` holds one line each; ``exit_code`` is 2 for what the user can mend in the
+    call or the files, 1 for what broke while the work was going on.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class SettingsError(WorkbenchError):
+    """An option has a value that it cannot have."""
+
+
+class DomainError(WorkbenchError):
+    """A domain file is missing or not valid; one problem a line, all of a file at once."""
+
+
+class DataError(WorkbenchError):
+    """A data set is missing, damaged or too small."""
+
+
+class WeightsError(WorkbenchError):
+    """A weight file cannot be read or does not fit the network."""
+
+
+class NetworkError(WorkbenchError):
+    """A network cannot be built, analysed or rebuilt."""
+
+
+class StoreError(WorkbenchError):
+    """The MLflow store or the folder of resumable work cannot be used."""
+
+
+class TrainingError(WorkbenchError):
+    """A training broke down on the way (its loss is no longer a number)."""
+
+    exit_code = 1
+
+
+class DiskError(WorkbenchError):
+    """The disk took no more; what was finished before is kept."""
+
+    exit_code = 1
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """``"; did you mean 'fox'?"`` for a near miss, else the known words (at most twelve)."""
+    lower = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), list(lower), n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{lower[near[0]]}'?"
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"; known: {shown}" if known else ""
