@@ -1,0 +1,31 @@
+"""Principal Filter Analysis as pure functions of NumPy float64 arrays.
+
+    responses -> StreamingCovariance -> spectrum -> keep count     (how many filters)
+                                     -> correlation -> selection   (which filters)
+
+Nothing here knows networks, files or torch, so each step can be held against a closed form.
+"""
+
+from workbench.pfa.covariance import (
+    StreamingCovariance as StreamingCovariance,
+)
+from workbench.pfa.covariance import correlation as correlation
+from workbench.pfa.covariance import inactive_filters as inactive_filters
+from workbench.pfa.energy import energy_keep_count as energy_keep_count
+from workbench.pfa.energy import kept_energy as kept_energy
+from workbench.pfa.kl import divergence as divergence
+from workbench.pfa.kl import kl_keep_count as kl_keep_count
+from workbench.pfa.selection import select_filters as select_filters
+from workbench.pfa.spectrum import spectrum as spectrum
+
+__all__ = [
+    "StreamingCovariance",
+    "correlation",
+    "divergence",
+    "energy_keep_count",
+    "inactive_filters",
+    "kept_energy",
+    "kl_keep_count",
+    "select_filters",
+    "spectrum",
+]

@@ -1,0 +1,47 @@
+"""PFA-En: how many filters carry a wanted share of the energy (method card).
+
+Formula: the smallest k whose k largest eigenvalues sum to at least the threshold.
+Cost: O(n). When it does not help: the threshold has to be chosen, and the same one means very
+different footprints on different networks.
+
+Paper: section 3.1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from workbench.pfa.spectrum import check_spectrum
+
+#: Ten equal eigenvalues must give 8 at 0.8, though their running sum is 0.7999...
+_TOLERANCE = 1e-12
+
+
+def energy_keep_count(spectrum: ArrayLike, threshold: float) -> int:
+    """Number of filters that PFA-En keeps.
+
+    Args:
+        spectrum: shape (n,), shares of the energy in any order.
+        threshold: wanted share of the energy, in (0, 1].
+
+    Returns:
+        k in [1, n]; 1 for a layer without any energy.
+
+    Raises:
+        ValueError: if the threshold is outside (0, 1] or the spectrum is not one.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"the energy must lie in (0, 1], not {threshold}")
+    shares = np.sort(check_spectrum(spectrum))[::-1]
+    if not shares.any():
+        return 1
+    enough = np.cumsum(shares) >= threshold - _TOLERANCE
+    # A spectrum that sums to a hair under 1 never reaches a threshold of 1: keep all then.
+    return int(np.argmax(enough)) + 1 if enough.any() else len(shares)
+
+
+def kept_energy(spectrum: ArrayLike, keep: int) -> float:
+    """Share of the energy in the ``keep`` largest eigenvalues, in [0, 1]."""
+    shares = np.sort(check_spectrum(spectrum))[::-1]
+    return float(min(shares[:keep].sum(), 1.0))
