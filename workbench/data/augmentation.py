@@ -1,0 +1,61 @@
+"""Images from uint8 to network input, in batches on their own device.
+
+Nothing here loops over images: a crop and a flip of a whole batch are one gather.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workbench.catalog import Source
+
+
+def normalise(images: Tensor, source: Source) -> Tensor:
+    """Scale to zero mean and unit spread a channel.
+
+    Args:
+        images: uint8, shape (b, c, h, w).
+        source: the data set whose statistics apply.
+
+    Returns:
+        float32, same shape, channels last in memory.
+    """
+    shape = (1, -1, 1, 1)
+    mean = torch.tensor(source.mean, device=images.device).view(shape) * source.white
+    std = torch.tensor(source.std, device=images.device).view(shape) * source.white
+    pixels = images.to(torch.float32, memory_format=torch.channels_last)
+    return pixels.sub_(mean).div_(std)
+
+
+def draw_views(count: int, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Draw a random crop and flip for each of ``count`` images.
+
+    Returns:
+        int64, shape (count, 3), on the CPU: rows and columns to shift by, in [0, 2 padding],
+        and whether to mirror. Without crop and flip every view is the image itself.
+    """
+    shift = torch.randint(0, 2 * padding + 1, (count, 2), generator=generator)
+    mirror = torch.randint(0, 2, (count, 1), generator=generator) * int(flip)
+    return torch.cat([shift, mirror], dim=1)
+
+
+def apply_views(images: Tensor, views: Tensor, padding: int) -> Tensor:
+    """Crop and flip a batch.
+
+    Args:
+        images: uint8, shape (b, c, h, w).
+        views: from ``draw_views``, shape (b, 3), on the images' device.
+        padding: zero pixels around the image that the crop may reach into.
+
+    Returns:
+        uint8, same shape.
+    """
+    height, width = images.shape[2:]
+    padded = torch.nn.functional.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
+    row = torch.arange(height, device=images.device)
+    column = torch.arange(width, device=images.device)
+    columns = torch.where(views[:, 2:] > 0, width - 1 - column, column) + views[:, 1:2]
+    rows = row + views[:, :1]
+    image = torch.arange(len(images), device=images.device)
+    return padded[image[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

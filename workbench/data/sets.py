@@ -1,0 +1,157 @@
+"""Data sets as arrays: uint8 images and integer labels, cut to the classes asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from workbench.catalog import SOURCES
+from workbench.errors import DataError
+
+Split = Literal["train", "test"]
+
+_DIGITS_TEST_IMAGES = 360
+_LEAST_TRAINING_IMAGES = 2  # of a class: one cannot be told from its noise
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images of one split.
+
+    Attributes:
+        pixels: uint8, shape (m, channels, height, width).
+        labels: int64, shape (m,), in [0, number of classes).
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 4 or len(self.pixels) != len(self.labels):
+            raise ValueError(f"{self.pixels.shape} images do not fit {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of pixels, labels and shape."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        return digest.hexdigest()
+
+    def of_classes(self, names: Sequence[str], source: str) -> Images:
+        """The images of some classes, labelled by their position in ``names``."""
+        known = SOURCES[source].classes
+        relabel = np.full(len(known), -1, dtype=np.int64)
+        relabel[[known.index(name) for name in names]] = np.arange(len(names))
+        labels = relabel[self.labels]
+        chosen = labels >= 0
+        return Images(self.pixels[chosen], labels[chosen])
+
+    def check_trainable(self, names: Sequence[str], source: str) -> None:
+        """Raise DataError unless every class has at least two training images."""
+        counts = np.bincount(self.labels, minlength=len(names))
+        problems = [
+            f"{source}: class '{name}' has {count} training image(s), training needs at least "
+            f"{_LEAST_TRAINING_IMAGES}; add images or drop the class"
+            for name, count in zip(names, counts, strict=True)
+            if count < _LEAST_TRAINING_IMAGES
+        ]
+        if problems:
+            raise DataError(*problems)
+
+
+def load_images(source: str, split: Split, folder: Path) -> Images:
+    """Read one split of a known data set; CIFAR is downloaded where it is missing.
+
+    Args:
+        source: a name in ``catalog.SOURCES``.
+        folder: where the data sets lie (``location.data_folder``).
+
+    Raises:
+        DataError: when the files are damaged, or missing and cannot be fetched.
+    """
+    return _LOADERS[source](split, folder)
+
+
+def _load_digits(split: Split, folder: Path) -> Images:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    train, test = train_test_split(
+        np.arange(len(digits.target)),
+        test_size=_DIGITS_TEST_IMAGES,
+        stratify=digits.target,
+        random_state=0,
+    )
+    chosen = np.sort(train if split == "train" else test)
+    pixels = digits.images[chosen].astype(np.uint8)[:, None]
+    return Images(pixels, digits.target[chosen].astype(np.int64))
+
+
+def _load_cifar(split: Split, folder: Path, kind: str) -> Images:
+    from torchvision import datasets
+
+    cifar: Any = getattr(datasets, kind)
+    base = folder / cifar.base_folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Two commands started together must not download into each other's files.
+        with FileLock(folder / f".{kind.lower()}.lock"):
+            _check_files(cifar, base)
+            if not base.is_dir():
+                cifar(folder, download=True)
+    except OSError as error:  # no network (URLError), no permission, no space
+        reason = getattr(error, "reason", None) or error.strerror or error
+        raise DataError(
+            f"{kind} is not in {base} and could not be fetched ({reason}): download {cifar.url} "
+            f"(md5 {cifar.tgz_md5}) and unpack it in {folder}, or name its folder by --data-dir"
+        ) from None
+    except RuntimeError as error:  # torchvision: the download does not match its md5
+        raise DataError(
+            f"{folder / cifar.filename}: the download is damaged ({error}): delete it and fetch "
+            f"{cifar.url} (md5 {cifar.tgz_md5}) into {folder}"
+        ) from None
+    data = cifar(folder, train=split == "train")
+    pixels = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
+    return Images(pixels, np.asarray(data.targets, dtype=np.int64))
+
+
+def _check_files(cifar: Any, base: Path) -> None:
+    """Raise DataError for a file that is damaged, or missing beside others that are there.
+
+    The md5 sums also guard the pickles that torchvision reads: only the official bytes are
+    ever unpickled.
+    """
+    if not base.is_dir():
+        return
+    listed = [*cifar.train_list, *cifar.test_list, (cifar.meta["filename"], cifar.meta["md5"])]
+    for name, md5 in listed:
+        path = base / name
+        if not path.is_file():
+            found = "is missing"
+        else:
+            actual = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            if actual == md5:
+                continue
+            found = f"is damaged (md5 {actual}, expected {md5})"
+        raise DataError(
+            f"{path} {found}: remove the folder {base} to download it anew, or fetch {cifar.url} "
+            f"and unpack it in {base.parent}"
+        )
+
+
+_LOADERS: dict[str, Callable[[Split, Path], Images]] = {
+    "digits": _load_digits,
+    "cifar10": lambda split, folder: _load_cifar(split, folder, "CIFAR10"),
+    "cifar100": lambda split, folder: _load_cifar(split, folder, "CIFAR100"),
+}

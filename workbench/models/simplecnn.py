@@ -1,0 +1,45 @@
+"""SimpleCNN: the nine-convolution network of the source paper's ablation (its appendix C).
+
+Strides as in All-CNN-C (Springenberg et al., 2015); the paper prints none. The last
+convolution has one filter a class and is averaged over the image.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import nn
+
+#: Filters of the eight convolutions before the classifier.
+WIDTHS = (96, 96, 96, 192, 192, 192, 192, 192)
+SMALLEST_IMAGE = 4
+_STRIDE_2 = frozenset({3, 6})
+_POINTWISE = frozenset({8, 9})
+
+
+def build(
+    shape: tuple[int, int, int], classes: int, widths: Sequence[int] = WIDTHS
+) -> nn.Sequential:
+    """The network with ``widths`` filters.
+
+    Args:
+        shape: channels, height, width of an image.
+        classes: number of outputs.
+        widths: filters of the 8 analysed layers, in order.
+    """
+    layers: list[nn.Module] = []
+    channels = shape[0]
+    for number, width in enumerate((*widths, classes), start=1):
+        size = 1 if number in _POINTWISE else 3
+        stride = 2 if number in _STRIDE_2 else 1
+        layers += [
+            nn.Conv2d(channels, width, size, stride, padding=size // 2, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        ]
+        channels = width
+        if number in _STRIDE_2:
+            layers.append(nn.Dropout(0.5))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(OrderedDict(features=nn.Sequential(*layers), head=head))
