@@ -1,0 +1,1 @@
+"""From responses to a smaller network: methods, recipes, rebuild, costs."""

@@ -1,0 +1,86 @@
+"""What a network costs: parameters, FLOPs, measured latency.
+
+One multiply-add counts as two FLOPs; batch norms, activations and poolings are not counted.
+Ratios between networks do not depend on that choice.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of one network.
+
+    Attributes:
+        parameters: trainable parameters.
+        flops: of one image's forward pass.
+        latency_ms: median time of a forward pass at batch 1 in fp32, in milliseconds; None
+            where it was not measured.
+    """
+
+    parameters: int
+    flops: int
+    latency_ms: float | None = None
+
+
+def count_costs(model: nn.Module, shape: tuple[int, int, int]) -> Costs:
+    """Count parameters and FLOPs, by one forward pass of a black image.
+
+    Args:
+        model: the network; left as it is.
+        shape: channels, height, width of an image.
+    """
+    parameters = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    counter = FlopCounterMode(display=False)
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), counter:
+        model(torch.zeros(1, *shape, device=device))
+    model.train(was_training)
+    return Costs(parameters, counter.get_total_flops())
+
+
+def measure_latencies(
+    models: Sequence[nn.Module],
+    shape: tuple[int, int, int],
+    device: torch.device,
+    *,
+    rounds: int = 30,
+) -> list[float]:
+    """Median latency of each network at batch 1, in milliseconds.
+
+    The networks take turns, so a machine whose speed drifts is as unfair to one as to another.
+
+    Args:
+        models: networks on ``device``; they are put into evaluation mode.
+        shape: channels, height, width of an image.
+        rounds: timed passes of each network, after three that are not.
+    """
+    image = torch.zeros(1, *shape, device=device).to(memory_format=torch.channels_last)
+    times: list[list[float]] = [[] for _ in models]
+    with torch.inference_mode():
+        for turn in range(rounds + 3):
+            for model, seen in zip(models, times, strict=True):
+                model.eval()
+                _wait(device)
+                start = time.perf_counter()
+                model(image)
+                _wait(device)
+                if turn >= 3:
+                    seen.append(time.perf_counter() - start)
+    return [1000 * statistics.median(seen) for seen in times]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
