@@ -1,0 +1,275 @@
+"""From settings to a task: every name looked up, every default filled in, every mistake found.
+
+All wrong values are reported together, before any data or training is touched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.catalog import SOURCES, Source
+from workbench.compression.methods import METHODS
+from workbench.compression.methods.pfa_en import DEFAULT_ENERGY
+from workbench.domains import Domain, find_domain
+from workbench.errors import SettingsError, did_you_mean
+from workbench.models.networks import NETWORKS, check_image_size
+from workbench.protocols import PROTOCOLS
+from workbench.settings import DEVICES, HEADS, KEEP_WEIGHTS, PRECISIONS, SCHEDULES, Settings
+from workbench.training import Plan
+
+
+@dataclass(frozen=True)
+class Task:
+    """Settings with every name looked up and every default filled in.
+
+    Attributes:
+        plan: training of the protocols that start from random weights.
+        fine_plan: training of those that start from inherited ones.
+        source_plan: training of the source network.
+    """
+
+    settings: Settings
+    source: Source
+    domain: Domain
+    model: str
+    energy: float | None
+    plan: Plan
+    fine_plan: Plan
+    source_plan: Plan
+
+
+@dataclass(frozen=True)
+class SourceTask:
+    """The training of a source network: data set, architecture, plan, seed."""
+
+    source: Source
+    model: str
+    plan: Plan
+    seed: int = 0
+
+
+def resolve(settings: Settings) -> Task:
+    """Check all settings together and look everything up.
+
+    Raises:
+        SettingsError: with one line for each wrong value.
+        DomainError: when the domain is missing or not valid.
+        NetworkError: when the images are too small for the network.
+    """
+    problems = check(settings)
+    if problems:
+        raise SettingsError(*problems)
+    source = SOURCES[settings.source]
+    domain = find_domain(settings.target, settings.domains)
+    if domain.source != settings.source:
+        raise SettingsError(
+            f"{domain.path}: domain {domain.name} is made of {domain.source} images, not of "
+            f"{settings.source}; use --source {domain.source} or another --target"
+        )
+    model = settings.model or source.model
+    check_image_size(model, source.shape)
+    plan = training_plan(
+        model,
+        source,
+        settings.schedule,
+        epochs=settings.epochs,
+        lr=settings.lr,
+        batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
+    )
+    fine_plan = training_plan(
+        model,
+        source,
+        settings.schedule,
+        epochs=settings.epochs,
+        lr=settings.fine_lr or settings.lr,
+        batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
+    )
+    source_plan = training_plan(model, source, settings.schedule, epochs=settings.source_epochs)
+    energy = (settings.energy or DEFAULT_ENERGY) if settings.method == "pfa-en" else None
+    return Task(settings, source, domain, model, energy, plan, fine_plan, source_plan)
+
+
+def resolve_source(
+    source: str,
+    *,
+    model: str | None = None,
+    epochs: int | None = None,
+    schedule: str = Settings.schedule,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    weight_decay: float | None = None,
+    seed: int = 0,
+    device: str = Settings.device,
+    precision: str = Settings.precision,
+) -> SourceTask:
+    """Check what ``workbench train`` was asked for; None stands for the network's own value.
+
+    Raises:
+        SettingsError: with one line for each wrong value.
+        NetworkError: when the images are too small for the network.
+    """
+    problems = [
+        *_check_choice("--source", source, list(SOURCES)),
+        *([] if model is None else _check_choice("--model", model, list(NETWORKS))),
+        *_check_choice("--schedule", schedule, SCHEDULES),
+        *_check_choice("--device", device, DEVICES),
+        *_check_choice("--precision", precision, PRECISIONS),
+        *_check_numbers(epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay),
+    ]
+    if seed < 0:
+        problems.append(f"--seed {seed} is negative; use 0 or more")
+    if problems:
+        raise SettingsError(*problems)
+    found = SOURCES[source]
+    model = model or found.model
+    check_image_size(model, found.shape)
+    plan = training_plan(
+        model,
+        found,
+        schedule,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        weight_decay=weight_decay,
+    )
+    return SourceTask(found, model, plan, seed)
+
+
+def check_new_file(path: Path, option: str, suffix: str = ".safetensors") -> Path:
+    """``path``, if a file can be made there.
+
+    Raises:
+        SettingsError: when the name is of another kind, taken, or in a missing folder.
+    """
+    if path.suffix != suffix:
+        raise SettingsError(f"{option} {path}: the name must end in {suffix}")
+    if path.exists():
+        raise SettingsError(f"{option} {path}: is there already; remove it or name another")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise SettingsError(
+            f"{option} {path}: {path.parent} is no folder that can be written; make it first"
+        )
+    return path
+
+
+def training_plan(
+    model: str,
+    source: Source,
+    schedule: str,
+    *,
+    epochs: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    weight_decay: float | None = None,
+) -> Plan:
+    """The network's own schedule with some values replaced.
+
+    The learning rate decays at the same share of a longer or shorter training.
+    """
+    own = NETWORKS[model].schedule
+    length = epochs or own.epochs
+    decay = own.weight_decay_of.get(source.name, own.weight_decay)
+    return Plan(
+        epochs=length,
+        schedule=schedule,
+        decay_epoch=max(1, round(length * own.decay_epoch / own.epochs)),
+        learning_rate=own.learning_rate if lr is None else lr,
+        batch_size=batch_size or own.batch_size,
+        weight_decay=decay if weight_decay is None else weight_decay,
+        augment=own.augment,
+    )
+
+
+def check(settings: Settings) -> list[str]:
+    """One line for each value that an option cannot have."""
+    problems = [
+        *_check_choice("--source", settings.source, list(SOURCES)),
+        *_check_choice("--method", settings.method, list(METHODS)),
+        *_check_choice("--head", settings.head, HEADS),
+        *_check_choice("--schedule", settings.schedule, SCHEDULES),
+        *_check_choice("--device", settings.device, DEVICES),
+        *_check_choice("--precision", settings.precision, PRECISIONS),
+        *_check_choice("--keep-weights", settings.keep_weights, KEEP_WEIGHTS),
+    ]
+    if settings.model is not None:
+        problems += _check_choice("--model", settings.model, list(NETWORKS))
+    for name in settings.protocols:
+        problems += _check_choice("--protocols", name, list(PROTOCOLS))
+    if not settings.protocols:
+        problems.append(f"--protocols names none; choose from {', '.join(PROTOCOLS)}")
+    if len(set(settings.protocols)) < len(settings.protocols):
+        problems.append("--protocols names one twice; name each once")
+    problems += _check_numbers(
+        seeds=settings.seeds,
+        epochs=settings.epochs,
+        source_epochs=settings.source_epochs,
+        batch_size=settings.batch_size,
+        lr=settings.lr,
+        fine_lr=settings.fine_lr,
+        weight_decay=settings.weight_decay,
+    )
+    if not 0 <= settings.tolerance <= 100:
+        problems.append(f"--tolerance {settings.tolerance:g} is not within 0 to 100 points")
+    return problems + _check_energy(settings) + _check_weights(settings)
+
+
+def _check_energy(settings: Settings) -> list[str]:
+    if settings.energy is None:
+        return []
+    problems = []
+    if not 0 < settings.energy <= 1:
+        problems.append(f"--energy {settings.energy:g} is not within (0, 1]; try 0.95")
+    if settings.method != "pfa-en":
+        problems.append(f"--energy is an option of --method pfa-en, not of {settings.method}")
+    return problems
+
+
+def _check_weights(settings: Settings) -> list[str]:
+    if settings.weights is None:
+        return []
+    problems = []
+    if settings.source_epochs is not None:
+        problems.append("--source-epochs has no effect beside --weights; leave one out")
+    if not settings.weights.is_file():
+        problems.append(f"--weights {settings.weights}: no such file; 'workbench train' makes one")
+    return problems
+
+
+def _check_numbers(
+    *,
+    seeds: int = 1,
+    epochs: int | None = None,
+    source_epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    fine_lr: float | None = None,
+    weight_decay: float | None = None,
+) -> list[str]:
+    """One line for each number that is out of its range; None is never wrong."""
+    problems = []
+    counts = {
+        "--seeds": (seeds, 1),
+        "--epochs": (epochs, 1),
+        "--source-epochs": (source_epochs, 1),
+        "--batch-size": (batch_size, 2),
+    }
+    for option, (value, least) in counts.items():
+        if value is not None and value < least:
+            problems.append(f"{option} {value} is too small; it must be at least {least}")
+    for option, rate in (("--lr", lr), ("--fine-lr", fine_lr)):
+        if rate is not None and not 0 < rate < float("inf"):
+            problems.append(f"{option} {rate:g} is not a positive number; try 0.1")
+    if weight_decay is not None and not 0 <= weight_decay < 1:
+        problems.append(f"--weight-decay {weight_decay:g} is not within [0, 1); try 5e-4")
+    return problems
+
+
+def _check_choice(option: str, value: str, known: Sequence[str]) -> list[str]:
+    if value in known:
+        return []
+    return [f"{option}: unknown value '{value}'{did_you_mean(value, known)}"]

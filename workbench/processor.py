@@ -1,0 +1,73 @@
+"""Which processor does the work, and in which number format."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from workbench.errors import SettingsError
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Processor:
+    """The resolved ``--device`` and ``--precision``.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        precision: of the training; responses and evaluation are always fp32.
+        threads: of torch on the CPU; results repeat bit for bit at the same count only.
+    """
+
+    device: str
+    precision: Precision
+    threads: int
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device as torch wants it."""
+        return torch.device(self.device)
+
+
+def resolve_processor(device: str, precision: str) -> Processor:
+    """Turn "auto" into what this machine has.
+
+    Raises:
+        SettingsError: when CUDA is asked for and absent.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("--device cuda: no CUDA device is available here; use --device cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision == "auto":
+        precision = "bf16" if has_fast_bf16(device) else "fp32"
+    chosen: Precision = "bf16" if precision == "bf16" else "fp32"
+    return Processor(device, chosen, torch.get_num_threads())
+
+
+def has_fast_bf16(device: str) -> bool:
+    """Whether the processor computes bfloat16 natively; emulated, it is slower than fp32."""
+    if device == "cuda":
+        return torch.cuda.get_device_capability()[0] >= 8
+    # torch has no public question for this up to 2.15; both names are there since 2.6.
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in questions)
+
+
+def machine_name(device: str) -> str:
+    """The processor's name as a person knows it, with its threads."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}, {torch.get_num_threads()} threads"

@@ -1,0 +1,86 @@
+"""What the user asks for. Each default stands here and nowhere else.
+
+Plain data without heavy imports, so that ``workbench --help`` can show the defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.protocols import PROTOCOLS
+
+SCHEDULES = ("paper", "one-cycle")
+HEADS = ("slice", "new")
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+KEEP_WEIGHTS = ("best", "all", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The options of ``adapt``; None stands for the network's own value.
+
+    Attributes:
+        source: name of the data set that the network was trained on, D_A.
+        target: name of the domain, D_Z.
+        model: architecture; the source's usual one when None.
+        method: how many filters a layer keeps.
+        energy: threshold of PFA-En, in (0, 1].
+        protocols: which of the four to run.
+        seeds: how often each is run, with seeds 0, 1, ...
+        epochs, schedule, lr, batch_size, weight_decay: of the protocols' training.
+        fine_lr: learning rate of the protocols that start from inherited weights.
+        head: "slice" keeps the classifier's rows of the target's classes, "new" draws a new
+            classifier.
+        weights: file with a trained source network; it is trained here when None.
+        source_epochs: length of that training.
+        device, precision: where and how to compute.
+        tolerance: percentage points that the recommended network may lie below the best.
+        keep_weights: which trained networks are kept: one a protocol, all or none.
+        fresh: train again what is already recorded.
+        data_dir, domains, tracking_uri, output: where things are.
+    """
+
+    source: str
+    target: str
+    model: str | None = None
+    method: str = "pfa-kl"
+    energy: float | None = None
+    protocols: tuple[str, ...] = tuple(PROTOCOLS)
+    seeds: int = 1
+    epochs: int | None = None
+    schedule: str = "paper"
+    lr: float | None = None
+    fine_lr: float | None = None
+    batch_size: int | None = None
+    weight_decay: float | None = None
+    head: str = "slice"
+    weights: Path | None = None
+    source_epochs: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    tolerance: float = 1.0
+    keep_weights: str = "best"
+    fresh: bool = False
+    data_dir: Path | None = None
+    domains: Path | None = None
+    tracking_uri: str | None = None
+    output: Path | None = None
+
+    @classmethod
+    def of(cls, **options: Any) -> Settings:
+        """Settings from a caller's keywords: paths may be text, protocols a text or a list.
+
+        Raises:
+            TypeError: for a keyword that is no option.
+        """
+        for name in ("weights", "data_dir", "domains", "output"):
+            if options.get(name) is not None:
+                options[name] = Path(options[name]).expanduser()
+        if "protocols" in options:
+            names = options["protocols"]
+            parts = names.split(",") if isinstance(names, str) else names
+            options["protocols"] = tuple(part.strip() for part in parts if part.strip())
+        return cls(**options)

@@ -1,0 +1,284 @@
+"""One training loop for every network, and the evaluation that ends it.
+
+``fit`` reads top to bottom: draw the epoch's order and views, walk over the batches, step.
+All randomness of an epoch is drawn anew from (seed, epoch), so a training that was cut off
+goes on from its last epoch with the numbers that it would have had undisturbed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from workbench.catalog import Source
+from workbench.data.augmentation import apply_views, draw_views, normalise
+from workbench.data.sets import Images
+from workbench.errors import TrainingError
+from workbench.models.networks import place
+from workbench.processor import Processor
+
+_WARM_UP = 0.25  # share of a one-cycle training in which the rate rises
+_START = 0.04  # of the peak rate, at the first step of a one-cycle training
+_EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that shapes one training, resolved to numbers.
+
+    Attributes:
+        epochs: at least 1.
+        schedule: "paper" (constant, then a tenth after ``decay_epoch``) or "one-cycle".
+        decay_epoch: of the paper's schedule.
+        learning_rate: before the decay, or the peak of the cycle.
+        batch_size: images a step, capped at the number of images.
+        weight_decay: L2 penalty on all parameters.
+        augment: random crops and flips, as far as the data set allows them.
+        momentum: of SGD with Nesterov's correction.
+    """
+
+    epochs: int
+    schedule: str
+    decay_epoch: int
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    augment: bool
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch left behind: its number from 1, mean training loss, last learning rate."""
+
+    number: int
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a training after an epoch: all epochs so far and the seconds they took."""
+
+    epochs: tuple[Epoch, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often ``fit`` writes down its state.
+
+    Attributes:
+        path: a safetensors file; written beside itself first, then moved into place.
+        key: of the training; a file of another training is not taken up.
+        every: least seconds between two writings.
+    """
+
+    path: Path
+    key: str
+    every: float = 0.0
+
+
+def fit(
+    model: nn.Module,
+    images: Images,
+    source: Source,
+    plan: Plan,
+    *,
+    seed: int,
+    processor: Processor,
+    checkpoint: Checkpoint | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Progress:
+    """Train a network in place.
+
+    Args:
+        model: the network; it is moved to the processor's device.
+        images: training images.
+        source: the data set that they come from (normalisation, crop, flip).
+        plan: the training.
+        seed: draws order, views and dropout masks; not the initial weights.
+        processor: device and precision.
+        checkpoint: where the state is kept; a training found there goes on.
+        on_epoch: called after each epoch.
+
+    Returns:
+        Every epoch's loss and rate, and the seconds spent, those before a resume included.
+
+    Raises:
+        TrainingError: when the loss is no longer a number.
+    """
+    device = processor.torch_device
+    place(model, device).train()
+    pixels = torch.from_numpy(images.pixels).to(device)
+    labels = torch.from_numpy(images.labels).to(device)
+    sizes = batch_sizes(len(images), plan.batch_size)
+    padding, flip = (source.crop, source.flip) if plan.augment else (0, False)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=plan.learning_rate,
+        momentum=plan.momentum,
+        weight_decay=plan.weight_decay,
+        nesterov=plan.momentum > 0,
+        fused=True,
+    )
+    progress = _take_up(checkpoint, model, optimizer) if checkpoint else Progress()
+    saved = time.monotonic()
+    steps = plan.epochs * len(sizes)
+    with _reproducible(device):
+        for number in range(len(progress.epochs) + 1, plan.epochs + 1):
+            start = time.perf_counter()
+            generator = torch.Generator().manual_seed(derive_seed(seed, "order", number))
+            order = torch.randperm(len(images), generator=generator).to(device)
+            views = draw_views(len(images), padding, flip, generator).to(device)
+            torch.manual_seed(derive_seed(seed, "dropout", number))
+            total = torch.zeros((), device=device)
+            rate, at = 0.0, 0
+            for index, size in enumerate(sizes):
+                batch = order[at : at + size]
+                inputs = pixels[batch]
+                if plan.augment:
+                    inputs = apply_views(inputs, views[at : at + size], padding)
+                rate = learning_rate(plan, (number - 1) * len(sizes) + index, steps)
+                optimizer.param_groups[0]["lr"] = rate
+                with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
+                    logits = model(normalise(inputs, source))
+                loss = nn.functional.cross_entropy(logits.float(), labels[batch])
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                optimizer.step()
+                total += loss.detach() * size
+                at += size
+            # The one moment of an epoch in which the host waits for the device.
+            epoch = Epoch(number, total.item() / len(images), rate)
+            if not math.isfinite(epoch.loss):
+                raise TrainingError(
+                    f"the training loss is {epoch.loss} after epoch {number}; try a lower --lr "
+                    f"(now {plan.learning_rate:g})"
+                )
+            seconds = progress.seconds + time.perf_counter() - start
+            progress = Progress((*progress.epochs, epoch), seconds)
+            last = number == plan.epochs
+            if checkpoint and not last and time.monotonic() - saved >= checkpoint.every:
+                _write_down(checkpoint, model, optimizer, progress)
+                saved = time.monotonic()
+            on_epoch(epoch)
+    return progress
+
+
+def evaluate(model: nn.Module, images: Images, source: Source, processor: Processor) -> int:
+    """Number of images whose class the network names, in evaluation mode and fp32."""
+    device = processor.torch_device
+    place(model, device).eval()
+    hits = torch.zeros((), dtype=torch.int64, device=device)
+    with torch.inference_mode():
+        for start in range(0, len(images), _EVALUATION_BATCH):
+            part = slice(start, start + _EVALUATION_BATCH)
+            inputs = torch.from_numpy(images.pixels[part]).to(device)
+            labels = torch.from_numpy(images.labels[part]).to(device)
+            hits += (model(normalise(inputs, source)).argmax(dim=1) == labels).sum()
+    return int(hits.item())
+
+
+def batch_sizes(images: int, batch_size: int) -> list[int]:
+    """Sizes of an epoch's batches.
+
+    At most ``batch_size`` images each; a last batch of one joins the one before it, because
+    batch norm cannot train on one image.
+
+    Raises:
+        ValueError: with fewer than two images or a batch size below 2.
+    """
+    if images < 2 or batch_size < 2:
+        raise ValueError(f"cannot train {images} image(s) in batches of {batch_size}")
+    sizes = [batch_size] * (images // batch_size)
+    rest = images % batch_size
+    if rest == 1 and sizes:
+        sizes[-1] += 1
+    elif rest:
+        sizes.append(rest)
+    return sizes
+
+
+def learning_rate(plan: Plan, step: int, steps: int) -> float:
+    """Learning rate of one step of ``steps``, counted from 0.
+
+    "paper": constant, a tenth after ``decay_epoch``. "one-cycle": linearly from 4 % of the
+    peak to the peak in the first quarter, then along a cosine down to 0.
+    """
+    if plan.schedule == "paper":
+        return plan.learning_rate * (0.1 if step * plan.epochs >= plan.decay_epoch * steps else 1)
+    peak = _WARM_UP * steps
+    if step < peak:
+        return plan.learning_rate * (_START + (1 - _START) * step / peak)
+    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - peak) / (steps - peak)))
+
+
+def fit_to(plan: Plan, images: int) -> Plan:
+    """The plan with its batch size capped at the number of images."""
+    return replace(plan, batch_size=min(plan.batch_size, images))
+
+
+def derive_seed(seed: int, purpose: str, number: int = 0) -> int:
+    """An independent seed for one purpose, so that no two streams of numbers overlap."""
+    entropy = [seed, number, *purpose.encode()]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write safetensors so that a reader sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Leave the caller's random state as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def _write_down(
+    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress
+) -> None:
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, weight in model.named_parameters():
+        tensors[f"momentum.{name}"] = optimizer.state[weight]["momentum_buffer"]
+    metadata = {"key": checkpoint.key, "progress": json.dumps(asdict(progress))}
+    save_tensors(tensors, checkpoint.path, metadata)
+
+
+def _take_up(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SGD) -> Progress:
+    """Load the state of a training that was cut off; nothing happens without one."""
+    try:
+        with safe_open(checkpoint.path, framework="pt") as file:
+            metadata: dict[str, Any] = file.metadata() or {}
+        if metadata.get("key") != checkpoint.key:
+            return Progress()
+        tensors = load_file(checkpoint.path)
+    except (OSError, SafetensorError):
+        return Progress()  # none there, or cut off by a full disk: start anew
+    model.load_state_dict({name[6:]: t for name, t in tensors.items() if name.startswith("model.")})
+    for name, weight in model.named_parameters():
+        buffer = tensors[f"momentum.{name}"].to(weight.device)
+        optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(buffer)
+    saved = json.loads(metadata["progress"])
+    return Progress(tuple(Epoch(**epoch) for epoch in saved["epochs"]), saved["seconds"])

@@ -1,0 +1,169 @@
+"""Weights from and to files. Nothing that is loaded may run code.
+
+safetensors holds tensors and nothing else; a ``.pt`` file is a pickle and is read through
+torch's ``weights_only`` loader, which builds tensors and plain containers only.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from workbench.errors import WeightsError
+from workbench.models.networks import NETWORKS, build_network
+
+_PICKLES = (".pt", ".pth")
+_CARD = "workbench"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a weight file says of its network, enough to build it again.
+
+    Attributes:
+        model: the architecture.
+        source: the data set that its images come from.
+        classes: names of the outputs, in order.
+        shape: channels, height, width of an image.
+        widths: filters of the analysed layers.
+    """
+
+    model: str
+    source: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    widths: tuple[int, ...]
+
+    def metadata(self) -> dict[str, str]:
+        """The card as safetensors metadata."""
+        return {"format": "pt", _CARD: json.dumps(asdict(self))}
+
+
+def read_card(path: Path) -> Card:
+    """The card in a safetensors file that the workbench wrote.
+
+    Raises:
+        WeightsError: when the file is missing, damaged or has no valid card.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            saved = json.loads((file.metadata() or {})[_CARD])
+        card = Card(
+            str(saved["model"]),
+            str(saved["source"]),
+            tuple(map(str, saved["classes"])),
+            (int(saved["shape"][0]), int(saved["shape"][1]), int(saved["shape"][2])),
+            tuple(map(int, saved["widths"])),
+        )
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: no readable safetensors file ({error})") from None
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise WeightsError(
+            f"{path}: was not written by the workbench: it does not say what its network is"
+        ) from None
+    if card.model not in NETWORKS:
+        raise WeightsError(f"{path}: unknown model '{card.model}'")
+    return card
+
+
+def load_network(path: Path | str) -> nn.Module:
+    """Build the network of a weight file and load its weights, in evaluation mode.
+
+    Raises:
+        WeightsError: when the file is missing, damaged, or was not written by the workbench.
+    """
+    path = Path(path)
+    card = read_card(path)
+    model = build_network(card.model, card.shape, len(card.classes), card.widths)
+    put_weights(model, read_weights(path), str(path))
+    return model.eval()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a weight file, floating-point ones as float32.
+
+    Args:
+        path: ``.safetensors``, or ``.pt`` / ``.pth`` with a state dict (or one under
+            "state_dict").
+
+    Raises:
+        WeightsError: when the file is missing, damaged, of another kind, or would run code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            tensors: Any = load_file(path)
+        elif path.suffix in _PICKLES:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            raise WeightsError(
+                f"{path}: unknown kind of weight file '{path.suffix}'; use .safetensors or .pt"
+            )
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: damaged or no safetensors file ({error})") from None
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path}: holds more than tensors, which loading would execute; save the network's "
+            "state_dict() as .safetensors"
+        ) from None
+    except (RuntimeError, EOFError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise WeightsError(f"{path}: damaged or no PyTorch file ({reason})") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if isinstance(tensors, Mapping) and isinstance(tensors.get("state_dict"), Mapping):
+        tensors = tensors["state_dict"]
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
+    ):
+        raise WeightsError(f"{path}: holds no state dict; save the network's state_dict()")
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
+    """Load a state dict into a network.
+
+    Batch-norm step counters may be missing; every other name and shape must fit.
+
+    Args:
+        origin: the file's name, for messages.
+
+    Raises:
+        WeightsError: with all misfits counted and the first of them named.
+    """
+    wanted = model.state_dict()
+    counters = {name for name in wanted if name.endswith("num_batches_tracked")}
+    problems = [f"'{name}' is missing" for name in wanted.keys() - tensors.keys() - counters]
+    problems += [f"'{name}' is not in the network" for name in tensors.keys() - wanted.keys()]
+    problems += [
+        f"'{name}' is {_shape(tensors[name])} in the file and {_shape(wanted[name])} in the network"
+        for name in wanted.keys() & tensors.keys()
+        if tensors[name].shape != wanted[name].shape
+    ]
+    problems += [
+        f"'{name}' holds NaN or infinity"
+        for name in wanted.keys() & tensors.keys()
+        if not bool(torch.isfinite(tensors[name]).all())
+    ]
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise WeightsError(
+            f"{origin}: does not fit the network: {sorted(problems)[0]}{more}; "
+            "check --model and --source"
+        )
+    model.load_state_dict(dict(tensors), strict=False)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(size) for size in tensor.shape) or "a number"
