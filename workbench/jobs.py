@@ -1,0 +1,353 @@
+"""What each training and analysis of an adaptation is: its network, its data, its key.
+
+Pure assembly: nothing is trained or recorded here. A key holds what determines the result and
+nothing else, so a full network is not trained again because the method changed, nor a scratch
+one because the source weights did.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.compression.costs import Costs
+from workbench.compression.rebuild import rebuild
+from workbench.compression.recipes import Recipe
+from workbench.data.sets import Images
+from workbench.keys import key_of, weights_fingerprint
+from workbench.models.networks import NETWORKS, build_network, filter_layers
+from workbench.planning import SourceTask, Task
+from workbench.processor import Processor
+from workbench.protocols import Protocol
+from workbench.recording import RECIPE_FILE, Job
+from workbench.settings import Settings
+from workbench.tracking import Input
+from workbench.training import Plan, derive_seed, fit_to
+from workbench.weights import Card, put_weights
+
+_SOURCE_CHECKPOINT, _PROTOCOL_CHECKPOINT = 0.0, 60.0  # seconds between two
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A task with its data and processor.
+
+    Attributes:
+        train, test: the target's images; the test images are only evaluated on.
+    """
+
+    task: Task
+    processor: Processor
+    train: Images
+    test: Images
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What the keys say of the data."""
+        domain = self.task.domain
+        return {
+            "train": self.train.fingerprint(),
+            "test": self.test.fingerprint(),
+            "domain": domain.name,
+            "source": domain.source,
+            "classes": list(domain.classes),
+        }
+
+    @property
+    def class_rows(self) -> list[int]:
+        """The source's labels of the target's classes."""
+        return [self.task.source.classes.index(name) for name in self.task.domain.classes]
+
+
+@dataclass(frozen=True)
+class SourceNetwork:
+    """A trained source network.
+
+    Attributes:
+        tensors: its state dict, float32.
+        origin: where it came from, for people: a file's name or a run's id.
+    """
+
+    tensors: Mapping[str, Tensor]
+    origin: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the tensors, whatever file they came in."""
+        return weights_fingerprint(self.tensors)
+
+    def build(self, task: Task) -> nn.Module:
+        """The network with all classes of the source.
+
+        Raises:
+            WeightsError: when the tensors do not fit.
+        """
+        model = build_network(task.model, task.source.shape, len(task.source.classes))
+        put_weights(model, self.tensors, self.origin)
+        return model
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the analysis found: the recipe, and the costs of both networks."""
+
+    recipe: Recipe
+    full: Costs
+    compressed: Costs
+
+    def costs(self, protocol: Protocol) -> Costs:
+        """Costs of the network that a protocol trains."""
+        return self.compressed if protocol.compressed else self.full
+
+    def metrics(self, protocol: Protocol) -> dict[str, float]:
+        """The same as MLflow metrics, with the ratios to the full network."""
+        return cost_metrics(self.costs(protocol), self.full)
+
+
+def cost_metrics(costs: Costs, full: Costs) -> dict[str, float]:
+    """Costs of a network and their ratios to the full one's, under the names of the store."""
+    known = {
+        "parameters": costs.parameters,
+        "footprint": costs.parameters / full.parameters,
+        "flops": costs.flops,
+        "flops_ratio": costs.flops / full.flops,
+    }
+    return known if costs.latency_ms is None else {**known, "latency_ms": costs.latency_ms}
+
+
+def source_job(task: SourceTask, processor: Processor, train: Images, test: Images) -> Job:
+    """The training of a source network on all its classes."""
+    source, model, seed = task.source, task.model, task.seed
+    plan = fit_to(task.plan, len(train))
+    data = {"train": train.fingerprint(), "test": test.fingerprint(), "source": source.name}
+    key = key_of("source", {**data, "model": model, "seed": seed, **_how(plan, processor)})
+    return Job(
+        key=key,
+        kind="source",
+        title=f"source · {source.name} · {model}",
+        params={
+            "domain": source.name,
+            "source": source.name,
+            "model": model,
+            "protocol": "source",
+            "method": "none",
+            "seed": seed,
+            **plan_params(plan, processor),
+        },
+        metrics={},
+        artifacts={},
+        inputs=_inputs(source.name, source.name, len(source.classes), train, test, data),
+        card=Card(model, source.name, source.classes, source.shape, NETWORKS[model].widths),
+        make_model=lambda: build_network(
+            model, source.shape, len(source.classes), seed=derive_seed(seed, "weights")
+        ),
+        plan=plan,
+        seed=seed,
+        train=train,
+        test=test,
+        source=source,
+        checkpoint_every=_SOURCE_CHECKPOINT,
+    )
+
+
+def analysis_key(subject: Subject, weights: str) -> str:
+    """Key of the analysis; its latencies make the processor part of it."""
+    task = subject.task
+    return key_of(
+        "analysis",
+        {
+            **subject.data,
+            "model": task.model,
+            "weights": weights,
+            "method": task.settings.method,
+            "energy": task.energy,
+            "processor": asdict(subject.processor),
+        },
+    )
+
+
+def protocol_job(
+    subject: Subject, protocol: Protocol, seed: int, source: SourceNetwork, analysis: Analysis
+) -> Job:
+    """The training of one protocol with one seed."""
+    task = subject.task
+    plan = protocol_plan(subject, protocol)
+    recipe = analysis.recipe if protocol.compressed else None
+    widths = recipe.widths if recipe else NETWORKS[task.model].widths
+    classes = task.domain.classes
+    artifacts = {"settings.json": json.dumps(settings_dict(task, subject.processor), indent=1)}
+    if recipe:
+        artifacts[RECIPE_FILE] = recipe.to_json()
+    return Job(
+        key=protocol_key(subject, protocol, seed, source.fingerprint, recipe),
+        kind="protocol",
+        title=f"{task.domain.name} · {protocol.name} · seed {seed}",
+        params={**_protocol_params(task, protocol, seed), **plan_params(plan, subject.processor)},
+        metrics=analysis.metrics(protocol),
+        artifacts=artifacts,
+        inputs=subject_inputs(subject),
+        card=Card(task.model, task.source.name, classes, task.source.shape, widths),
+        make_model=lambda: make_network(subject, protocol, seed, source, recipe),
+        plan=plan,
+        seed=seed,
+        train=subject.train,
+        test=subject.test,
+        source=task.source,
+        checkpoint_every=_PROTOCOL_CHECKPOINT,
+    )
+
+
+def protocol_plan(subject: Subject, protocol: Protocol) -> Plan:
+    """The protocol's training, its batch size capped at the number of images."""
+    task = subject.task
+    return fit_to(task.fine_plan if protocol.inherited else task.plan, len(subject.train))
+
+
+def protocol_key(
+    subject: Subject, protocol: Protocol, seed: int, weights: str, recipe: Recipe | None
+) -> str:
+    """Key of a protocol's training.
+
+    Args:
+        weights: fingerprint of the source weights.
+        recipe: None for the full network.
+    """
+    parts: dict[str, Any] = {
+        **subject.data,
+        "model": subject.task.model,
+        "protocol": protocol.name,
+        "seed": seed,
+        **_how(protocol_plan(subject, protocol), subject.processor),
+    }
+    if protocol.inherited:
+        parts |= {"weights": weights, "head": subject.task.settings.head}
+    if recipe:
+        kept = {name: list(indices) for name, indices in recipe.kept.items()}
+        parts["recipe"] = kept if protocol.inherited else list(recipe.widths)
+    return key_of("protocol", parts)
+
+
+def make_network(
+    subject: Subject,
+    protocol: Protocol,
+    seed: int,
+    source: SourceNetwork,
+    recipe: Recipe | None,
+) -> nn.Module:
+    """The network that a protocol starts from.
+
+    "Scratch" draws all weights anew. "Fine" keeps the (kept) filters' weights; its classifier
+    keeps the rows of the target's classes (``--head slice``) or is drawn anew (``new``).
+    """
+    task = subject.task
+    fresh = build_network(
+        task.model,
+        task.source.shape,
+        len(task.domain.classes),
+        recipe.widths if recipe else None,
+        seed=derive_seed(seed, "weights"),
+    )
+    if not protocol.inherited:
+        return fresh
+    full = source.build(task)
+    inherited = rebuild(full, {**(recipe.kept if recipe else {}), **head_rows(full, subject)})
+    return inherited if task.settings.head == "slice" else _with_head_of(fresh, inherited)
+
+
+def head_rows(model: nn.Module, subject: Subject) -> dict[str, Sequence[int]]:
+    """The classifier's rows of the target's classes, by the classifier's name."""
+    return {list(filter_layers(model))[-1]: subject.class_rows}
+
+
+def _with_head_of(fresh: nn.Module, inherited: nn.Module) -> nn.Module:
+    """``inherited`` with the classifier, and the batch norm behind it, of ``fresh``."""
+    names = [name for name, module in inherited.named_modules() if not list(module.children())]
+    head = names[names.index(list(filter_layers(inherited))[-1]) :]
+    for name in head:
+        part = inherited.get_submodule(name)
+        part.load_state_dict(fresh.get_submodule(name).state_dict())
+    return inherited
+
+
+def settings_dict(task: Task, processor: Processor) -> dict[str, Any]:
+    """All settings as they were resolved, as plain data."""
+    settings: Settings = task.settings
+    return {
+        "source": task.source.name,
+        "target": task.domain.name,
+        "classes": list(task.domain.classes),
+        "model": task.model,
+        "method": settings.method,
+        "energy": task.energy,
+        "protocols": list(settings.protocols),
+        "seeds": settings.seeds,
+        "head": settings.head,
+        "weights": settings.weights.name if settings.weights else None,
+        "plan": asdict(task.plan),
+        "fine_plan": asdict(task.fine_plan),
+        "source_plan": None if settings.weights else asdict(task.source_plan),
+        "tolerance": settings.tolerance,
+        "keep_weights": settings.keep_weights,
+        **asdict(processor),
+        "torch": torch.__version__,
+    }
+
+
+def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
+    """A training's settings as MLflow parameters."""
+    return {
+        "epochs": plan.epochs,
+        "schedule": plan.schedule,
+        "learning_rate": plan.learning_rate,
+        "batch_size": plan.batch_size,
+        "weight_decay": plan.weight_decay,
+        "augment": plan.augment,
+        "device": processor.device,
+        "precision": processor.precision,
+        "threads": processor.threads,
+        "torch": torch.__version__,
+    }
+
+
+def subject_inputs(subject: Subject) -> list[Input]:
+    """The target's splits as MLflow inputs."""
+    domain = subject.task.domain
+    return _inputs(
+        domain.name, domain.source, len(domain.classes), subject.train, subject.test, subject.data
+    )
+
+
+def _inputs(
+    name: str, source: str, classes: int, train: Images, test: Images, data: Mapping[str, Any]
+) -> list[Input]:
+    return [
+        Input(f"{name} train", data["train"], source, len(train), classes, "training"),
+        Input(f"{name} test", data["test"], source, len(test), classes, "test"),
+    ]
+
+
+def _how(plan: Plan, processor: Processor) -> dict[str, Any]:
+    return {"plan": asdict(plan), "processor": asdict(processor)}
+
+
+def _protocol_params(task: Task, protocol: Protocol, seed: int) -> dict[str, object]:
+    method = task.settings.method if protocol.compressed else "none"
+    params: dict[str, object] = {
+        "domain": task.domain.name,
+        "protocol": protocol.name,
+        "method": method,
+        "seed": seed,
+        "model": task.model,
+        "source": task.source.name,
+    }
+    if protocol.compressed and task.energy is not None:
+        params["energy"] = task.energy
+    if protocol.inherited:
+        params["head"] = task.settings.head
+    return params

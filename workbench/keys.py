@@ -1,0 +1,43 @@
+"""Keys: what determines a result, hashed, so that finished work is recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+#: Raised whenever a change of the code changes the result of a training or an analysis.
+SCHEMA = 1
+
+
+def key_of(kind: str, parts: Mapping[str, Any]) -> str:
+    """SHA-256 over the kind of work, the schema version and everything that determines it.
+
+    Args:
+        kind: "source", "analysis", "protocol" or "adapt".
+        parts: plain data; the order of mappings does not matter, that of lists does.
+    """
+    canonical = json.dumps(
+        {"schema": SCHEMA, "kind": kind, **parts}, sort_keys=True, separators=(",", ":")
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values: the same for the same network in any file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}{tuple(values.shape)}{values.dtype}".encode())
+        digest.update(values.numpy().data)
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

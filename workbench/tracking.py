@@ -1,0 +1,365 @@
+"""The MLflow store: the only module that imports mlflow.
+
+Runs are written through ``MlflowClient`` with explicit ids; the global MLflow state of a
+notebook is neither read nor changed. A local SQLite store is locked around each call, because
+MLflow 3 creates its tables without a lock and SQLite refuses concurrent writers.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from filelock import FileLock
+
+from workbench.errors import DiskError, StoreError
+
+ENVIRONMENT = "MLFLOW_TRACKING_URI"
+DEFAULT_URI = "sqlite:///mlruns/mlflow.db"
+FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
+_TAG_LIMIT = 7500  # MLflow cuts tags silently at 8,000 characters
+_PARENT_TAG = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One run as the store has it."""
+
+    run_id: str
+    name: str
+    status: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    artifact_uri: str
+    started: int
+
+    @property
+    def parent(self) -> str | None:
+        """Id of the run that this one belongs to."""
+        return self.tags.get(_PARENT_TAG)
+
+    def artifact(self, name: str) -> str:
+        """Where an artifact is: a local path if it has one, else an MLflow URI."""
+        folder = local_path(self.artifact_uri)
+        return str(folder / name) if folder else f"runs:/{self.run_id}/{name}"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A data set that a run used.
+
+    Attributes:
+        context: what for, "training" or "test".
+    """
+
+    name: str
+    digest: str
+    source: str
+    images: int
+    classes: int
+    context: str
+
+
+class Store:
+    """An MLflow tracking store.
+
+    Args:
+        uri: tracking URI; ``$MLFLOW_TRACKING_URI``, else SQLite under ``mlruns``, when None.
+
+    Raises:
+        StoreError: when the store cannot be reached, read or written.
+    """
+
+    def __init__(self, uri: str | None = None) -> None:
+        self.uri = store_uri(uri)
+        self._database = database_path(self.uri)
+        self._lock: Any = nullcontext()
+        if self._database:
+            _check_database(self._database, self.uri)
+            self._lock = FileLock(f"{self._database}.lock")
+        with self._guard("opened"):
+            self._client = _quiet_client(self.uri)
+            self._client.search_experiments(max_results=1)
+
+    def experiment(self, name: str) -> str:
+        """Id of the experiment of that name; it is created on first use."""
+        location = None
+        if self._database:
+            location = (self._database.parent / "artifacts" / name).resolve().as_uri()
+        with self._guard("written"):
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                return str(self._client.create_experiment(name, artifact_location=location))
+            if found.lifecycle_stage == "deleted":
+                raise StoreError(
+                    f"store {self.uri}: experiment '{name}' was deleted; bring it back with "
+                    f"'mlflow experiments restore -x {found.experiment_id}'"
+                )
+            return str(found.experiment_id)
+
+    def experiments(self) -> dict[str, str]:
+        """Id of every experiment that is not deleted, by name."""
+        with self._guard("read"):
+            return {item.name: item.experiment_id for item in self._client.search_experiments()}
+
+    def artifact_roots(self) -> list[Path]:
+        """Folders on this machine that hold the runs' artifacts, one an experiment."""
+        with self._guard("read"):
+            found = [
+                local_path(item.artifact_location) for item in self._client.search_experiments()
+            ]
+        return [path for path in found if path is not None and path.is_dir()]
+
+    def runs(
+        self, experiments: Sequence[str], tags: Mapping[str, str], *, finished: bool = False
+    ) -> list[StoredRun]:
+        """All runs with these tags that are not deleted, newest first."""
+        if not experiments:
+            return []
+        terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+        terms += [f"attributes.status = '{FINISHED}'"] if finished else []
+        found: list[StoredRun] = []
+        token = None
+        with self._guard("read"):
+            while True:
+                page = self._client.search_runs(
+                    list(experiments),
+                    " and ".join(terms),
+                    max_results=1000,
+                    order_by=["attributes.start_time DESC"],
+                    page_token=token,
+                )
+                found += [_stored(run) for run in page]
+                token = page.token
+                if not token:
+                    return found
+
+    def run(self, run_id: str) -> StoredRun:
+        """One run by its id."""
+        with self._guard("read"):
+            return _stored(self._client.get_run(run_id))
+
+    def start(
+        self,
+        experiment: str,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+        parent: str | None = None,
+    ) -> str:
+        """Begin a run; its id."""
+        tags = {**tags, "mlflow.source.name": "workbench", "mlflow.source.type": "LOCAL"}
+        if parent:
+            tags[_PARENT_TAG] = parent
+        with self._guard("written"):
+            run = self._client.create_run(experiment, run_name=name, tags=_cut(tags))
+            run_id = str(run.info.run_id)
+        self.log(run_id, params=params)
+        return run_id
+
+    def reopen(self, run_id: str) -> None:
+        """Put a run that was cut off back to work."""
+        with self._guard("written"):
+            self._client.update_run(run_id, status=RUNNING)
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        steps: Sequence[tuple[str, float, int]] = (),
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write metrics (plain, or by step), parameters and tags to a run."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        values = [(name, value, 0) for name, value in (metrics or {}).items()] + list(steps)
+        points = [Metric(name, float(value), now, step) for name, value, step in values]
+        params_ = [Param(name, str(value)) for name, value in (params or {}).items()]
+        tags_ = [RunTag(name, value) for name, value in _cut(tags or {}).items()]
+        with self._guard("written"):
+            self._client.log_batch(run_id, points, params_, tags_)
+
+    def last_step(self, run_id: str, metric: str) -> int:
+        """Highest step that a metric was logged at, 0 for none."""
+        with self._guard("read"):
+            history = self._client.get_metric_history(run_id, metric)
+        return max((point.step for point in history), default=0)
+
+    def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
+        """Record the data sets that a run uses."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        records = [
+            DatasetInput(
+                Dataset(
+                    name=item.name,
+                    digest=item.digest[:8],
+                    source_type="workbench",
+                    source=json.dumps({"source": item.source, "sha256": item.digest}),
+                    profile=json.dumps({"images": item.images, "classes": item.classes}),
+                ),
+                [InputTag("mlflow.data.context", item.context)],
+            )
+            for item in inputs
+        ]
+        with self._guard("written"):
+            self._client.log_inputs(run_id, records)
+
+    def attach(self, run_id: str, path: Path) -> None:
+        """Copy a file into a run's artifacts."""
+        with self._guard("written"):
+            self._client.log_artifact(run_id, str(path))
+
+    def attach_text(self, run_id: str, name: str, text: str) -> None:
+        """Write a text artifact."""
+        with self._guard("written"):
+            self._client.log_text(run_id, text, name)
+
+    def fetch(self, run: StoredRun, name: str) -> Path | None:
+        """A local copy of an artifact (the file itself in a local store); None when absent."""
+        folder = local_path(run.artifact_uri)
+        if folder:
+            path = folder / name
+            return path if path.is_file() else None
+        with self._guard("read"):
+            if name not in {item.path for item in self._client.list_artifacts(run.run_id)}:
+                return None
+            return Path(self._client.download_artifacts(run.run_id, name))
+
+    def drop(self, run: StoredRun, name: str) -> None:
+        """Delete an artifact, if it is there."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        if self.fetch(run, name) is None:
+            return
+        with self._guard("written"):
+            uri = run.artifact_uri
+            repository: Any = get_artifact_repository(uri, tracking_uri=self.uri)
+            repository.delete_artifacts(name)
+
+    def end(self, run_id: str, status: str, reason: str = "") -> None:
+        """Close a run; a failed one says why in a tag."""
+        if reason:
+            self.log(run_id, tags={"workbench.failure": reason})
+        with self._guard("written"):
+            self._client.set_terminated(run_id, status)
+
+    @contextmanager
+    def _guard(self, what: str) -> Iterator[None]:
+        """Lock a SQLite store, and say in one line what the store would not do."""
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._lock:
+                yield
+        except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+            text = " ".join(str(error).split())
+            if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in text:
+                raise DiskError(
+                    f"store {self.uri}: the disk is full; free some space and run the same "
+                    "command again: what is finished is kept"
+                ) from error
+            raise StoreError(
+                f"store {self.uri} could not be {what}: {text[:300]}; check --tracking-uri"
+            ) from error
+
+
+def _quiet_client(uri: str) -> Any:
+    """A client whose log lines and telemetry stay off the user's screen."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # MLflow's own 7 retries keep a user waiting for minutes before a wrong address is told.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri=uri)
+
+
+def store_uri(uri: str | None) -> str:
+    """The tracking URI: the one given, ``$MLFLOW_TRACKING_URI``, or SQLite under ``mlruns``."""
+    return uri or os.environ.get(ENVIRONMENT) or DEFAULT_URI
+
+
+def store_exists(uri: str | None) -> bool:
+    """Whether there is anything to read; a server is taken to be there."""
+    database = database_path(store_uri(uri))
+    return database is None or database.is_file()
+
+
+def _check_database(path: Path, uri: str) -> None:
+    """See that a SQLite store can be written and is nobody else's database.
+
+    MLflow would try a folder for minutes, and would add its tables to any SQLite file.
+    """
+    remedy = "name another by --tracking-uri"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise StoreError(
+            f"store {uri}: {path} cannot be written ({error.strerror}); {remedy}"
+        ) from None
+    if not path.stat().st_size:
+        return
+    try:
+        with closing(sqlite3.connect(path, timeout=20)) as database:
+            tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            names = {name for (name,) in tables}
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"store {uri}: {path} is no SQLite database ({error}); {remedy}") from None
+    if names and "alembic_version" not in names:
+        raise StoreError(f"store {uri}: {path} is a database, but not MLflow's; {remedy}")
+
+
+def database_path(uri: str) -> Path | None:
+    """The file of a SQLite store, None for any other."""
+    parsed = urlparse(uri)
+    if parsed.scheme != "sqlite":
+        return None
+    return Path(unquote(parsed.path)[1:])
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder that an artifact URI names on this machine, None when it is elsewhere."""
+    parsed = urlparse(uri)
+    if parsed.scheme == "file":
+        return Path(unquote(parsed.path))
+    return Path(uri) if parsed.scheme == "" else None
+
+
+def _stored(run: Any) -> StoredRun:
+    return StoredRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name or run.info.run_id,
+        status=run.info.status,
+        tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        artifact_uri=run.info.artifact_uri,
+        started=run.info.start_time,
+    )
+
+
+def _cut(tags: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value if len(value) <= _TAG_LIMIT else value[: _TAG_LIMIT - 4] + " ..."
+        for name, value in tags.items()
+    }

@@ -1,0 +1,150 @@
+"""Work in progress on disk: what survives a kill, a crash or a lost tracking server.
+
+Each training has a folder named by its key: its checkpoint while it runs, its outcome and
+weights once it is done. The folder is written before anything is sent to MLflow and removed
+when the run there is FINISHED. A lock beside it keeps two processes from the same training.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from workbench.errors import DiskError, StoreError
+from workbench.training import Checkpoint, Epoch, save_tensors
+
+_OUTCOME, _WEIGHTS, _CHECKPOINT = "outcome.json", "weights.safetensors", "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of one training.
+
+    Attributes:
+        hits: test images whose class the network named.
+        images: test images.
+        train_seconds: time spent in epochs, those before a resume included.
+        epochs: every epoch's loss and learning rate.
+    """
+
+    hits: int
+    images: int
+    train_seconds: float
+    epochs: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder of resumable state."""
+
+    folder: Path
+
+    def prepare(self) -> None:
+        """Create the folder and see that it can be written.
+
+        Raises:
+            StoreError: when it cannot.
+        """
+        try:
+            self._locks.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".{os.getpid()}.part"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder}: cannot be written ({error.strerror}); name another by --output"
+            ) from None
+
+    @property
+    def _locks(self) -> Path:
+        return self.folder / ".locks"
+
+    @contextmanager
+    def lock(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the training's lock; it is let go even when the process is killed.
+
+        Args:
+            waiting: called once if another process holds it.
+        """
+        lock = FileLock(self._locks / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_locked(self, key: str) -> bool:
+        """Whether a living process is at work on the key."""
+        lock = FileLock(self._locks / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def checkpoint(self, key: str, every: float) -> Checkpoint:
+        """Where ``fit`` keeps the training's state."""
+        return Checkpoint(self.folder / key / _CHECKPOINT, key, every)
+
+    def finish(
+        self, key: str, outcome: Outcome, weights: dict[str, Tensor], metadata: dict[str, str]
+    ) -> None:
+        """Write the outcome of a training; it counts once its last file is in place."""
+        folder = self.folder / key
+        save_tensors(weights, folder / _WEIGHTS, metadata)
+        part = folder / f"{_OUTCOME}.part"
+        part.write_text(json.dumps(asdict(outcome)))
+        os.replace(part, folder / _OUTCOME)
+        (folder / _CHECKPOINT).unlink(missing_ok=True)
+
+    def outcome(self, key: str) -> Outcome | None:
+        """The outcome of a training that is done but not yet recorded, else None."""
+        path = self.folder / key / _OUTCOME
+        if not path.is_file():
+            return None
+        saved = json.loads(path.read_text())
+        saved["epochs"] = tuple(Epoch(**epoch) for epoch in saved["epochs"])
+        return Outcome(**saved)
+
+    def weights(self, key: str) -> Path:
+        """The weight file of a training that is done."""
+        return self.folder / key / _WEIGHTS
+
+    def remove(self, key: str) -> None:
+        """Forget a training's state; its lock file stays, for others may wait on it."""
+        shutil.rmtree(self.folder / key, ignore_errors=True)
+
+    def begun(self) -> list[str]:
+        """Keys of all trainings that left something here."""
+        if not self.folder.is_dir():
+            return []
+        folders = [path for path in self.folder.iterdir() if path.is_dir()]
+        return sorted(path.name for path in folders if path != self._locks)
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Say in one line when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskError(
+                f"{folder}: the disk is full; free some space ('workbench clean' helps) and run "
+                "the same command again: what is finished is kept"
+            ) from None
+        raise
