@@ -1,0 +1,39 @@
+"""Specialise a big network for a small domain, with the evidence.
+
+    import workbench
+    result = workbench.adapt(source="digits", target="digits-3v8", epochs=10)
+
+``adapt``, ``analyze``, ``compress`` and ``load_network`` are loaded when they are first used:
+importing the package loads neither torch nor mlflow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.pipeline import adapt as adapt
+    from workbench.pipeline import analyze as analyze
+    from workbench.pipeline import compress as compress
+    from workbench.weights import load_network as load_network
+
+__version__ = "0.1.0"
+__all__ = ["adapt", "analyze", "compress", "load_network"]
+
+_HOMES = {
+    "adapt": "workbench.pipeline",
+    "analyze": "workbench.pipeline",
+    "compress": "workbench.pipeline",
+    "load_network": "workbench.weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'workbench' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,82 @@
+"""The command line: parse, call one function, print. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from workbench import __version__
+from workbench.cli import adapting, comparing, housekeeping, listing, training
+from workbench.errors import WorkbenchError
+
+INTERRUPTED, TERMINATED = 130, 143
+
+app = typer.Typer(
+    name="workbench",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"workbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Make a big network small for what your device really has to tell apart.
+
+    Start with:  workbench adapt --source digits --target digits-3v8
+    """
+
+
+app.command("adapt")(adapting.adapt)
+app.command("analyze")(adapting.analyze)
+app.command("train")(training.train)
+app.add_typer(listing.app, name="domains")
+app.command("compare")(comparing.compare)
+app.command("ui")(housekeeping.ui)
+app.command("clean")(housekeeping.clean)
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake is one line a problem on stderr, exit status 2."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = app(standalone_mode=False)
+    except WorkbenchError as error:
+        for problem in error.problems:
+            print(f"workbench: {problem}", file=sys.stderr)
+        status = error.exit_code
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Exception as error:
+        # typer carries its own copy of click, so a usage error is known by its method.
+        if not hasattr(error, "format_message"):
+            raise
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "workbench"
+        message = " ".join(error.format_message().split())
+        print(f"workbench: {message} (see '{command} --help')", file=sys.stderr)
+        status = 2
+    if status == INTERRUPTED:
+        print("workbench: interrupted; the same command goes on from here", file=sys.stderr)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Let a polite kill mark the runs as KILLED, as Ctrl-C does."""
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,138 @@
+"""``workbench adapt`` and ``workbench analyze``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from workbench.cli import options as opt
+from workbench.settings import Settings
+
+ALL_PROTOCOLS = ",".join(Settings.protocols)
+
+
+def adapt(
+    source: opt.Source,
+    target: opt.Target,
+    model: opt.Model = Settings.model,
+    weights: opt.Weights = Settings.weights,
+    method: opt.Method = Settings.method,
+    energy: opt.Energy = Settings.energy,
+    protocols: opt.Protocols = ALL_PROTOCOLS,
+    head: opt.Head = Settings.head,
+    tolerance: opt.Tolerance = Settings.tolerance,
+    seeds: opt.Seeds = Settings.seeds,
+    epochs: opt.Epochs = Settings.epochs,
+    source_epochs: opt.SourceEpochs = Settings.source_epochs,
+    schedule: opt.Schedule = Settings.schedule,
+    lr: opt.LearningRate = Settings.lr,
+    fine_lr: opt.FineLearningRate = Settings.fine_lr,
+    batch_size: opt.BatchSize = Settings.batch_size,
+    weight_decay: opt.WeightDecay = Settings.weight_decay,
+    device: opt.Device = Settings.device,
+    precision: opt.Precision = Settings.precision,
+    fresh: opt.Fresh = Settings.fresh,
+    data_dir: opt.DataDir = Settings.data_dir,
+    domains: opt.Domains = Settings.domains,
+    tracking_uri: opt.TrackingUri = Settings.tracking_uri,
+    output: opt.Output = Settings.output,
+    keep_weights: opt.KeepWeights = Settings.keep_weights,
+    json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+) -> None:
+    """Specialise a network for a target domain by four protocols and say which one to take.
+
+    \b
+    Examples:
+      workbench adapt --source digits --target digits-3v8 --seeds 3
+      workbench adapt --source cifar100 --target S2 --weights vgg16-source.safetensors
+      workbench adapt --source cifar100 --target R1 --method pfa-en --energy 0.9 --dry-run
+    """
+    chosen = {name: value for name, value in locals().items() if name not in ("json", "dry_run")}
+    if dry_run:
+        _preview(chosen, json)
+    else:
+        _adapt(chosen, json)
+
+
+def analyze(
+    source: opt.Source,
+    target: opt.Target,
+    model: opt.Model = Settings.model,
+    weights: opt.Weights = Settings.weights,
+    method: opt.Method = Settings.method,
+    energy: opt.Energy = Settings.energy,
+    source_epochs: opt.SourceEpochs = Settings.source_epochs,
+    schedule: opt.Schedule = Settings.schedule,
+    device: opt.Device = Settings.device,
+    precision: opt.Precision = Settings.precision,
+    fresh: opt.Fresh = Settings.fresh,
+    data_dir: opt.DataDir = Settings.data_dir,
+    domains: opt.Domains = Settings.domains,
+    tracking_uri: opt.TrackingUri = Settings.tracking_uri,
+    output: opt.Output = Settings.output,
+    json: opt.Json = False,
+) -> None:
+    """Measure how many filters each layer needs on a target domain; train no protocol.
+
+    \b
+    Example:
+      workbench analyze --source cifar100 --target S2 --weights vgg16-source.safetensors
+    """
+    chosen = {name: value for name, value in locals().items() if name != "json"}
+    _analyze(chosen, json)
+
+
+def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
+    from workbench import report
+    from workbench.display import Display
+    from workbench.pipeline import adapt as run
+
+    display = Display(quiet=False)
+    result = run(display=display, **chosen)
+    if not result.trained:
+        display.say("nothing to train: every run of this adaptation is already recorded")
+    elif result.reused:
+        display.say(f"{len(result.reused)} training(s) were found in the store and reused")
+    if as_json:
+        print(json.dumps(report.as_dict(result), indent=1))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        report.rich_table(report.title(result), report.COLUMNS, report.table_rows(result.protocols))
+    )
+    console.print(report.interval_note(result.protocols), markup=False)
+    console.print(f"\n{report.verdict_sentence(result.verdict)}\n", markup=False)
+    for line in report.next_steps(result):
+        console.print(line, markup=False)
+
+
+def _preview(chosen: dict[str, Any], as_json: bool) -> None:
+    from workbench.preview import preview, preview_lines
+
+    plan = preview(**chosen)
+    if as_json:
+        print(json.dumps(plan, indent=1))
+        return
+    for line in preview_lines(plan):
+        typer.echo(line)
+
+
+def _analyze(chosen: dict[str, Any], as_json: bool) -> None:
+    from workbench import report
+    from workbench.display import Display
+    from workbench.pipeline import analyze as run
+
+    recipe = run(display=Display(quiet=False), **chosen)
+    if as_json:
+        print(json.dumps({"method": recipe.method, "recipe": recipe.rows()}, indent=1))
+        return
+    from rich.console import Console
+
+    title = f"{chosen['target']} · {recipe.method} · responses to {recipe.images} images"
+    table = report.rich_table(title, report.RECIPE_COLUMNS, report.recipe_rows(recipe))
+    Console(highlight=False, soft_wrap=True).print(table)

@@ -1,0 +1,127 @@
+"""``workbench domains``: list, show, check and write domain files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workbench.cli import options as opt
+from workbench.errors import DomainError
+
+app = typer.Typer(help="List, show, check and write domain files.", invoke_without_command=True)
+
+
+@app.callback(invoke_without_command=True)
+def domains(
+    context: typer.Context, domains: opt.Domains = None, data_dir: opt.DataDir = None
+) -> None:
+    """List the domains in reach.
+
+    \b
+    Examples:
+      workbench domains
+      workbench domains show S2
+      workbench domains new pets --source cifar10 --classes cat,dog
+    """
+    if context.invoked_subcommand is not None:
+        context.obj = domains
+        return
+    from workbench.data.location import data_folder, is_present
+    from workbench.domains import domain_files, load_domain
+
+    folder = data_folder(data_dir)
+    rows: list[tuple[str, ...]] = []
+    problems: list[str] = []
+    for path in domain_files(domains).values():
+        try:
+            domain = load_domain(path)
+        except DomainError as error:
+            problems += error.problems
+            continue
+        here = is_present(domain.source, folder)
+        counts = [f"{number:,}" for number in domain.images()] if here else ["-", "-"]
+        rows.append((domain.name, domain.source, str(len(domain.classes)), *counts))
+    header = ("domain", "source", "classes", "train images", "test images")
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        cells = [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        typer.echo("  ".join(cells).rstrip())
+    if any(row[3] == "-" for row in rows):
+        typer.echo("- : the images are not on this machine yet; 'workbench adapt' downloads them")
+    if problems:
+        raise DomainError(*problems)
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Domain to show.")],
+    domains: opt.Domains = None,
+) -> None:
+    """Print a domain and the file that it comes from."""
+    from workbench.domains import find_domain
+
+    domain = find_domain(name, domains or context.obj)
+    train, test = domain.images()
+    typer.echo(f"name:         {domain.name}")
+    typer.echo(f"source:       {domain.source}")
+    typer.echo(f"classes:      {', '.join(domain.classes)}")
+    typer.echo(f"images:       {train:,} for training, {test:,} for testing")
+    typer.echo(f"description:  {domain.description or '-'}")
+    typer.echo(f"file:         {domain.path}")
+    typer.echo(f"run it:       workbench adapt --source {domain.source} --target {domain.name}")
+
+
+@app.command("check")
+def check(paths: Annotated[list[Path], typer.Argument(help="Domain files to check.")]) -> None:
+    """Check domain files; every mistake of every file is told."""
+    from workbench.domains import load_domain
+
+    problems: list[str] = []
+    for path in paths:
+        try:
+            load_domain(path)
+            typer.echo(f"{path}: ok")
+        except DomainError as error:
+            problems += error.problems
+    if problems:
+        raise DomainError(*problems)
+
+
+@app.command("new")
+def new(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the new domain.")],
+    source: opt.Source,
+    classes: Annotated[str, typer.Option(help="Class names, comma-separated.")],
+    description: Annotated[str, typer.Option(help="What the domain is for.")] = "",
+    domains: opt.Domains = None,
+) -> None:
+    """Write a new domain file; an existing one is not overwritten.
+
+    \b
+    Example:
+      workbench domains new pets --source cifar10 --classes cat,dog
+    """
+    from workbench.domains import domain_text
+
+    names = [part.strip() for part in classes.split(",") if part.strip()]
+    text = domain_text(name, source, names, description)
+    folder = domains or context.obj or Path("domains")
+    path = folder / f"{name}.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise DomainError(f"{path}: is there already; remove it or choose another name") from None
+    except OSError as error:
+        raise DomainError(
+            f"{path}: cannot be written ({error.strerror}); name a folder by --domains"
+        ) from None
+    typer.echo(f"{path}: written; run it:  workbench adapt --source {source} --target {name}")

@@ -1,0 +1,92 @@
+"""Options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_WHAT, _HOW, _WHERE = "What", "How it is trained", "Where"
+
+
+def _option(help_: str, panel: str, *names: str) -> Any:
+    return typer.Option(*names, help=help_, rich_help_panel=panel)
+
+
+Source = Annotated[
+    str, _option("Data set that the network was trained on: digits, cifar10, cifar100.", _WHAT)
+]
+Target = Annotated[str, _option("Domain to specialise for; 'workbench domains' lists them.", _WHAT)]
+Model = Annotated[
+    str | None,
+    _option("simplecnn or vgg16. [default: the source's usual one]", _WHAT),
+]
+Method = Annotated[
+    str, _option("How many filters to keep: pfa-kl, or pfa-en with --energy.", _WHAT)
+]
+Energy = Annotated[
+    float | None,
+    _option("Share of the energy that pfa-en keeps, in (0, 1]. [default: 0.95]", _WHAT),
+]
+Protocols = Annotated[
+    str,
+    _option(
+        "Which to run, comma-separated: full-scratch, full-fine, pfa-scratch, pfa-fine.", _WHAT
+    ),
+]
+Head = Annotated[
+    str,
+    _option("Classifier of the fine protocols: 'slice' the source's rows, or 'new'.", _WHAT),
+]
+Weights = Annotated[
+    Path | None,
+    _option("Trained source network (.safetensors or .pt); trained here if missing.", _WHAT),
+]
+Tolerance = Annotated[
+    float, _option("Points that the recommended network may lie below the best.", _WHAT)
+]
+Seeds = Annotated[int, _option("How often each protocol is run.", _HOW)]
+Seed = Annotated[int, _option("Draws weights, order, crops and dropout.", _HOW)]
+Epochs = Annotated[int | None, _option("Length of a training. [default: the network's own]", _HOW)]
+SourceEpochs = Annotated[
+    int | None, _option("Length of the source's training. [default: the network's own]", _HOW)
+]
+Schedule = Annotated[
+    str, _option("'paper' (a tenth of the rate late in the training) or 'one-cycle'.", _HOW)
+]
+LearningRate = Annotated[float | None, _option("Learning rate. [default: the network's own]", _HOW)]
+FineLearningRate = Annotated[
+    float | None, _option("Learning rate of the fine protocols. [default: --lr]", _HOW)
+]
+BatchSize = Annotated[
+    int | None, _option("Images a step, 2 or more. [default: the network's own]", _HOW)
+]
+WeightDecay = Annotated[float | None, _option("L2 penalty. [default: the network's own]", _HOW)]
+Device = Annotated[str, _option("auto, cpu or cuda.", _HOW)]
+Precision = Annotated[str, _option("auto (bf16 where the processor has it), fp32 or bf16.", _HOW)]
+Fresh = Annotated[bool, _option("Train again what is already recorded.", _HOW, "--fresh")]
+DataDir = Annotated[
+    Path | None,
+    _option("Folder of the data sets. [default: $WORKBENCH_DATA, else the cache folder]", _WHERE),
+]
+Domains = Annotated[
+    Path | None,
+    _option("Folder of domain files, before $WORKBENCH_DOMAINS and ./domains.", _WHERE),
+]
+TrackingUri = Annotated[
+    str | None,
+    _option("MLflow store. [default: $MLFLOW_TRACKING_URI, else mlruns/mlflow.db]", _WHERE),
+]
+Output = Annotated[
+    Path | None, _option("Folder of unfinished work. [default: mlruns/work]", _WHERE)
+]
+KeepWeights = Annotated[
+    str, _option("Trained networks to keep: best (one a protocol), all, none.", _WHERE)
+]
+Json = Annotated[
+    bool, _option("Print the result as JSON on stdout, all else on stderr.", _WHERE, "--json")
+]
+DryRun = Annotated[
+    bool, _option("Print what would be done and what is done already.", _WHERE, "--dry-run")
+]

@@ -1,0 +1,142 @@
+"""``--dry-run``: what an adaptation would do, and what of it is done already.
+
+Nothing is downloaded, created or written. What depends on a result that is not there yet (the
+recipe, the source weights) is said to be unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.compression.costs import count_costs
+from workbench.compression.recipes import Recipe
+from workbench.data.location import data_folder, is_present
+from workbench.data.sets import load_images
+from workbench.display import Display
+from workbench.jobs import Subject, analysis_key, protocol_key, settings_dict, source_job
+from workbench.models.networks import build_network
+from workbench.pipeline import DEFAULT_OUTPUT, given_weights, load_subject
+from workbench.planning import SourceTask, Task, resolve
+from workbench.processor import Processor, resolve_processor
+from workbench.protocols import PROTOCOLS
+from workbench.recording import FINGERPRINT, RECIPE_FILE, SPECTRA_FILE, Recorder
+from workbench.report import count
+from workbench.settings import Settings
+from workbench.tracking import Store, StoredRun, store_exists
+from workbench.work import Work
+
+DONE, TO_DO = "done", "to do"
+
+
+def preview(**options: Any) -> dict[str, Any]:
+    """The plan of an adaptation as plain data.
+
+    Args:
+        **options: those of ``pipeline.adapt``.
+
+    Returns:
+        ``settings``, ``full_network`` (parameters and FLOPs), ``data`` ("present" or not), and
+        ``steps``: a list of step, state ("done" or "to do") and the finished run's id.
+
+    Raises:
+        WorkbenchError: for the mistakes that ``adapt`` would report before its work.
+    """
+    task = resolve(Settings.of(**options))
+    processor = resolve_processor(task.settings.device, task.settings.precision)
+    given = given_weights(task)
+    folder = data_folder(task.settings.data_dir)
+    present = is_present(task.source.name, folder)
+    recorder = _reader(task, processor) if present else None
+    weights, steps = (given.fingerprint, []) if given else _source_step(task, processor, recorder)
+    subject = load_subject(task, processor) if present else None
+    steps += _steps(task, subject, weights, recorder)
+    classes = len(task.domain.classes)
+    full = count_costs(build_network(task.model, task.source.shape, classes), task.source.shape)
+    return {
+        "settings": settings_dict(task, processor),
+        "data": {"folder": str(folder), "present": present, "images": task.domain.images()},
+        "full_network": {"parameters": full.parameters, "flops": full.flops},
+        "steps": steps,
+    }
+
+
+def preview_lines(plan: dict[str, Any]) -> list[str]:
+    """The plan as text, a line each."""
+    settings, data, full = plan["settings"], plan["data"], plan["full_network"]
+    train, test = data["images"]
+    training = settings["plan"]
+    fine = settings["fine_plan"]["learning_rate"]
+    there = "present" if data["present"] else "not there yet: adapt fetches it"
+    lines = [
+        f"target      {settings['target']} of {settings['source']}: "
+        f"{len(settings['classes'])} classes, {train:,} training and {test:,} test images",
+        f"data        {data['folder']} ({there})",
+        f"network     {settings['model']}: {count(full['parameters'])} parameters, "
+        f"{count(full['flops'])} FLOPs an image before compression",
+        f"training    {training['epochs']} epochs, {training['schedule']} schedule, learning rate "
+        f"{training['learning_rate']:g} (fine: {fine:g}), batch {training['batch_size']}, "
+        f"weight decay {training['weight_decay']:g}",
+        f"processor   {settings['device']}, {settings['precision']}, {settings['threads']} threads",
+        "",
+    ]
+    for step in plan["steps"]:
+        run = f"  run {step['run_id']}" if step["run_id"] else ""
+        lines.append(f"{step['state']:6}  {step['step']}{run}")
+    open_steps = sum(step["state"] != DONE for step in plan["steps"])
+    lines += ["", f"{open_steps} of {len(plan['steps'])} steps to do; nothing was changed"]
+    return lines
+
+
+def _reader(task: Task, processor: Processor) -> Recorder | None:
+    """A recorder on the store as it is, None when there is no store or experiment yet."""
+    settings = task.settings
+    if settings.fresh or not store_exists(settings.tracking_uri):
+        return None
+    store = Store(settings.tracking_uri)
+    experiment = store.experiments().get(task.source.name)
+    if experiment is None:
+        return None
+    work = Work(settings.output or DEFAULT_OUTPUT)
+    return Recorder(store, experiment, work, processor, Display())
+
+
+def _source_step(
+    task: Task, processor: Processor, recorder: Recorder | None
+) -> tuple[str | None, list[dict[str, Any]]]:
+    """Fingerprint of the source weights if they are there, and the step that makes them."""
+    name = f"source training: {task.source.name}, {task.source_plan.epochs} epochs"
+    if recorder is None:
+        return None, [_step(name, None)]
+    folder = data_folder(task.settings.data_dir)
+    train, test = (load_images(task.source.name, split, folder) for split in ("train", "test"))
+    job = source_job(SourceTask(task.source, task.model, task.source_plan), processor, train, test)
+    run = recorder.find(job.key)
+    return (run.tags.get(FINGERPRINT) if run else None), [_step(name, run)]
+
+
+def _steps(
+    task: Task, subject: Subject | None, weights: str | None, recorder: Recorder | None
+) -> list[dict[str, Any]]:
+    """Analysis and every training, with the run in which it is done."""
+    recipe, analysis = None, None
+    if subject and recorder and weights:
+        analysis = recorder.find(analysis_key(subject, weights))
+        if analysis:
+            texts = [recorder.store.fetch(analysis, name) for name in (RECIPE_FILE, SPECTRA_FILE)]
+            recipe = Recipe.from_json(*(path.read_text() for path in texts if path))
+    steps = [_step(f"analysis: {task.settings.method}", analysis)]
+    for name in task.settings.protocols:
+        protocol = PROTOCOLS[name]
+        known = (weights or not protocol.inherited) and (recipe or not protocol.compressed)
+        for seed in range(task.settings.seeds):
+            run = None
+            if subject and recorder and known:
+                used = recipe if protocol.compressed else None
+                run = recorder.find(protocol_key(subject, protocol, seed, weights or "", used))
+            steps.append(_step(f"{name}, seed {seed}", run))
+    return steps
+
+
+def _step(name: str, run: StoredRun | None) -> dict[str, Any]:
+    run_id = run.run_id if run else None
+    return {"step": name, "state": DONE if run else TO_DO, "run_id": run_id}
