@@ -89,6 +89,8 @@ class Recorder:
         matches its recorded hash, or was dropped on purpose.
         """
         runs = self.store.runs([self.experiment], {KEY: key}, finished=True)
+        # Of one training done twice, the run that still has its weights is of more use.
+        runs.sort(key=lambda run: run.tags.get(WEIGHTS) == DROPPED)
         return next((run for run in runs if self._is_whole(run)), None)
 
     def train(
@@ -227,7 +229,7 @@ class Recorder:
             "train_seconds": outcome.train_seconds,
         }
         try:
-            logged = self.store.last_step(run_id, "train_loss")
+            logged = self.store.logged_steps(run_id, "train_loss")
             steps = epoch_metrics(outcome.epochs, logged)
             self.store.log(run_id, metrics=metrics, steps=steps, tags=tags)
             for name, text in job.artifacts.items():
@@ -253,7 +255,7 @@ class _LiveMetrics:
         self._store, self._run_id, self._display = store, run_id, display
         self._waiting: list[Epoch] = []
         self._next = 0.0
-        self._logged: int | None = None
+        self._logged: set[int] | None = None
 
     def add(self, epoch: Epoch) -> None:
         self._waiting.append(epoch)
@@ -262,7 +264,7 @@ class _LiveMetrics:
         self._next = time.monotonic() + 5.0
         try:
             if self._logged is None:
-                self._logged = self._store.last_step(self._run_id, "train_loss")
+                self._logged = self._store.logged_steps(self._run_id, "train_loss")
             self._store.log(self._run_id, steps=epoch_metrics(self._waiting, self._logged))
             self._waiting.clear()
         except StoreError as error:
@@ -270,11 +272,11 @@ class _LiveMetrics:
             self._display.say(f"warning: {error} (the training goes on)")
 
 
-def epoch_metrics(epochs: Sequence[Epoch], after: int) -> list[tuple[str, float, int]]:
-    """Loss and learning rate of the epochs past ``after``, as MLflow steps."""
+def epoch_metrics(epochs: Sequence[Epoch], logged: set[int]) -> list[tuple[str, float, int]]:
+    """Loss and learning rate of the epochs that are not yet ``logged``, as MLflow steps."""
     steps: list[tuple[str, float, int]] = []
     for epoch in epochs:
-        if epoch.number > after:
+        if epoch.number not in logged:
             steps.append(("train_loss", epoch.loss, epoch.number))
             steps.append(("lr", epoch.learning_rate, epoch.number))
     return steps

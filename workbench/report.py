@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.compression.recipes import Recipe
 from workbench.results import Adaptation, ProtocolResult, Verdict
@@ -13,9 +13,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COLUMNS = (
-    "protocol", "accuracy", "95 % interval", "parameters", "footprint", "FLOPs", "latency",
+    "protocol",
+    "accuracy (95 % interval)",
+    "parameters",
+    "footprint",
+    "FLOPs",
+    "latency",
     "train",
-)  # fmt: skip
+)
+_TEXT_COLUMNS = ("protocol", "layer", "domain", "model", "method", "training")
 RECIPE_COLUMNS = ("layer", "filters", "kept", "inactive", "divergence", "energy kept")
 _SAME_SPEED = 1.05  # a ratio below this is noise, not a speed-up
 
@@ -45,8 +51,9 @@ def table_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:
     return [
         (
             result.protocol,
-            f"{percent(result.accuracy_mean)}{_spread(result)}",
-            "{:.1f} to {:.1f}".format(*(100 * bound for bound in result.accuracy_interval)),
+            f"{percent(result.accuracy_mean)}{_spread(result)} ({{:.1f}} to {{:.1f}})".format(
+                *(100 * bound for bound in result.accuracy_interval)
+            ),
             count(result.parameters),
             f"{100 * result.footprint:.1f} %",
             f"{count(result.flops)} ({100 * result.flops_ratio:.0f} %)",
@@ -77,7 +84,7 @@ def next_steps(adaptation: Adaptation) -> list[str]:
     taken = adaptation.verdict.recommended
     uri = adaptation.tracking_uri
     option = "" if uri == store_uri(None) else f" --tracking-uri {uri}"
-    where = taken.weights or "not kept (--keep-weights none)"
+    where = taken.weights or "not kept; run with --fresh --keep-weights best to have them"
     return [
         f"weights   {where}",
         f"runs      workbench ui{option}",
@@ -86,13 +93,18 @@ def next_steps(adaptation: Adaptation) -> list[str]:
 
 
 def rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table for the terminal; all columns but the first are aligned to the right."""
+    """A table for the terminal; numbers are aligned to the right.
+
+    On a narrow terminal what stands in brackets moves to a second line.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+        foldable = any("(" in row[index] for row in rows)
+        justify: Literal["left", "right"] = "left" if column in _TEXT_COLUMNS else "right"
+        table.add_column(column, justify=justify, no_wrap=not foldable)
     for row in rows:
         table.add_row(*row)
     return table

@@ -193,11 +193,11 @@ class Store:
         with self._guard("written"):
             self._client.log_batch(run_id, points, params_, tags_)
 
-    def last_step(self, run_id: str, metric: str) -> int:
-        """Highest step that a metric was logged at, 0 for none."""
+    def logged_steps(self, run_id: str, metric: str) -> set[int]:
+        """Steps that a metric was logged at."""
         with self._guard("read"):
             history = self._client.get_metric_history(run_id, metric)
-        return max((point.step for point in history), default=0)
+        return {point.step for point in history}
 
     def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
         """Record the data sets that a run uses."""

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from workbench.cli import options as opt
+from workbench.cli.printing import console
 from workbench.settings import Settings
 
 ALL_PROTOCOLS = ",".join(Settings.protocols)
@@ -99,16 +100,14 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.as_dict(result), indent=1))
         return
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(
+    out = console()
+    out.print(
         report.rich_table(report.title(result), report.COLUMNS, report.table_rows(result.protocols))
     )
-    console.print(report.interval_note(result.protocols), markup=False)
-    console.print(f"\n{report.verdict_sentence(result.verdict)}\n", markup=False)
+    out.print(report.interval_note(result.protocols), markup=False)
+    out.print(f"\n{report.verdict_sentence(result.verdict)}\n", markup=False)
     for line in report.next_steps(result):
-        console.print(line, markup=False)
+        out.print(line, markup=False)
 
 
 def _preview(chosen: dict[str, Any], as_json: bool) -> None:
@@ -131,8 +130,6 @@ def _analyze(chosen: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"method": recipe.method, "recipe": recipe.rows()}, indent=1))
         return
-    from rich.console import Console
-
     title = f"{chosen['target']} · {recipe.method} · responses to {recipe.images} images"
     table = report.rich_table(title, report.RECIPE_COLUMNS, report.recipe_rows(recipe))
-    Console(highlight=False, soft_wrap=True).print(table)
+    console().print(table)

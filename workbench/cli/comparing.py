@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli import options as opt
+from workbench.cli.printing import console
 
 
 def compare(
@@ -24,8 +25,6 @@ def compare(
     Example:
       workbench compare --source cifar100 --figure comparison.png
     """
-    from rich.console import Console
-
     from workbench import report
     from workbench.comparison import compare as run
     from workbench.comparison import comparison_rows, draw_comparison
@@ -43,8 +42,7 @@ def compare(
     cells = [
         (*cell[:4], str(len(r.hits)), *cell[4:]) for cell, r in zip(cells, results, strict=True)
     ]
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(report.rich_table("", columns, cells))
+    console().print(report.rich_table("", columns, cells))
     if figure is not None:
         draw_comparison(rows, figure)
         typer.echo(f"{figure}: written")

@@ -1,0 +1,89 @@
+"""Cost of the analysis: the pass over bare inference, selection, and memory.
+
+    python benchmarks/analysis.py [--images 2000] [--rounds 3]
+
+Prints the time of the pass (responses of all layers, pooled, covariances) over the time of bare
+fp32 inference on the same images, interleaved in one process (aim: 1.25 or less for vgg16); the
+time to select 1,024 of 4,096 filters (aim: under 1 s); and the growth of the peak memory from
+``--images`` to four times as many (aim: none).
+"""
+
+import argparse
+import resource
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from workbench.catalog import SOURCES
+from workbench.data.augmentation import normalise
+from workbench.data.sets import Images
+from workbench.models.networks import analysed_layers, build_network, place
+from workbench.pfa import select_filters
+from workbench.processor import machine_name
+from workbench.responses import BATCH_SIZE, measure_responses
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def bare_inference(model, images, source):
+    """The same images through the network, nothing else."""
+    place(model, DEVICE).eval()
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH_SIZE):
+            pixels = torch.from_numpy(images.pixels[start : start + BATCH_SIZE]).to(DEVICE)
+            model(normalise(pixels, source))
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_megabytes():
+    """Highest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    source = SOURCES["cifar100"]
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (4 * options.images, *source.shape), dtype=np.uint8)
+    labels = np.zeros(len(pixels), dtype=np.int64)
+    images = Images(pixels[: options.images], labels[: options.images])
+    model = build_network("vgg16", source.shape, 100)
+    layers = analysed_layers(model)
+
+    def passing():
+        measure_responses(model, layers, images, source, DEVICE)
+
+    times = {"analysis": [], "inference": []}
+    for turn in range(options.rounds + 1):
+        runs = (("analysis", passing), ("inference", lambda: bare_inference(model, images, source)))
+        for name, run in runs:
+            start = time.perf_counter()
+            run()
+            if turn:  # the first turn warms up
+                times[name].append(time.perf_counter() - start)
+    ratios = [a / b for a, b in zip(times["analysis"], times["inference"], strict=True)]
+    print(f"{machine_name(DEVICE.type)}, torch {torch.__version__}, vgg16, "
+          f"{options.images} images, n = {options.rounds}")  # fmt: skip
+    for name, seen in times.items():
+        print(f"{name}: median {statistics.median(seen):.2f} s")
+    print(f"ratio: median {statistics.median(ratios):.3f}, "
+          f"from {min(ratios):.3f} to {max(ratios):.3f}")  # fmt: skip
+
+    before = peak_megabytes()
+    measure_responses(model, layers, Images(pixels, labels), source, DEVICE)
+    print(f"peak memory: {before:.0f} MB, after {len(pixels)} images {peak_megabytes():.0f} MB")
+
+    rho = np.corrcoef(rng.normal(size=(4096, 8192)))
+    start = time.perf_counter()
+    select_filters(rho, 1024)
+    print(f"selection of 1,024 of 4,096 filters: {time.perf_counter() - start:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Slow, obvious transcriptions of the paper, for tests to hold the package against.
+
+Plain loops over plain numbers, two passes, every sum taken anew. Sections are those of
+Suau, Zappella, Apostoloff, "Filter Distillation for Network Compression".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+Matrix = Sequence[Sequence[float]]
+
+#: Sums and values of |rho| that differ by no more than this share are equal.
+TIE = 1e-12
+
+#: At most this share of the layer's largest variance makes a filter inactive.
+INACTIVE = 1e-8
+
+
+def covariance(responses: Matrix) -> list[list[float]]:
+    """Covariance (ddof 1) of m x n responses: first the means, then the products (section 3)."""
+    m, n = len(responses), len(responses[0])
+    mean = [math.fsum(float(row[i]) for row in responses) / m for i in range(n)]
+    centred = [[float(row[i]) - mean[i] for i in range(n)] for row in responses]
+    return [
+        [math.fsum(row[i] * row[j] for row in centred) / (m - 1) for j in range(n)]
+        for i in range(n)
+    ]
+
+
+def spectrum(matrix: Matrix) -> list[float]:
+    """Eigenvalues, descending, negatives clipped to 0, divided by their sum (section 3)."""
+    eigenvalues = sorted((max(float(v), 0.0) for v in np.linalg.eigvalsh(matrix)), reverse=True)
+    total = math.fsum(eigenvalues)
+    return [value / total if total else 0.0 for value in eigenvalues]
+
+
+def energy_keep_count(shares: Sequence[float], threshold: float) -> int:
+    """The smallest k whose k largest shares sum to the threshold (section 3.1)."""
+    descending = sorted(shares, reverse=True)
+    if not any(descending):
+        return 1
+    for k in range(1, len(descending) + 1):
+        if math.fsum(descending[:k]) >= threshold - 1e-12:
+            return k
+    return len(descending)
+
+
+def divergence(shares: Sequence[float]) -> float:
+    """KL(shares || uniform), the sum of p ln(p / u) with 0 ln 0 = 0 (section 3.2)."""
+    uniform = 1 / len(shares)
+    if not any(shares):
+        return math.log(len(shares))
+    return math.fsum(p * math.log(p / uniform) for p in shares if p > 0)
+
+
+def kl_keep_count(shares: Sequence[float]) -> int:
+    """ceil(gamma n), gamma = 1 - KL(shares || uniform) / KL(Dirac || uniform) (section 3.2)."""
+    n = len(shares)
+    if n == 1:
+        return 1
+    gamma = 1 - divergence(shares) / math.log(n)
+    k = math.ceil(gamma * n * (1 - 1e-9))
+    return min(max(k, 1), n)
+
+
+def inactive(matrix: Matrix) -> list[bool]:
+    """Filters whose variance is at most 1e-8 of the largest."""
+    variance = [float(matrix[i][i]) for i in range(len(matrix))]
+    return [v <= INACTIVE * max(variance) for v in variance]
+
+
+def correlation(matrix: Matrix) -> list[list[float]]:
+    """Pearson correlation; zero row, column and diagonal for an inactive filter (section 3.3)."""
+    n = len(matrix)
+    dead = inactive(matrix)
+    rho = [[0.0] * n for _ in range(n)]
+    for i in range(n):
+        for j in range(n):
+            if not dead[i] and not dead[j]:
+                spread = math.sqrt(float(matrix[i][i])) * math.sqrt(float(matrix[j][j]))
+                rho[i][j] = float(matrix[i][j]) / spread
+    return rho
+
+
+def removal_order(rho: Matrix) -> list[int]:
+    """All filters in the order in which they go; sums taken anew for each (section 3.3).
+
+    The largest sum of |rho_ij| over the other remaining j goes; of several the one with the
+    highest single |rho_ij|; of several the lowest index. Inactive ones go before.
+    """
+    n = len(rho)
+    strength = [
+        [abs((float(rho[i][j]) + float(rho[j][i])) / 2) for j in range(n)] for i in range(n)
+    ]
+    order = [i for i in range(n) if rho[i][i] == 0]
+    remaining = [i for i in range(n) if rho[i][i] != 0]
+    while remaining:
+        sums, singles = {}, {}
+        for i in remaining:
+            others = [strength[i][j] for j in remaining if j != i]
+            sums[i] = math.fsum(others)
+            singles[i] = max(others, default=0.0)
+        tied = _largest(sums)
+        tied = _largest({i: singles[i] for i in tied})
+        gone = min(tied)
+        order.append(gone)
+        remaining.remove(gone)
+    return order
+
+
+def removal_order_of_many(rho: np.ndarray) -> list[int]:
+    """``removal_order`` for hundreds of active filters: arrays for the two inner loops."""
+    strength = np.abs((rho + rho.T) / 2)
+    np.fill_diagonal(strength, 0.0)
+    remaining = list(range(len(rho)))
+    order = []
+    while remaining:
+        sums = dict(zip(remaining, strength[remaining].sum(axis=1).tolist(), strict=True))
+        tied = _largest(sums)
+        singles = strength[tied].max(axis=1).tolist()
+        tied = _largest(dict(zip(tied, singles, strict=True)))
+        gone = min(tied)
+        order.append(gone)
+        remaining.remove(gone)
+        strength[:, gone] = 0.0
+    return order
+
+
+def select_filters(rho: Matrix, keep: int) -> list[int]:
+    """The filters that are kept, ascending (section 3.3)."""
+    order = removal_order(rho)
+    return sorted(order[len(order) - keep :])
+
+
+def _largest(values: Mapping[int, float]) -> list[int]:
+    """The keys whose value equals the largest."""
+    highest = max(values.values())
+    return [key for key, value in values.items() if value >= highest * (1 - TIE)]
