@@ -35,6 +35,11 @@ def finish(process):
     return json.loads(out), err
 
 
+def kill(process):
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
 def wait_for(process, happened, seconds=120):
     deadline = time.monotonic() + seconds
     while not happened():
@@ -71,8 +76,7 @@ def test_killed_in_the_source_training_it_goes_on_from_the_last_epoch(undisturbe
     folder, whole = undisturbed
     process = start(tmp_path)
     wait_for(process, lambda: list(tmp_path.glob("mlruns/work/*/checkpoint.safetensors")))
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill(process)
     assert "FINISHED" not in states(tmp_path).values()
     result, _ = finish(start(tmp_path))
     assert numbers(result) == numbers(whole)
@@ -90,8 +94,7 @@ def test_killed_in_a_protocol_it_repeats_no_finished_one(undisturbed, tmp_path):
     done = "digits-0v1 · full-scratch · seed 0"
     wait_for(process, lambda: next(True for line in process.stderr if f"{done}: 6/6" in line))
     wait_for(process, lambda: states(tmp_path).get("digits-0v1 · full-fine · seed 0"))
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill(process)
     before = {run.name: run.run_id for run in stored(tmp_path)}
     assert states(tmp_path)[done] == FINISHED
     result, _ = finish(start(tmp_path))

@@ -85,11 +85,16 @@ class Store:
         self.uri = store_uri(uri)
         self._database = database_path(self.uri)
         self._lock: Any = nullcontext()
+        self._address = self.uri
         if self._database:
             _check_database(self._database, self.uri)
+            self._database = self._database.resolve()
             self._lock = FileLock(f"{self._database}.lock")
+            # MLflow keeps one engine a URI: a relative one would still mean the old folder
+            # after the caller has changed to another.
+            self._address = f"sqlite:///{self._database}"
         with self._guard("opened"):
-            self._client = _quiet_client(self.uri)
+            self._client = _quiet_client(self._address)
             self._client.search_experiments(max_results=1)
 
     def experiment(self, name: str) -> str:
@@ -248,7 +253,7 @@ class Store:
             return
         with self._guard("written"):
             uri = run.artifact_uri
-            repository: Any = get_artifact_repository(uri, tracking_uri=self.uri)
+            repository: Any = get_artifact_repository(uri, tracking_uri=self._address)
             repository.delete_artifacts(name)
 
     def end(self, run_id: str, status: str, reason: str = "") -> None:

@@ -5,6 +5,8 @@ Nothing here loops over images: a crop and a flip of a whole batch are one gathe
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -21,11 +23,19 @@ def normalise(images: Tensor, source: Source) -> Tensor:
     Returns:
         float32, same shape, channels last in memory.
     """
-    shape = (1, -1, 1, 1)
-    mean = torch.tensor(source.mean, device=images.device).view(shape) * source.white
-    std = torch.tensor(source.std, device=images.device).view(shape) * source.white
+    mean, std = _statistics(source, images.device)
     pixels = images.to(torch.float32, memory_format=torch.channels_last)
     return pixels.sub_(mean).div_(std)
+
+
+@cache
+def _statistics(source: Source, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and spread on the scale of the stored pixels.
+
+    Kept on the device: copying them there in every step would make the host wait for it.
+    """
+    mean, std = (torch.tensor(values, device=device) for values in (source.mean, source.std))
+    return mean.view(1, -1, 1, 1) * source.white, std.view(1, -1, 1, 1) * source.white
 
 
 def draw_views(count: int, padding: int, flip: bool, generator: torch.Generator) -> Tensor:

@@ -75,6 +75,8 @@ class StreamingCovariance:
             raise ValueError(f"a batch must have shape (b, {self.filters}), not {rows.shape}")
         if not len(rows):
             return
+        if not np.isfinite(rows).all():
+            raise ValueError("responses hold NaN or infinity")
         mean = rows.mean(axis=0)
         centred = rows - mean
         self.merge(self.from_moments(len(rows), mean, centred.T @ centred))
