@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import workbench
 
@@ -41,3 +43,15 @@ def test_public_functions_stay_functions_after_they_were_used():
 def test_unknown_names_are_attribute_errors():
     assert not hasattr(workbench, "nonsense")
     assert set(workbench.__all__) <= set(dir(workbench))
+
+
+def test_a_wheel_carries_the_domains(tmp_path):
+    root = Path(workbench.__file__).parent.parent
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {
+        Path(name).name for name in zipfile.ZipFile(wheel).namelist() if "domain_files" in name
+    }
+    assert names == {path.name for path in (root / "domains").glob("*.yaml")}
+    assert {"R1.yaml", "R2.yaml", "S1.yaml", "S2.yaml", "S3.yaml", "S4.yaml"} <= names

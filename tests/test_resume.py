@@ -91,9 +91,9 @@ def test_killed_in_the_source_training_it_goes_on_from_the_last_epoch(undisturbe
 def test_killed_in_a_protocol_it_repeats_no_finished_one(undisturbed, tmp_path):
     folder, whole = undisturbed
     process = start(tmp_path)
-    done = "digits-0v1 · full-scratch · seed 0"
+    done = "full-scratch · digits-0v1 · seed 0"
     wait_for(process, lambda: next(True for line in process.stderr if f"{done}: 6/6" in line))
-    wait_for(process, lambda: states(tmp_path).get("digits-0v1 · full-fine · seed 0"))
+    wait_for(process, lambda: states(tmp_path).get("full-fine · digits-0v1 · seed 0"))
     kill(process)
     before = {run.name: run.run_id for run in stored(tmp_path)}
     assert states(tmp_path)[done] == FINISHED

@@ -111,14 +111,19 @@ class Analysis:
 
 
 def cost_metrics(costs: Costs, full: Costs) -> dict[str, float]:
-    """Costs of a network and their ratios to the full one's, under the names of the store."""
+    """Costs of a network and their ratios to the full one's, under the names of the store.
+
+    Ratios and times are rounded: MLflow shows every digit that it is given.
+    """
     known = {
         "parameters": costs.parameters,
-        "footprint": costs.parameters / full.parameters,
+        "footprint": round(costs.parameters / full.parameters, 4),
         "flops": costs.flops,
-        "flops_ratio": costs.flops / full.flops,
+        "flops_ratio": round(costs.flops / full.flops, 4),
     }
-    return known if costs.latency_ms is None else {**known, "latency_ms": costs.latency_ms}
+    if costs.latency_ms is not None:
+        known["latency_ms"] = round(costs.latency_ms, 3)
+    return known
 
 
 def source_job(task: SourceTask, processor: Processor, train: Images, test: Images) -> Job:
@@ -187,7 +192,7 @@ def protocol_job(
     return Job(
         key=protocol_key(subject, protocol, seed, source.fingerprint, recipe),
         kind="protocol",
-        title=f"{task.domain.name} · {protocol.name} · seed {seed}",
+        title=f"{protocol.name} · {task.domain.name} · seed {seed}",
         params={**_protocol_params(task, protocol, seed), **plan_params(plan, subject.processor)},
         metrics=analysis.metrics(protocol),
         artifacts=artifacts,

@@ -265,7 +265,7 @@ def _analyse(
         if done is None:
             params = {**_parent_params(task), "protocol": "analysis"}
             run_id = recorder.open(
-                key, "analysis", f"{task.domain.name} · analysis", params, parent
+                key, "analysis", f"analysis · {task.domain.name}", params, parent
             )
             with recorder.closing(run_id):
                 recorder.store.log_inputs(run_id, subject_inputs(subject)[:1])
@@ -286,7 +286,7 @@ def _measure(subject: Subject, source: SourceNetwork, display: Display) -> Analy
     task, processor = subject.task, subject.processor
     device, shape = processor.torch_device, task.source.shape
     model = source.build(task)
-    with display.track(f"{task.domain.name} · analysis", len(subject.train)) as advance:
+    with display.track(f"analysis · {task.domain.name}", len(subject.train)) as advance:
         layers = analysed_layers(model)
         moments = measure_responses(
             model, layers, subject.train, task.source, device, lambda seen: advance(seen, "images")

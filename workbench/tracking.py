@@ -8,6 +8,7 @@ MLflow 3 creates its tables without a lock and SQLite refuses concurrent writers
 from __future__ import annotations
 
 import errno
+import getpass
 import json
 import logging
 import os
@@ -164,7 +165,12 @@ class Store:
         parent: str | None = None,
     ) -> str:
         """Begin a run; its id."""
-        tags = {**tags, "mlflow.source.name": "workbench", "mlflow.source.type": "LOCAL"}
+        tags = {
+            **tags,
+            "mlflow.user": _user(),
+            "mlflow.source.name": "workbench",
+            "mlflow.source.type": "LOCAL",
+        }
         if parent:
             tags[_PARENT_TAG] = parent
         with self._guard("written"):
@@ -361,6 +367,13 @@ def _stored(run: Any) -> StoredRun:
         artifact_uri=run.info.artifact_uri,
         started=run.info.start_time,
     )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container may run under a number without a name
+        return "unknown"
 
 
 def _cut(tags: Mapping[str, str]) -> dict[str, str]:

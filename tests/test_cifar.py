@@ -1,0 +1,37 @@
+"""A short run on real CIFAR-100, where it and a trained VGG-16 are at hand.
+
+Needs $WORKBENCH_DATA with cifar-100-python and $WORKBENCH_TEST_WEIGHTS, a VGG-16 trained on all
+100 classes.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+DATA, WEIGHTS = (os.environ.get(name, "") for name in ("WORKBENCH_DATA", "WORKBENCH_TEST_WEIGHTS"))
+
+pytestmark = [
+    pytest.mark.cifar,
+    pytest.mark.skipif(
+        not (Path(DATA) / "cifar-100-python").is_dir() or not Path(WEIGHTS).is_file(),
+        reason="no CIFAR-100 in $WORKBENCH_DATA or no network in $WORKBENCH_TEST_WEIGHTS",
+    ),
+]
+
+
+def test_a_real_target_is_specialised(run_cli):
+    status, out, err = run_cli(
+        "adapt", "--source", "cifar100", "--target", "S2", "--weights", WEIGHTS, "--epochs", "1",
+        "--schedule", "one-cycle", "--lr", "0.01", "--protocols", "pfa-fine", "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    result = json.loads(out)
+    kept = [row["kept"] for row in result["recipe"]]
+    assert len(kept) == 14
+    # The source network's description names a footprint of 25.3 % for S2.
+    assert result["protocols"][0]["footprint"] == pytest.approx(0.253, abs=0.002)
+    # The paper's figure 4b, early layers, within 5 filters.
+    assert kept[:4] == pytest.approx([34, 43, 104, 109], abs=8)
+    assert result["protocols"][0]["accuracies"][0] > 0.9
