@@ -143,7 +143,8 @@ def test_a_store_that_fails_destroys_no_finished_training(run_cli, tmp_path, mon
     def refuse(*args):
         raise StoreError("store x could not be written; check --tracking-uri")
 
-    call = ("adapt", *TASK, "--source-epochs", "1", "--epochs", "1", "--json")
+    what = ("--source", "digits", "--target", "digits-0v1", "--source-epochs", "1")
+    call = ("analyze", *what, "--json")
     with monkeypatch.context() as patch:
         patch.setattr(Store, "attach", refuse)
         status, _, err = run_cli(*call)
@@ -153,8 +154,10 @@ def test_a_store_that_fails_destroys_no_finished_training(run_cli, tmp_path, mon
     (key,) = work.begun()
     assert work.outcome(key) is not None
     monkeypatch.setattr("workbench.recording.Recorder._fit", lambda *a: pytest.fail("trained anew"))
-    _, _, err = run_cli(*call, "--protocols", "full-scratch")
-    assert work.begun() != [key]
+    status, out, err = run_cli(*call)
+    assert status == 0, err
+    assert json.loads(out)["recipe"]
+    assert work.begun() == []
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(run_cli, tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ from workbench.figures import comparison_chart
 from workbench.protocols import PROTOCOLS
 from workbench.recording import DROPPED, KEY, KIND, RECIPE_FILE, WEIGHTS, WEIGHTS_FILE
 from workbench.results import ProtocolResult
-from workbench.tracking import Store, StoredRun, store_exists, store_uri
+from workbench.stores import store_exists, store_uri
+from workbench.tracking import Store, StoredRun
 
 #: Parameters in which runs of one row agree; what differs between them is the seed alone.
 _SETTINGS = (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from workbench.errors import StoreError
 from workbench.recording import KEY
-from workbench.tracking import FINISHED, Store, store_exists, store_uri
+from workbench.stores import store_exists, store_uri
+from workbench.tracking import FINISHED, Store
 from workbench.work import Work
 
 

@@ -8,122 +8,34 @@ one because the source weights did.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from workbench.compression.costs import Costs
+from workbench.analysis import Analysis
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.data.sets import Images
-from workbench.keys import key_of, weights_fingerprint
+from workbench.keys import key_of
 from workbench.models.networks import NETWORKS, build_network, filter_layers
 from workbench.planning import SourceTask, Task
 from workbench.processor import Processor
 from workbench.protocols import Protocol
 from workbench.recording import RECIPE_FILE, Job
-from workbench.settings import Settings
-from workbench.tracking import Input
+from workbench.subject import (
+    SourceNetwork,
+    Subject,
+    head_rows,
+    settings_dict,
+    split_inputs,
+    subject_inputs,
+)
 from workbench.training import Plan, derive_seed, fit_to
-from workbench.weights import Card, put_weights
+from workbench.weights import Card
 
 _SOURCE_CHECKPOINT, _PROTOCOL_CHECKPOINT = 0.0, 60.0  # seconds between two
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A task with its data and processor.
-
-    Attributes:
-        train, test: the target's images; the test images are only evaluated on.
-    """
-
-    task: Task
-    processor: Processor
-    train: Images
-    test: Images
-
-    @cached_property
-    def data(self) -> dict[str, Any]:
-        """What the keys say of the data."""
-        domain = self.task.domain
-        return {
-            "train": self.train.fingerprint(),
-            "test": self.test.fingerprint(),
-            "domain": domain.name,
-            "source": domain.source,
-            "classes": list(domain.classes),
-        }
-
-    @property
-    def class_rows(self) -> list[int]:
-        """The source's labels of the target's classes."""
-        return [self.task.source.classes.index(name) for name in self.task.domain.classes]
-
-
-@dataclass(frozen=True)
-class SourceNetwork:
-    """A trained source network.
-
-    Attributes:
-        tensors: its state dict, float32.
-        origin: where it came from, for people: a file's name or a run's id.
-    """
-
-    tensors: Mapping[str, Tensor]
-    origin: str
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the tensors, whatever file they came in."""
-        return weights_fingerprint(self.tensors)
-
-    def build(self, task: Task) -> nn.Module:
-        """The network with all classes of the source.
-
-        Raises:
-            WeightsError: when the tensors do not fit.
-        """
-        model = build_network(task.model, task.source.shape, len(task.source.classes))
-        put_weights(model, self.tensors, self.origin)
-        return model
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """What the analysis found: the recipe, and the costs of both networks."""
-
-    recipe: Recipe
-    full: Costs
-    compressed: Costs
-
-    def costs(self, protocol: Protocol) -> Costs:
-        """Costs of the network that a protocol trains."""
-        return self.compressed if protocol.compressed else self.full
-
-    def metrics(self, protocol: Protocol) -> dict[str, float]:
-        """The same as MLflow metrics, with the ratios to the full network."""
-        return cost_metrics(self.costs(protocol), self.full)
-
-
-def cost_metrics(costs: Costs, full: Costs) -> dict[str, float]:
-    """Costs of a network and their ratios to the full one's, under the names of the store.
-
-    Ratios and times are rounded: MLflow shows every digit that it is given.
-    """
-    known = {
-        "parameters": costs.parameters,
-        "footprint": round(costs.parameters / full.parameters, 4),
-        "flops": costs.flops,
-        "flops_ratio": round(costs.flops / full.flops, 4),
-    }
-    if costs.latency_ms is not None:
-        known["latency_ms"] = round(costs.latency_ms, 3)
-    return known
 
 
 def source_job(task: SourceTask, processor: Processor, train: Images, test: Images) -> Job:
@@ -147,7 +59,7 @@ def source_job(task: SourceTask, processor: Processor, train: Images, test: Imag
         },
         metrics={},
         artifacts={},
-        inputs=_inputs(source.name, source.name, len(source.classes), train, test, data),
+        inputs=split_inputs(source.name, source.name, len(source.classes), train, test, data),
         card=Card(model, source.name, source.classes, source.shape, NETWORKS[model].widths),
         make_model=lambda: build_network(
             model, source.shape, len(source.classes), seed=derive_seed(seed, "weights")
@@ -158,22 +70,6 @@ def source_job(task: SourceTask, processor: Processor, train: Images, test: Imag
         test=test,
         source=source,
         checkpoint_every=_SOURCE_CHECKPOINT,
-    )
-
-
-def analysis_key(subject: Subject, weights: str) -> str:
-    """Key of the analysis; its latencies make the processor part of it."""
-    task = subject.task
-    return key_of(
-        "analysis",
-        {
-            **subject.data,
-            "model": task.model,
-            "weights": weights,
-            "method": task.settings.method,
-            "energy": task.energy,
-            "processor": asdict(subject.processor),
-        },
     )
 
 
@@ -265,11 +161,6 @@ def make_network(
     return inherited if task.settings.head == "slice" else _with_head_of(fresh, inherited)
 
 
-def head_rows(model: nn.Module, subject: Subject) -> dict[str, Sequence[int]]:
-    """The classifier's rows of the target's classes, by the classifier's name."""
-    return {list(filter_layers(model))[-1]: subject.class_rows}
-
-
 def _with_head_of(fresh: nn.Module, inherited: nn.Module) -> nn.Module:
     """``inherited`` with the classifier, and the batch norm behind it, of ``fresh``."""
     names = [name for name, module in inherited.named_modules() if not list(module.children())]
@@ -278,30 +169,6 @@ def _with_head_of(fresh: nn.Module, inherited: nn.Module) -> nn.Module:
         part = inherited.get_submodule(name)
         part.load_state_dict(fresh.get_submodule(name).state_dict())
     return inherited
-
-
-def settings_dict(task: Task, processor: Processor) -> dict[str, Any]:
-    """All settings as they were resolved, as plain data."""
-    settings: Settings = task.settings
-    return {
-        "source": task.source.name,
-        "target": task.domain.name,
-        "classes": list(task.domain.classes),
-        "model": task.model,
-        "method": settings.method,
-        "energy": task.energy,
-        "protocols": list(settings.protocols),
-        "seeds": settings.seeds,
-        "head": settings.head,
-        "weights": settings.weights.name if settings.weights else None,
-        "plan": asdict(task.plan),
-        "fine_plan": asdict(task.fine_plan),
-        "source_plan": None if settings.weights else asdict(task.source_plan),
-        "tolerance": settings.tolerance,
-        "keep_weights": settings.keep_weights,
-        **asdict(processor),
-        "torch": torch.__version__,
-    }
 
 
 def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
@@ -318,23 +185,6 @@ def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
         "threads": processor.threads,
         "torch": torch.__version__,
     }
-
-
-def subject_inputs(subject: Subject) -> list[Input]:
-    """The target's splits as MLflow inputs."""
-    domain = subject.task.domain
-    return _inputs(
-        domain.name, domain.source, len(domain.classes), subject.train, subject.test, subject.data
-    )
-
-
-def _inputs(
-    name: str, source: str, classes: int, train: Images, test: Images, data: Mapping[str, Any]
-) -> list[Input]:
-    return [
-        Input(f"{name} train", data["train"], source, len(train), classes, "training"),
-        Input(f"{name} test", data["test"], source, len(test), classes, "test"),
-    ]
 
 
 def _how(plan: Plan, processor: Processor) -> dict[str, Any]:

@@ -7,56 +7,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import tempfile
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from torch import nn
 
 from workbench import report
-from workbench.compression.costs import Costs, count_costs, measure_latencies
+from workbench.analysis import Analysis, analyse
 from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import Recipe, make_recipe
+from workbench.compression.recipes import Recipe
+from workbench.conclusion import Round, conclude, write_conclusion
 from workbench.data.location import data_folder
 from workbench.data.sets import load_images
 from workbench.display import Display
-from workbench.figures import accuracy_chart, filters_chart
-from workbench.jobs import (
-    Analysis,
-    SourceNetwork,
-    Subject,
-    analysis_key,
-    cost_metrics,
-    head_rows,
-    protocol_job,
-    settings_dict,
-    source_job,
-    subject_inputs,
-)
-from workbench.keys import file_hash, key_of
-from workbench.models.networks import analysed_layers
+from workbench.jobs import protocol_job, source_job
+from workbench.keys import key_of
 from workbench.planning import SourceTask, Task, check_new_file, resolve, resolve_source
 from workbench.processor import Processor, resolve_processor
 from workbench.protocols import PROTOCOLS, Protocol
-from workbench.recording import (
-    DROPPED,
-    HASH,
-    RECIPE_FILE,
-    SPECTRA_FILE,
-    WEIGHTS,
-    WEIGHTS_FILE,
-    Recorder,
-)
-from workbench.responses import measure_responses
-from workbench.results import Adaptation, ProtocolResult, judge
+from workbench.recording import DROPPED, WEIGHTS, WEIGHTS_FILE, Recorder
+from workbench.results import Adaptation
 from workbench.settings import Settings
+from workbench.subject import SourceNetwork, Subject, given_weights, load_subject, settings_dict
 from workbench.tracking import Store, StoredRun
 from workbench.weights import read_weights
 from workbench.work import Outcome, Work, disk_errors
@@ -82,17 +57,17 @@ def adapt(*, display: Display | None = None, **options: Any) -> Adaptation:
     key = adapt_key(subject, given)
     waiting = "another process runs the same adaptation; waiting for it"
     with recorder.work.lock(key, lambda: display.say(waiting)):
-        parent, finished = recorder.open_parent(key, _title(task), _parent_params(task))
+        parent, finished = recorder.open_parent(key, task.title, task.params())
         with nullcontext() if finished else recorder.closing(parent):
             source = given or _train_source(task, processor, recorder)
-            analysis = _analyse(subject, source, recorder, parent)
+            analysis = analyse(subject, source, recorder, parent)
             rounds = [
                 _train_seeds(subject, PROTOCOLS[name], source, analysis, recorder, parent)
                 for name in task.settings.protocols
             ]
-            adaptation = _conclude(subject, analysis, rounds, recorder, parent)
+            adaptation = conclude(subject, analysis, rounds, recorder, parent)
             if not finished or adaptation.trained:
-                _write_conclusion(adaptation, rounds, recorder, parent)
+                write_conclusion(adaptation, rounds, recorder, parent)
     return adaptation
 
 
@@ -105,7 +80,7 @@ def analyze(*, display: Display | None = None, **options: Any) -> Recipe:
     display = display or Display()
     task, processor, given, recorder, subject = _prepare(options, display)
     source = given or _train_source(task, processor, recorder)
-    return _analyse(subject, source, recorder, None).recipe
+    return analyse(subject, source, recorder, None).recipe
 
 
 def compress(model: nn.Module, recipe: Recipe) -> nn.Module:
@@ -183,16 +158,6 @@ def _prepare(
     return task, processor, given, recorder, load_subject(task, processor)
 
 
-def given_weights(task: Task) -> SourceNetwork | None:
-    """The source network of ``--weights``, checked against the architecture."""
-    path = task.settings.weights
-    if path is None:
-        return None
-    source = SourceNetwork(read_weights(path), path.name)
-    source.build(task)  # raises when they do not fit
-    return source
-
-
 def open_recorder(
     experiment: str,
     processor: Processor,
@@ -206,20 +171,6 @@ def open_recorder(
     work.prepare()
     store = Store(tracking_uri)
     return Recorder(store, store.experiment(experiment), work, processor, display, fresh)
-
-
-def load_subject(task: Task, processor: Processor) -> Subject:
-    """The target's images.
-
-    Raises:
-        DataError: when they cannot be had, or a class has fewer than two training images.
-    """
-    folder = data_folder(task.settings.data_dir)
-    names, source = task.domain.classes, task.source.name
-    train = load_images(source, "train", folder).of_classes(names, source)
-    train.check_trainable(names, source)
-    test = load_images(source, "test", folder).of_classes(names, source)
-    return Subject(task, processor, train, test)
 
 
 def adapt_key(subject: Subject, given: SourceNetwork | None) -> str:
@@ -254,89 +205,6 @@ def _source_run(
     return run
 
 
-def _analyse(
-    subject: Subject, source: SourceNetwork, recorder: Recorder, parent: str | None
-) -> Analysis:
-    """The recipe and both networks' costs, measured once."""
-    task, display = subject.task, recorder.display
-    key = analysis_key(subject, source.fingerprint)
-    with recorder.work.lock(key, lambda: display.say("another process analyses; waiting")):
-        done = None if recorder.fresh else recorder.find(key)
-        if done is None:
-            params = {**_parent_params(task), "protocol": "analysis"}
-            run_id = recorder.open(
-                key, "analysis", f"analysis · {task.domain.name}", params, parent
-            )
-            with recorder.closing(run_id):
-                recorder.store.log_inputs(run_id, subject_inputs(subject)[:1])
-                _record_analysis(_measure(subject, source, display), recorder, run_id)
-            done = recorder.store.run(run_id)
-    recipe, spectra = (recorder.store.fetch(done, name) for name in (RECIPE_FILE, SPECTRA_FILE))
-    assert recipe is not None
-    assert spectra is not None
-    analysis = _read_analysis(done, Recipe.from_json(recipe.read_text(), spectra.read_text()))
-    for layer in analysis.recipe.dead_layers:
-        display.say(
-            f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1"
-        )
-    return analysis
-
-
-def _measure(subject: Subject, source: SourceNetwork, display: Display) -> Analysis:
-    task, processor = subject.task, subject.processor
-    device, shape = processor.torch_device, task.source.shape
-    model = source.build(task)
-    with display.track(f"analysis · {task.domain.name}", len(subject.train)) as advance:
-        layers = analysed_layers(model)
-        moments = measure_responses(
-            model, layers, subject.train, task.source, device, lambda seen: advance(seen, "images")
-        )
-    recipe = make_recipe(moments, task.settings.method, task.energy)
-    full = rebuild(model, head_rows(model, subject))
-    small = rebuild(full, recipe.kept)
-    latencies = measure_latencies([full, small], shape, device)
-    costs = [
-        replace(count_costs(network, shape), latency_ms=latency)
-        for network, latency in zip((full, small), latencies, strict=True)
-    ]
-    return Analysis(recipe, costs[0], costs[1])
-
-
-def _record_analysis(analysis: Analysis, recorder: Recorder, run_id: str) -> None:
-    store, recipe = recorder.store, analysis.recipe
-    metrics = cost_metrics(analysis.compressed, analysis.full)
-    full = cost_metrics(analysis.full, analysis.full)
-    metrics |= {f"full_{name}": full[name] for name in ("parameters", "flops", "latency_ms")}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / RECIPE_FILE
-        path.write_text(recipe.to_json())
-        store.log(run_id, metrics=metrics, tags={HASH: file_hash(path)})
-        store.attach(run_id, path)
-    store.attach_text(run_id, SPECTRA_FILE, recipe.spectra_json())
-
-
-def _read_analysis(run: StoredRun, recipe: Recipe) -> Analysis:
-    full, small = (
-        Costs(
-            round(run.metrics[f"{prefix}parameters"]),
-            round(run.metrics[f"{prefix}flops"]),
-            run.metrics[f"{prefix}latency_ms"],
-        )
-        for prefix in ("full_", "")
-    )
-    return Analysis(recipe, full, small)
-
-
-@dataclass(frozen=True)
-class _Round:
-    """One protocol over its seeds: the runs, and which of them this call trained."""
-
-    protocol: Protocol
-    runs: tuple[StoredRun, ...]
-    trained: int
-    best: StoredRun | None  # whose weights are kept
-
-
 def _train_seeds(
     subject: Subject,
     protocol: Protocol,
@@ -344,7 +212,7 @@ def _train_seeds(
     analysis: Analysis,
     recorder: Recorder,
     parent: str,
-) -> _Round:
+) -> Round:
     """Run a protocol with every seed; of the trained weights those asked for are kept."""
     settings = subject.task.settings
     runs: list[StoredRun] = []
@@ -369,85 +237,4 @@ def _train_seeds(
                 recorder.drop_weights(best)
             best = run
         runs.append(run)
-    return _Round(protocol, tuple(runs), trained, best)
-
-
-def _conclude(
-    subject: Subject, analysis: Analysis, rounds: Sequence[_Round], recorder: Recorder, parent: str
-) -> Adaptation:
-    """Results and verdict."""
-    results = []
-    for part in rounds:
-        costs = analysis.costs(part.protocol)
-        results.append(
-            ProtocolResult(
-                protocol=part.protocol.name,
-                hits=tuple(round(run.metrics["test_hits"]) for run in part.runs),
-                images=len(subject.test),
-                parameters=costs.parameters,
-                footprint=costs.parameters / analysis.full.parameters,
-                flops=costs.flops,
-                flops_ratio=costs.flops / analysis.full.flops,
-                latency_ms=costs.latency_ms,
-                train_seconds=fmean(run.metrics["train_seconds"] for run in part.runs),
-                run_ids=tuple(run.run_id for run in part.runs),
-                weights=part.best.artifact(WEIGHTS_FILE) if part.best else None,
-            )
-        )
-    runs = [run for part in rounds for run in part.runs]
-    return Adaptation(
-        settings=settings_dict(subject.task, subject.processor),
-        recipe=analysis.recipe,
-        protocols=tuple(results),
-        verdict=judge(results, subject.task.settings.tolerance),
-        trained=sum(part.trained for part in rounds),
-        reused=tuple(run.run_id for run in runs if run.parent != parent),
-        run_id=parent,
-        tracking_uri=recorder.store.uri,
-    )
-
-
-def _write_conclusion(
-    adaptation: Adaptation, rounds: Sequence[_Round], recorder: Recorder, parent: str
-) -> None:
-    """Note, aggregate metrics, recipe, settings and figures of the adaptation's own run."""
-    store, recipe = recorder.store, adaptation.recipe
-    elsewhere = [run for part in rounds for run in part.runs if run.parent != parent]
-    links = [
-        (run.name, f"#/experiments/{recorder.experiment}/runs/{run.run_id}") for run in elsewhere
-    ]
-    store.log(
-        parent,
-        metrics=report.summary_metrics(adaptation),
-        tags={
-            "mlflow.note.content": report.note(adaptation, links),
-            "recommended": adaptation.verdict.recommended.protocol,
-        },
-    )
-    store.attach_text(parent, RECIPE_FILE, recipe.to_json())
-    store.attach_text(parent, SPECTRA_FILE, recipe.spectra_json())
-    store.attach_text(parent, "settings.json", json.dumps(dict(adaptation.settings), indent=1))
-    store.attach_text(parent, "result.json", json.dumps(report.as_dict(adaptation), indent=1))
-    with tempfile.TemporaryDirectory() as folder:
-        accuracy, filters = Path(folder) / "accuracy.png", Path(folder) / "filters.png"
-        target = str(adaptation.settings["target"])
-        accuracy_chart({target: adaptation.protocols}, accuracy)
-        counts = [(layer.filters, layer.kept) for layer in recipe.layers]
-        filters_chart({f"kept for {target}": counts}, filters)
-        store.attach(parent, accuracy)
-        store.attach(parent, filters)
-
-
-def _title(task: Task) -> str:
-    return f"{task.domain.name} · {task.model} · {task.settings.method}"
-
-
-def _parent_params(task: Task) -> dict[str, object]:
-    params: dict[str, object] = {
-        "domain": task.domain.name,
-        "source": task.source.name,
-        "model": task.model,
-        "method": task.settings.method,
-        "protocol": "all",
-    }
-    return params if task.energy is None else {**params, "energy": task.energy}
+    return Round(protocol, tuple(runs), trained, best)

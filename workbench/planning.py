@@ -40,6 +40,22 @@ class Task:
     fine_plan: Plan
     source_plan: Plan
 
+    @property
+    def title(self) -> str:
+        """Domain, network and method, for people."""
+        return f"{self.domain.name} · {self.model} · {self.settings.method}"
+
+    def params(self) -> dict[str, object]:
+        """What people filter runs by."""
+        params: dict[str, object] = {
+            "domain": self.domain.name,
+            "source": self.source.name,
+            "model": self.model,
+            "method": self.settings.method,
+            "protocol": "all",
+        }
+        return params if self.energy is None else {**params, "energy": self.energy}
+
 
 @dataclass(frozen=True)
 class SourceTask:

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from workbench.analysis import analysis_key
 from workbench.compression.costs import count_costs
 from workbench.compression.recipes import Recipe
 from workbench.data.location import data_folder, is_present
 from workbench.data.sets import load_images
 from workbench.display import Display
-from workbench.jobs import Subject, analysis_key, protocol_key, settings_dict, source_job
+from workbench.jobs import protocol_key, source_job
 from workbench.models.networks import build_network
-from workbench.pipeline import DEFAULT_OUTPUT, given_weights, load_subject
+from workbench.pipeline import DEFAULT_OUTPUT
 from workbench.planning import SourceTask, Task, resolve
 from workbench.processor import Processor, resolve_processor
 from workbench.protocols import PROTOCOLS
 from workbench.recording import FINGERPRINT, RECIPE_FILE, SPECTRA_FILE, Recorder
 from workbench.report import count
 from workbench.settings import Settings
-from workbench.tracking import Store, StoredRun, store_exists
+from workbench.stores import store_exists
+from workbench.subject import Subject, given_weights, load_subject, settings_dict
+from workbench.tracking import Store, StoredRun
 from workbench.work import Work
 
 DONE, TO_DO = "done", "to do"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.compression.recipes import Recipe
 from workbench.results import Adaptation, ProtocolResult, Verdict
-from workbench.tracking import store_uri
+from workbench.stores import store_uri
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,7 +13,8 @@ import urllib.request
 from collections.abc import Callable
 
 from workbench.errors import SettingsError, StoreError
-from workbench.tracking import Store, database_path, store_exists, store_uri
+from workbench.stores import database_path, store_exists, store_uri
+from workbench.tracking import Store
 
 HOST = "127.0.0.1"
 _PATIENCE = 90.0  # seconds; a cold start on two busy cores takes about ten

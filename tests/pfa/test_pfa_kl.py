@@ -65,15 +65,28 @@ def test_two_equal_directions_by_hand(n: int, keep: int) -> None:
     assert kl_keep_count(equal(2, n)) == keep
 
 
-@pytest.mark.parametrize("root", [2, 4, 6, 8, 10, 12, 16, 20, 22, 32, 40])
+@pytest.mark.parametrize("root", [2, 4, 6, 8, 10, 12, 16, 22, 40, 64, 68])
 def test_the_square_root_of_n_equal_directions_keep_exactly_half(root: int) -> None:
     # gamma = ln sqrt(n) / ln n = 1/2: rounding must not push n / 2 over the ceiling.
     assert kl_keep_count(equal(root, root**2)) == root**2 // 2
 
 
+@pytest.mark.parametrize(("root", "power"), [(3, 3), (12, 3), (15, 3), (5, 5), (7, 4), (3, 6)])
+def test_any_root_of_n_equal_directions_keeps_that_share_rounded_up(root: int, power: int) -> None:
+    # gamma = 1 / power. (12, 3), (15, 3) and (5, 5) round to a hair over a whole number.
+    assert kl_keep_count(equal(root, root**power)) == -(-(root**power) // power)
+
+
 def test_a_millionth_of_evenness_more_is_rounded_up() -> None:
     shares = (1 - 1e-6) * equal(4, 16) + 1e-6 * equal(16, 16)
     assert kl_keep_count(shares) == 9
+
+
+@pytest.mark.parametrize(("evenness", "keep"), [(1e-10, 2048), (2e-10, 2049)])
+def test_the_ceiling_has_a_relative_slack_of_1e_9(evenness: float, keep: int) -> None:
+    # gamma n is 2048 times 1 + 0.67e-9 and 1 + 1.30e-9.
+    shares = (1 - evenness) * equal(64, 4096) + evenness * equal(4096, 4096)
+    assert kl_keep_count(shares) == keep
 
 
 def test_the_count_is_rounded_up_not_to_the_nearest() -> None:

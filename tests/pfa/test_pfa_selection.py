@@ -230,35 +230,35 @@ def test_of_two_identical_filters_the_first_goes_first(sign: int) -> None:
 # --- how equal is equal --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0.5, 1e-3, 1e-9])
-def test_sums_within_1e_12_tie(size: float) -> None:
-    rho = symmetric(4, r01=size, r23=size * (1 + 2e-13))
-    assert kept(rho, 3) == [1, 2, 3]
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6])
+def test_sums_within_1e_12_tie(scale: float) -> None:
+    # 3 has the larger sum by 2e-13; as that is a tie, the higher single value of 0 decides.
+    rho = _two_triangles(scale, 0.4, 0.35 + 0.75 * 2e-13)
+    assert kept(rho, 5) == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("size", [0.5, 1e-3, 1e-9])
-def test_sums_that_differ_by_more_do_not_tie(size: float) -> None:
-    rho = symmetric(4, r01=size, r23=size * (1 + 5e-12))
-    assert kept(rho, 3) == [0, 1, 3]
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6])
+def test_sums_that_differ_by_more_do_not_tie(scale: float) -> None:
+    rho = _two_triangles(scale, 0.4, 0.35 + 0.75 * 5e-12)
+    assert kept(rho, 5) == [0, 1, 2, 4, 5]
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
 def test_single_values_within_1e_12_tie(scale: float) -> None:
-    rho = _two_triangles(scale, 0.5 * 2e-13)
-    assert kept(rho, 5) == [1, 2, 3, 4, 5]
+    more = 0.5 * 2e-13
+    assert kept(_two_triangles(scale, 0.5 + more, 0.25 - more), 5) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
 def test_single_values_that_differ_by_more_do_not_tie(scale: float) -> None:
-    rho = _two_triangles(scale, 0.5 * 5e-12)
-    assert kept(rho, 5) == [0, 1, 2, 4, 5]
+    more = 0.5 * 5e-12
+    assert kept(_two_triangles(scale, 0.5 + more, 0.25 - more), 5) == [0, 1, 2, 4, 5]
 
 
-def _two_triangles(scale: float, more: float) -> np.ndarray:
-    """Filters 0 and 3 tie at the largest sum, 3 with a single value that is ``more``."""
-    one = {"r01": 0.5, "r02": 0.25, "r12": 0.125}
-    other = {"r34": 0.5 + more, "r35": 0.25 - more, "r45": 0.125}
-    return symmetric(6, **{name: scale * value for name, value in (one | other).items()})
+def _two_triangles(scale: float, r34: float, r35: float) -> np.ndarray:
+    """Filter 0 sums to .75 with a highest single value of .5; 3 rivals it as told."""
+    pairs = {"r01": 0.5, "r02": 0.25, "r12": 0.125, "r34": r34, "r35": r35, "r45": 0.125}
+    return symmetric(6, **{name: scale * value for name, value in pairs.items()})
 
 
 # --- laws ----------------------------------------------------------------------------------

@@ -1,0 +1,141 @@
+"""The analysis of a target: its recipe and both networks' costs, measured once and recorded."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from workbench.compression.costs import Costs, count_costs, measure_latencies
+from workbench.compression.rebuild import rebuild
+from workbench.compression.recipes import Recipe, make_recipe
+from workbench.display import Display
+from workbench.keys import file_hash, key_of
+from workbench.models.networks import analysed_layers
+from workbench.protocols import Protocol
+from workbench.recording import HASH, RECIPE_FILE, SPECTRA_FILE, Recorder
+from workbench.responses import measure_responses
+from workbench.subject import SourceNetwork, Subject, head_rows, subject_inputs
+from workbench.tracking import StoredRun
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the analysis found: the recipe, and the costs of both networks."""
+
+    recipe: Recipe
+    full: Costs
+    compressed: Costs
+
+    def costs(self, protocol: Protocol) -> Costs:
+        """Costs of the network that a protocol trains."""
+        return self.compressed if protocol.compressed else self.full
+
+    def metrics(self, protocol: Protocol) -> dict[str, float]:
+        """The same as MLflow metrics, with the ratios to the full network."""
+        return cost_metrics(self.costs(protocol), self.full)
+
+
+def cost_metrics(costs: Costs, full: Costs) -> dict[str, float]:
+    """Costs of a network and their ratios to the full one's, under the names of the store.
+
+    Ratios and times are rounded: MLflow shows every digit that it is given.
+    """
+    known = {
+        "parameters": costs.parameters,
+        "footprint": round(costs.parameters / full.parameters, 4),
+        "flops": costs.flops,
+        "flops_ratio": round(costs.flops / full.flops, 4),
+    }
+    if costs.latency_ms is not None:
+        known["latency_ms"] = round(costs.latency_ms, 3)
+    return known
+
+
+def analysis_key(subject: Subject, weights: str) -> str:
+    """Key of the analysis; its latencies make the processor part of it."""
+    task = subject.task
+    return key_of(
+        "analysis",
+        {
+            **subject.data,
+            "model": task.model,
+            "weights": weights,
+            "method": task.settings.method,
+            "energy": task.energy,
+            "processor": asdict(subject.processor),
+        },
+    )
+
+
+def analyse(
+    subject: Subject, source: SourceNetwork, recorder: Recorder, parent: str | None
+) -> Analysis:
+    """The recipe and both networks' costs, measured once."""
+    task, display = subject.task, recorder.display
+    key = analysis_key(subject, source.fingerprint)
+    with recorder.work.lock(key, lambda: display.say("another process analyses; waiting")):
+        done = None if recorder.fresh else recorder.find(key)
+        if done is None:
+            params = {**task.params(), "protocol": "analysis"}
+            run_id = recorder.open(
+                key, "analysis", f"analysis · {task.domain.name}", params, parent
+            )
+            with recorder.closing(run_id):
+                recorder.store.log_inputs(run_id, subject_inputs(subject)[:1])
+                _record_analysis(_measure(subject, source, display), recorder, run_id)
+            done = recorder.store.run(run_id)
+    recipe, spectra = (recorder.store.fetch(done, name) for name in (RECIPE_FILE, SPECTRA_FILE))
+    assert recipe is not None
+    assert spectra is not None
+    analysis = _read_analysis(done, Recipe.from_json(recipe.read_text(), spectra.read_text()))
+    for layer in analysis.recipe.dead_layers:
+        display.say(
+            f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1"
+        )
+    return analysis
+
+
+def _measure(subject: Subject, source: SourceNetwork, display: Display) -> Analysis:
+    task, processor = subject.task, subject.processor
+    device, shape = processor.torch_device, task.source.shape
+    model = source.build(task)
+    with display.track(f"analysis · {task.domain.name}", len(subject.train)) as advance:
+        layers = analysed_layers(model)
+        moments = measure_responses(
+            model, layers, subject.train, task.source, device, lambda seen: advance(seen, "images")
+        )
+    recipe = make_recipe(moments, task.settings.method, task.energy)
+    full = rebuild(model, head_rows(model, subject))
+    small = rebuild(full, recipe.kept)
+    latencies = measure_latencies([full, small], shape, device)
+    costs = [
+        replace(count_costs(network, shape), latency_ms=latency)
+        for network, latency in zip((full, small), latencies, strict=True)
+    ]
+    return Analysis(recipe, costs[0], costs[1])
+
+
+def _record_analysis(analysis: Analysis, recorder: Recorder, run_id: str) -> None:
+    store, recipe = recorder.store, analysis.recipe
+    metrics = cost_metrics(analysis.compressed, analysis.full)
+    full = cost_metrics(analysis.full, analysis.full)
+    metrics |= {f"full_{name}": full[name] for name in ("parameters", "flops", "latency_ms")}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / RECIPE_FILE
+        path.write_text(recipe.to_json())
+        store.log(run_id, metrics=metrics, tags={HASH: file_hash(path)})
+        store.attach(run_id, path)
+    store.attach_text(run_id, SPECTRA_FILE, recipe.spectra_json())
+
+
+def _read_analysis(run: StoredRun, recipe: Recipe) -> Analysis:
+    full, small = (
+        Costs(
+            round(run.metrics[f"{prefix}parameters"]),
+            round(run.metrics[f"{prefix}flops"]),
+            run.metrics[f"{prefix}latency_ms"],
+        )
+        for prefix in ("full_", "")
+    )
+    return Analysis(recipe, full, small)

@@ -1,0 +1,95 @@
+"""The end of an adaptation: results, verdict, and what its own run shows."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from workbench import report
+from workbench.analysis import Analysis
+from workbench.figures import accuracy_chart, filters_chart
+from workbench.protocols import Protocol
+from workbench.recording import RECIPE_FILE, SPECTRA_FILE, WEIGHTS_FILE, Recorder
+from workbench.results import Adaptation, ProtocolResult, judge
+from workbench.subject import Subject, settings_dict
+from workbench.tracking import StoredRun
+
+
+@dataclass(frozen=True)
+class Round:
+    """One protocol over its seeds: the runs, and which of them this call trained."""
+
+    protocol: Protocol
+    runs: tuple[StoredRun, ...]
+    trained: int
+    best: StoredRun | None  # whose weights are kept
+
+
+def conclude(
+    subject: Subject, analysis: Analysis, rounds: Sequence[Round], recorder: Recorder, parent: str
+) -> Adaptation:
+    """Results and verdict."""
+    results = []
+    for part in rounds:
+        costs = analysis.costs(part.protocol)
+        results.append(
+            ProtocolResult(
+                protocol=part.protocol.name,
+                hits=tuple(round(run.metrics["test_hits"]) for run in part.runs),
+                images=len(subject.test),
+                parameters=costs.parameters,
+                footprint=costs.parameters / analysis.full.parameters,
+                flops=costs.flops,
+                flops_ratio=costs.flops / analysis.full.flops,
+                latency_ms=costs.latency_ms,
+                train_seconds=fmean(run.metrics["train_seconds"] for run in part.runs),
+                run_ids=tuple(run.run_id for run in part.runs),
+                weights=part.best.artifact(WEIGHTS_FILE) if part.best else None,
+            )
+        )
+    runs = [run for part in rounds for run in part.runs]
+    return Adaptation(
+        settings=settings_dict(subject.task, subject.processor),
+        recipe=analysis.recipe,
+        protocols=tuple(results),
+        verdict=judge(results, subject.task.settings.tolerance),
+        trained=sum(part.trained for part in rounds),
+        reused=tuple(run.run_id for run in runs if run.parent != parent),
+        run_id=parent,
+        tracking_uri=recorder.store.uri,
+    )
+
+
+def write_conclusion(
+    adaptation: Adaptation, rounds: Sequence[Round], recorder: Recorder, parent: str
+) -> None:
+    """Note, aggregate metrics, recipe, settings and figures of the adaptation's own run."""
+    store, recipe = recorder.store, adaptation.recipe
+    elsewhere = [run for part in rounds for run in part.runs if run.parent != parent]
+    links = [
+        (run.name, f"#/experiments/{recorder.experiment}/runs/{run.run_id}") for run in elsewhere
+    ]
+    store.log(
+        parent,
+        metrics=report.summary_metrics(adaptation),
+        tags={
+            "mlflow.note.content": report.note(adaptation, links),
+            "recommended": adaptation.verdict.recommended.protocol,
+        },
+    )
+    store.attach_text(parent, RECIPE_FILE, recipe.to_json())
+    store.attach_text(parent, SPECTRA_FILE, recipe.spectra_json())
+    store.attach_text(parent, "settings.json", json.dumps(dict(adaptation.settings), indent=1))
+    store.attach_text(parent, "result.json", json.dumps(report.as_dict(adaptation), indent=1))
+    with tempfile.TemporaryDirectory() as folder:
+        accuracy, filters = Path(folder) / "accuracy.png", Path(folder) / "filters.png"
+        target = str(adaptation.settings["target"])
+        accuracy_chart({target: adaptation.protocols}, accuracy)
+        counts = [(layer.filters, layer.kept) for layer in recipe.layers]
+        filters_chart({f"kept for {target}": counts}, filters)
+        store.attach(parent, accuracy)
+        store.attach(parent, filters)

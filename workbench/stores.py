@@ -1,0 +1,66 @@
+"""Where an MLflow store is, known without loading MLflow."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from workbench.errors import StoreError
+
+ENVIRONMENT = "MLFLOW_TRACKING_URI"
+DEFAULT_URI = "sqlite:///mlruns/mlflow.db"
+
+
+def store_uri(uri: str | None) -> str:
+    """The tracking URI: the one given, ``$MLFLOW_TRACKING_URI``, or SQLite under ``mlruns``."""
+    return uri or os.environ.get(ENVIRONMENT) or DEFAULT_URI
+
+
+def store_exists(uri: str | None) -> bool:
+    """Whether there is anything to read; a server is taken to be there."""
+    database = database_path(store_uri(uri))
+    return database is None or database.is_file()
+
+
+def check_database(path: Path, uri: str) -> None:
+    """See that a SQLite store can be written and is nobody else's database.
+
+    MLflow would try a folder for minutes, and would add its tables to any SQLite file.
+    """
+    remedy = "name another by --tracking-uri"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise StoreError(
+            f"store {uri}: {path} cannot be written ({error.strerror}); {remedy}"
+        ) from None
+    if not path.stat().st_size:
+        return
+    try:
+        with closing(sqlite3.connect(path, timeout=20)) as database:
+            tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            names = {name for (name,) in tables}
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"store {uri}: {path} is no SQLite database ({error}); {remedy}") from None
+    if names and "alembic_version" not in names:
+        raise StoreError(f"store {uri}: {path} is a database, but not MLflow's; {remedy}")
+
+
+def database_path(uri: str) -> Path | None:
+    """The file of a SQLite store, None for any other."""
+    parsed = urlparse(uri)
+    if parsed.scheme != "sqlite":
+        return None
+    return Path(unquote(parsed.path)[1:])
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder that an artifact URI names on this machine, None when it is elsewhere."""
+    parsed = urlparse(uri)
+    if parsed.scheme == "file":
+        return Path(unquote(parsed.path))
+    return Path(uri) if parsed.scheme == "" else None

@@ -1,0 +1,150 @@
+"""What is adapted to what: a task with its images and processor, and the source network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.data.location import data_folder
+from workbench.data.sets import Images, load_images
+from workbench.keys import weights_fingerprint
+from workbench.models.networks import build_network, filter_layers
+from workbench.planning import Task
+from workbench.processor import Processor
+from workbench.settings import Settings
+from workbench.tracking import Input
+from workbench.weights import put_weights, read_weights
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A task with its data and processor.
+
+    Attributes:
+        train, test: the target's images; the test images are only evaluated on.
+    """
+
+    task: Task
+    processor: Processor
+    train: Images
+    test: Images
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What the keys say of the data."""
+        domain = self.task.domain
+        return {
+            "train": self.train.fingerprint(),
+            "test": self.test.fingerprint(),
+            "domain": domain.name,
+            "source": domain.source,
+            "classes": list(domain.classes),
+        }
+
+    @property
+    def class_rows(self) -> list[int]:
+        """The source's labels of the target's classes."""
+        return [self.task.source.classes.index(name) for name in self.task.domain.classes]
+
+
+@dataclass(frozen=True)
+class SourceNetwork:
+    """A trained source network.
+
+    Attributes:
+        tensors: its state dict, float32.
+        origin: where it came from, for people: a file's name or a run's id.
+    """
+
+    tensors: Mapping[str, Tensor]
+    origin: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the tensors, whatever file they came in."""
+        return weights_fingerprint(self.tensors)
+
+    def build(self, task: Task) -> nn.Module:
+        """The network with all classes of the source.
+
+        Raises:
+            WeightsError: when the tensors do not fit.
+        """
+        model = build_network(task.model, task.source.shape, len(task.source.classes))
+        put_weights(model, self.tensors, self.origin)
+        return model
+
+
+def head_rows(model: nn.Module, subject: Subject) -> dict[str, Sequence[int]]:
+    """The classifier's rows of the target's classes, by the classifier's name."""
+    return {list(filter_layers(model))[-1]: subject.class_rows}
+
+
+def given_weights(task: Task) -> SourceNetwork | None:
+    """The source network of ``--weights``, checked against the architecture."""
+    path = task.settings.weights
+    if path is None:
+        return None
+    source = SourceNetwork(read_weights(path), path.name)
+    source.build(task)  # raises when they do not fit
+    return source
+
+
+def load_subject(task: Task, processor: Processor) -> Subject:
+    """The target's images.
+
+    Raises:
+        DataError: when they cannot be had, or a class has fewer than two training images.
+    """
+    folder = data_folder(task.settings.data_dir)
+    names, source = task.domain.classes, task.source.name
+    train = load_images(source, "train", folder).of_classes(names, source)
+    train.check_trainable(names, source)
+    test = load_images(source, "test", folder).of_classes(names, source)
+    return Subject(task, processor, train, test)
+
+
+def settings_dict(task: Task, processor: Processor) -> dict[str, Any]:
+    """All settings as they were resolved, as plain data."""
+    settings: Settings = task.settings
+    return {
+        "source": task.source.name,
+        "target": task.domain.name,
+        "classes": list(task.domain.classes),
+        "model": task.model,
+        "method": settings.method,
+        "energy": task.energy,
+        "protocols": list(settings.protocols),
+        "seeds": settings.seeds,
+        "head": settings.head,
+        "weights": settings.weights.name if settings.weights else None,
+        "plan": asdict(task.plan),
+        "fine_plan": asdict(task.fine_plan),
+        "source_plan": None if settings.weights else asdict(task.source_plan),
+        "tolerance": settings.tolerance,
+        "keep_weights": settings.keep_weights,
+        **asdict(processor),
+        "torch": torch.__version__,
+    }
+
+
+def subject_inputs(subject: Subject) -> list[Input]:
+    """The target's splits as MLflow inputs."""
+    domain = subject.task.domain
+    return split_inputs(
+        domain.name, domain.source, len(domain.classes), subject.train, subject.test, subject.data
+    )
+
+
+def split_inputs(
+    name: str, source: str, classes: int, train: Images, test: Images, data: Mapping[str, Any]
+) -> list[Input]:
+    return [
+        Input(f"{name} train", data["train"], source, len(train), classes, "training"),
+        Input(f"{name} test", data["test"], source, len(test), classes, "test"),
+    ]
