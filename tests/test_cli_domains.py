@@ -275,7 +275,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(run_cli):
     assert err.startswith("workbench: file/sub/pets.yaml: cannot be written (Not a directory); ")
 
 
-@pytest.mark.xfail(strict=True, reason="reported: it says that the domain is there already")
 def test_a_file_in_the_folders_place_is_told_as_such(run_cli):
     Path("file").touch()
     status, _, err = run_cli(*NEW, "--domains", "file")
@@ -283,7 +282,6 @@ def test_a_file_in_the_folders_place_is_told_as_such(run_cli):
     assert "is there already" not in err
 
 
-@pytest.mark.xfail(strict=True, reason="reported: the folder stays behind")
 def test_a_name_that_is_too_long_leaves_nothing_behind(run_cli):
     status, _, err = run_cli("domains", "new", "x" * 300, *NEW[3:])
     assert status == 2
@@ -291,7 +289,6 @@ def test_a_name_that_is_too_long_leaves_nothing_behind(run_cli):
     assert list(Path().iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="reported: the file is not valid, or empty after a crash")
 @pytest.mark.parametrize("description", ["a\nname: b", "a\rb: c", "\x1b[31m", "caf\udce9"])
 def test_no_description_makes_a_file_that_is_not_valid(run_cli, description):
     assert run_cli(*NEW, "--description", description)[0] in (0, 2)

@@ -29,15 +29,17 @@ def test_the_command_line_loads_them_only_inside_its_commands():
     assert run(code) == "[]"
 
 
-def test_public_functions_stay_functions_after_they_were_used():
+def test_adapt_can_be_called_twice_and_loads_torch_only_then():
     code = (
-        "import workbench\n"
-        "for _ in range(2):\n"
-        "    for name in workbench.__all__:\n"
-        "        assert callable(getattr(workbench, name)), name\n"
-        "print('ok')"
+        "import sys, workbench\n"
+        "assert 'torch' not in sys.modules\n"
+        "options = dict(source='digits', target='digits-0v1', source_epochs=1, epochs=1,\n"
+        "               batch_size=64, schedule='one-cycle', protocols='pfa-fine')\n"
+        "print([workbench.adapt(**options).trained for _ in range(2)])\n"
+        "assert 'torch' in sys.modules\n"
+        "assert all(hasattr(workbench, name) for name in workbench.__all__)"
     )
-    assert run(code) == "ok"
+    assert run(code) == "[1, 0]"
 
 
 def test_unknown_names_are_attribute_errors():

@@ -150,14 +150,14 @@ def test_a_store_that_fails_destroys_no_finished_training(run_cli, tmp_path, mon
         status, _, err = run_cli(*call)
     assert status == 2
     assert "the training itself is safe" in err
-    work = Work(Path("mlruns/work"))
-    (key,) = work.begun()
+    work = Work(Path("mlruns/work"), Path("mlruns/mlflow.db.locks"))
+    (key,) = work.begun(Store().address)
     assert work.outcome(key) is not None
     monkeypatch.setattr("workbench.recording.Recorder._fit", lambda *a: pytest.fail("trained anew"))
     status, out, err = run_cli(*call)
     assert status == 0, err
     assert json.loads(out)["recipe"]
-    assert work.begun() == []
+    assert not work.begun(Store().address)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(run_cli, tmp_path, monkeypatch):

@@ -13,13 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench import pfa as pfa
     from workbench.pipeline import adapt as adapt
     from workbench.pipeline import analyze as analyze
     from workbench.pipeline import compress as compress
     from workbench.weights import load_network as load_network
 
 __version__ = "0.1.0"
-__all__ = ["adapt", "analyze", "compress", "load_network"]
+__all__ = ["adapt", "analyze", "compress", "load_network", "pfa"]
 
 _HOMES = {
     "adapt": "workbench.pipeline",
@@ -30,6 +31,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "pfa":
+        return import_module("workbench.pfa")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'workbench' has no attribute '{name}'")

@@ -11,15 +11,17 @@ from workbench.compression.recipes import Recipe
 from workbench.errors import StoreError
 from workbench.figures import comparison_chart
 from workbench.protocols import PROTOCOLS
-from workbench.recording import DROPPED, KEY, KIND, RECIPE_FILE, WEIGHTS, WEIGHTS_FILE
+from workbench.recording import DROPPED, KEY, KIND, RECIPE_FILE, WEIGHTS
 from workbench.results import ProtocolResult
 from workbench.stores import store_exists, store_uri
 from workbench.tracking import Store, StoredRun
+from workbench.work import WEIGHTS_FILE
 
 #: Parameters in which runs of one row agree; what differs between them is the seed alone.
 _SETTINGS = (
     "source", "domain", "model", "epochs", "schedule", "learning_rate", "batch_size",
     "weight_decay", "head", "method", "energy", "protocol", "device", "precision", "threads",
+    "source_weights", "data",
 )  # fmt: skip
 
 
@@ -28,7 +30,7 @@ class ComparedResult:
     """One protocol under one set of settings, over all its seeds in the store.
 
     Attributes:
-        source, domain, model, method, energy: what was adapted to what.
+        source, domain, model, method: what was adapted to what.
         training: epochs, schedule and learning rate, for people.
         result: as ``adapt`` gives it.
         filters: of the recipe, (full, kept) a layer; empty for full networks.
@@ -63,7 +65,8 @@ def compare(
     runs = store.runs(chosen, {KIND: "protocol"}, finished=True)
     groups: dict[tuple[str, ...], dict[str, StoredRun]] = {}
     for run in runs:
-        if target in (None, run.params.get("domain")):
+        whole = "seed" in run.params and "test_hits" in run.metrics
+        if whole and target in (None, run.params.get("domain")):
             # Runs come newest first: of one training done twice the newer counts.
             place = tuple(run.params.get(name, "") for name in _SETTINGS)
             size = f"{run.metrics.get('parameters', 0):.0f}"
@@ -106,7 +109,7 @@ def _merge(store: Store, runs: list[StoredRun]) -> ComparedResult:
     runs = sorted(runs, key=lambda run: int(run.params["seed"]))
     first = runs[0]
     kept = [run for run in runs if run.tags.get(WEIGHTS) != DROPPED]
-    best = max(kept, key=lambda run: run.metrics["test_hits"], default=None)
+    best = min(kept, key=lambda run: run.metrics["train_loss"], default=None)
     method = first.params["method"]
     if "energy" in first.params:
         method += f" {first.params['energy']}"

@@ -13,10 +13,11 @@ from workbench import report
 from workbench.analysis import Analysis
 from workbench.figures import accuracy_chart, filters_chart
 from workbench.protocols import Protocol
-from workbench.recording import RECIPE_FILE, SPECTRA_FILE, WEIGHTS_FILE, Recorder
+from workbench.recording import RECIPE_FILE, SPECTRA_FILE, Recorder
 from workbench.results import Adaptation, ProtocolResult, judge
 from workbench.subject import Subject, settings_dict
 from workbench.tracking import StoredRun
+from workbench.work import WEIGHTS_FILE
 
 
 @dataclass(frozen=True)

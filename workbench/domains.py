@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,11 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
 from workbench.catalog import SOURCES
 from workbench.errors import DomainError, did_you_mean
+from workbench.strict_yaml import Odd, Places, read_mapping
 
 ENVIRONMENT = "WORKBENCH_DOMAINS"
 FIELDS = ("name", "source", "classes", "description")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_LARGEST_FILE = 1_000_000  # bytes; a domain is a page, not a data set
 
 
 @dataclass(frozen=True)
@@ -76,27 +76,20 @@ def load_domain(path: Path) -> Domain:
     Raises:
         DomainError: with all that is wrong in the file, one line each.
     """
-    node = _parse(path)
-    place = _Places(path, node)
-    problems: list[str] = list(_odd_nodes(place, node))
-    if problems:
-        raise DomainError(*problems)
-    try:
-        raw = yaml.SafeLoader("").construct_document(node)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a "date" like 2026-99-99
-        raise DomainError(
-            f"{path}: a value cannot be read ({_one_line(error)}); quote it"
-        ) from None
+    raw, place, odd = read_mapping(path, FIELDS)
+    problems: list[str] = []
     try:
         file = _File.model_validate(raw)
     except ValidationError as error:
-        problems = [_explain(place, dict(item)) for item in error.errors()]
-        # What is well-typed is checked all the same: all errors of a file at once.
-        problems += _check_values(place, raw if isinstance(raw, dict) else {})
-        raise DomainError(*dict.fromkeys(problems)) from None
-    problems = _check_values(place, raw)
+        # An odd key or alias may stand for the one that is missing.
+        items = [item for item in error.errors() if not (odd and item["type"] == "missing")]
+        problems += [_explain(place, dict(item)) for item in items]
+    problems += _check_values(place, raw)
+    # What is said of a line is enough: its value would be told as wrong, too.
+    told = {_line(problem) for problem in odd}
+    problems = odd + [problem for problem in problems if _line(problem) not in told]
     if problems:
-        raise DomainError(*problems)
+        raise DomainError(*dict.fromkeys(problems))
     return Domain(
         name=file.name,
         source=file.source,
@@ -168,8 +161,10 @@ def domain_text(name: str, source: str, classes: Sequence[str], description: str
     Raises:
         DomainError: with all that is wrong, one line each.
     """
+    description = "".join(c if c.isprintable() else " " for c in description)
+    description = " ".join(description.split())
     raw = {"name": name, "source": source, "classes": list(classes), "description": description}
-    problems = _check_values(_Places(Path(f"{name}.yaml"), None), raw)
+    problems = _check_values(Places(Path(f"{name}.yaml"), None), raw)
     if problems:
         raise DomainError(*problems)
     body = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, default_flow_style=None)
@@ -180,108 +175,55 @@ def domain_text(name: str, source: str, classes: Sequence[str], description: str
     )
 
 
-class _Places:
-    """Where things stand in a file, for messages."""
+def write_domain(folder: Path, name: str, text: str) -> Path:
+    """Write a new domain file; an existing one is never overwritten, and a failure leaves nothing.
 
-    def __init__(self, path: Path, node: yaml.Node | None) -> None:
-        self.path = path
-        self.lines: dict[tuple[str | int, ...], int] = {}
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                self.lines[(key.value,)] = key.start_mark.line + 1
-                if isinstance(value, yaml.SequenceNode):
-                    for index, item in enumerate(value.value):
-                        self.lines[(key.value, index)] = item.start_mark.line + 1
-
-    def __call__(self, *key: str | int) -> str:
-        line = self.lines.get(key) or self.lines.get(key[:1])
-        name = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in key)
-        where = f"{self.path}:{line}" if line else f"{self.path}"
-        return f"{where}: {name}" if name else where
-
-
-def _parse(path: Path) -> yaml.Node:
+    Raises:
+        DomainError: when the name is taken or the folder cannot be written.
+    """
+    path = folder / f"{name}.yaml"
+    made = not folder.exists()
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise DomainError(f"{path}: larger than 1 MB; a domain file is a few lines of YAML")
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise DomainError(f"{path}: no such file; 'workbench domains new' writes one") from None
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
-        raise DomainError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except UnicodeDecodeError as error:
-        raise DomainError(
-            f"{path}: not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); "
-            "save the file as UTF-8"
-        ) from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DomainError(
-            f"{path}:{line}: not YAML: {error.problem}; "
-            "write 'key: value' lines as in 'workbench domains show S2'"
-        ) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise DomainError(f"{path}: not YAML: {_one_line(error)}; remove what is odd") from None
-    if node is None:
-        raise DomainError(f"{path}: the file is empty; it needs {', '.join(FIELDS[:3])}")
-    if not isinstance(node, yaml.MappingNode):
-        raise DomainError(
-            f"{path}:{node.start_mark.line + 1}: found no 'key: value' lines; "
-            f"it needs {', '.join(FIELDS[:3])}"
-        )
-    return node
+        if isinstance(error, FileExistsError) and folder.is_dir():
+            problem = f"{path}: is there already; remove it or choose another name"
+        else:
+            problem = f"{path}: cannot be written ({error.strerror}); name a folder by --domains"
+        if made and folder.is_dir():
+            folder.rmdir()
+        raise DomainError(problem) from None
+    return path
 
 
-def _odd_nodes(place: _Places, root: yaml.Node) -> Iterator[str]:
-    """Tags, duplicate keys and keys that are no plain words."""
-    seen: set[int] = set()
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if id(node) in seen:  # an alias: YAML may even refer to itself
-            yield (
-                f"{place.path}:{node.start_mark.line + 1}: YAML aliases (*name) are not read; "
-                "write the value out"
-            )
-            return
-        seen.add(id(node))
-        if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
-            yield (
-                f"{place.path}:{node.start_mark.line + 1}: tag '{node.tag}' is refused: domain "
-                "files hold plain values; remove the tag"
-            )
-        if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if len(keys) < len(node.value):
-                yield (
-                    f"{place.path}:{node.start_mark.line + 1}: a key is no plain word; "
-                    f"use only {', '.join(FIELDS)}"
-                )
-            for key in sorted({key for key in keys if keys.count(key) > 1}):
-                yield f"{place(key)}: the key stands twice; remove one"
-            stack += [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            stack += node.value
+def _line(problem: str) -> str:
+    """File and line that a problem is about."""
+    return problem.split(": ", 1)[0]
 
 
-def _explain(place: _Places, item: dict[str, Any]) -> str:
+def _explain(place: Places, item: dict[str, Any]) -> str:
     """One line for one finding of pydantic."""
     key = tuple(part for part in item["loc"] if part not in ("str", "int"))
-    value = f"'{item['input']}'" if not isinstance(item["input"], (dict, list)) else "a collection"
-    if item["type"] in ("extra_forbidden", "invalid_key"):
+    value = item["input"]
+    if item["type"] == "extra_forbidden":
         return f"{place(*key)}: unknown key{did_you_mean(str(key[0]), FIELDS)}"
     if item["type"] == "missing":
         return f"{place(*key)}: the key is missing; add a line '{key[0]}: ...'"
+    if isinstance(value, list):
+        text, kind = "a list", ""
+    elif isinstance(value, Odd):
+        text, kind = f"'{value.text}'", f" ({value.kind})"
+    else:
+        text, kind = f"'{value}'", " (a number)" if isinstance(value, int) else ""
     if key == ("classes",):
-        return f"{place(*key)}: {value} is not a list; write 'classes: [name, name]'"
+        return f"{place(*key)}: {text}{kind} is not a list; write 'classes: [name, name]'"
     wanted = "a class name or a whole number" if len(key) > 1 else "text"
-    kind = type(item["input"]).__name__
-    return f"{place(*key)}: {value} ({kind}) is not {wanted}; put it in quotes if it is a name"
+    return f"{place(*key)}: {text}{kind} is not {wanted}; put it in quotes if it is a name"
 
 
-def _check_values(place: _Places, raw: dict[str, Any]) -> list[str]:
+def _check_values(place: Places, raw: dict[str, Any]) -> list[str]:
     """What is wrong with the well-typed values."""
     problems = []
     name, source, classes = (raw.get(key) for key in FIELDS[:3])
@@ -305,7 +247,7 @@ def _check_values(place: _Places, raw: dict[str, Any]) -> list[str]:
 
 
 def _check_classes(
-    place: _Places, classes: list[Any], known: Sequence[str] | None, source: str
+    place: Places, classes: list[Any], known: Sequence[str] | None, source: str
 ) -> list[str]:
     problems = []
     if len(classes) < 2:
@@ -316,17 +258,15 @@ def _check_classes(
         str(item) if isinstance(item, (str, int)) and not isinstance(item, bool) else None
         for item in classes
     ]
+    seen: set[str] = set()
     for index, name in enumerate(names):
         if name is None:
             continue
         where = place("classes", index)
-        if name in names[:index]:
+        if name in seen:
             problems.append(f"{where}: class '{name}' stands twice; remove one")
         elif known is not None and name not in known:
             hint = did_you_mean(name, known)
             problems.append(f"{where}: class '{name}' is not in {source}{hint}")
+        seen.add(name)
     return problems
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:200]

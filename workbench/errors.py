@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+_MOST_PROBLEMS = 40  # a user mends the first ones and asks again
+
 
 class WorkbenchError(Exception):
     """A failure that is explained to the user instead of shown as a traceback.
@@ -20,8 +22,11 @@ class WorkbenchError(Exception):
     exit_code = 2
 
     def __init__(self, *problems: str) -> None:
-        self.problems = problems
-        super().__init__("\n".join(problems))
+        shown = problems[:_MOST_PROBLEMS]
+        if len(problems) > len(shown):
+            shown = (*shown, f"... and {len(problems) - len(shown)} more")
+        self.problems = tuple(printable(problem) for problem in shown)
+        super().__init__("\n".join(self.problems))
 
 
 class SettingsError(WorkbenchError):
@@ -58,6 +63,11 @@ class DiskError(WorkbenchError):
     """The disk took no more; what was finished before is kept."""
 
     exit_code = 1
+
+
+def printable(text: str) -> str:
+    """``text`` with everything that would break a line or steer a terminal escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

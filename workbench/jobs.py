@@ -20,7 +20,7 @@ from workbench.compression.recipes import Recipe
 from workbench.data.sets import Images
 from workbench.keys import key_of
 from workbench.models.networks import NETWORKS, build_network, filter_layers
-from workbench.planning import SourceTask, Task
+from workbench.planning import SourceTask
 from workbench.processor import Processor
 from workbench.protocols import Protocol
 from workbench.recording import RECIPE_FILE, Job
@@ -89,7 +89,10 @@ def protocol_job(
         key=protocol_key(subject, protocol, seed, source.fingerprint, recipe),
         kind="protocol",
         title=f"{protocol.name} · {task.domain.name} · seed {seed}",
-        params={**_protocol_params(task, protocol, seed), **plan_params(plan, subject.processor)},
+        params={
+            **_protocol_params(subject, protocol, seed, source.fingerprint),
+            **plan_params(plan, subject.processor),
+        },
         metrics=analysis.metrics(protocol),
         artifacts=artifacts,
         inputs=subject_inputs(subject),
@@ -191,7 +194,10 @@ def _how(plan: Plan, processor: Processor) -> dict[str, Any]:
     return {"plan": asdict(plan), "processor": asdict(processor)}
 
 
-def _protocol_params(task: Task, protocol: Protocol, seed: int) -> dict[str, object]:
+def _protocol_params(
+    subject: Subject, protocol: Protocol, seed: int, weights: str
+) -> dict[str, object]:
+    task = subject.task
     method = task.settings.method if protocol.compressed else "none"
     params: dict[str, object] = {
         "domain": task.domain.name,
@@ -200,7 +206,10 @@ def _protocol_params(task: Task, protocol: Protocol, seed: int) -> dict[str, obj
         "seed": seed,
         "model": task.model,
         "source": task.source.name,
+        "data": subject.data["train"][:12],
     }
+    if protocol.compressed or protocol.inherited:
+        params["source_weights"] = weights[:12]
     if protocol.compressed and task.energy is not None:
         params["energy"] = task.energy
     if protocol.inherited:

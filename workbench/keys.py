@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-#: Raised whenever a change of the code changes the result of a training or an analysis.
-SCHEMA = 1
+#: Raised whenever a change of the code changes the result of this kind of work.
+SCHEMA = {"source": 1, "analysis": 2, "protocol": 1, "adapt": 1}
 
 
 def key_of(kind: str, parts: Mapping[str, Any]) -> str:
@@ -22,7 +22,7 @@ def key_of(kind: str, parts: Mapping[str, Any]) -> str:
         parts: plain data; the order of mappings does not matter, that of lists does.
     """
     canonical = json.dumps(
-        {"schema": SCHEMA, "kind": kind, **parts}, sort_keys=True, separators=(",", ":")
+        {"schema": SCHEMA[kind], "kind": kind, **parts}, sort_keys=True, separators=(",", ":")
     )
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -23,14 +23,17 @@ from workbench.conclusion import Round, conclude, write_conclusion
 from workbench.data.location import data_folder
 from workbench.data.sets import load_images
 from workbench.display import Display
+from workbench.errors import NetworkError
 from workbench.jobs import protocol_job, source_job
 from workbench.keys import key_of
+from workbench.models.networks import analysed_layers
 from workbench.planning import SourceTask, Task, check_new_file, resolve, resolve_source
 from workbench.processor import Processor, resolve_processor
 from workbench.protocols import PROTOCOLS, Protocol
-from workbench.recording import DROPPED, WEIGHTS, WEIGHTS_FILE, Recorder
+from workbench.recording import DROPPED, WEIGHTS, Recorder
 from workbench.results import Adaptation
 from workbench.settings import Settings
+from workbench.stores import database_path, store_uri
 from workbench.subject import SourceNetwork, Subject, given_weights, load_subject, settings_dict
 from workbench.tracking import Store, StoredRun
 from workbench.weights import read_weights
@@ -93,6 +96,14 @@ def compress(model: nn.Module, recipe: Recipe) -> nn.Module:
     Raises:
         NetworkError: when the recipe does not fit the network.
     """
+    layers = {name: len(layer.weight) for name, layer in analysed_layers(model).items()}
+    wanted = {layer.layer: layer.filters for layer in recipe.layers}
+    if layers != wanted:
+        name = next(n for n in (*wanted, *layers) if layers.get(n) != wanted.get(n))
+        raise NetworkError(
+            f"the recipe is for another network: layer '{name}' has {layers.get(name, 'no')} "
+            f"filters here and {wanted.get(name, 'no')} in the recipe"
+        )
     return rebuild(model, recipe.kept)
 
 
@@ -127,7 +138,7 @@ def train(
         task.source.name, processor, display or Display(), tracking_uri, output, fresh
     )
     run = _source_run(task, processor, data_folder(data_dir), recorder)
-    weights = recorder.store.fetch(run, WEIGHTS_FILE)
+    weights = recorder.store.fetch(run)
     assert weights is not None  # the recorder returns whole runs only
     with disk_errors(out.parent):
         part = out.with_name(f"{out.name}.part")
@@ -158,6 +169,14 @@ def _prepare(
     return task, processor, given, recorder, load_subject(task, processor)
 
 
+def open_work(output: Path | None, tracking_uri: str | None) -> Work:
+    """The work folder, with its locks beside a SQLite store; nothing is made yet."""
+    folder = output or DEFAULT_OUTPUT
+    database = database_path(store_uri(tracking_uri))
+    locks = database.with_name(f"{database.name}.locks") if database else folder / ".locks"
+    return Work(folder, locks)
+
+
 def open_recorder(
     experiment: str,
     processor: Processor,
@@ -167,10 +186,12 @@ def open_recorder(
     fresh: bool,
 ) -> Recorder:
     """The store and the work folder, both seen to be writable."""
-    work = Work(output or DEFAULT_OUTPUT)
-    work.prepare()
+    work = open_work(output, tracking_uri)
+    work.check()
     store = Store(tracking_uri)
-    return Recorder(store, store.experiment(experiment), work, processor, display, fresh)
+    number = store.experiment(experiment)
+    work.prepare()
+    return Recorder(store, number, work, processor, display, fresh)
 
 
 def adapt_key(subject: Subject, given: SourceNetwork | None) -> str:
@@ -187,7 +208,7 @@ def _train_source(task: Task, processor: Processor, recorder: Recorder) -> Sourc
     run = _source_run(
         SourceTask(task.source, task.model, task.source_plan), processor, folder, recorder
     )
-    path = recorder.store.fetch(run, WEIGHTS_FILE)
+    path = recorder.store.fetch(run)
     assert path is not None  # the recorder returns whole runs only
     return SourceNetwork(read_weights(path), run.run_id)
 
@@ -213,25 +234,28 @@ def _train_seeds(
     recorder: Recorder,
     parent: str,
 ) -> Round:
-    """Run a protocol with every seed; of the trained weights those asked for are kept."""
+    """Run a protocol with every seed; of the trained weights those asked for are kept.
+
+    The best seed is the one with the lowest training loss: the test images choose nothing.
+    """
     settings = subject.task.settings
     runs: list[StoredRun] = []
     best: StoredRun | None = None
     trained = 0
 
-    def is_better(hits: float) -> bool:
-        return best is None or hits > best.metrics["test_hits"]
+    def is_better(loss: float) -> bool:
+        return best is None or loss < best.metrics["train_loss"]
 
     def keep(outcome: Outcome) -> bool:
         return settings.keep_weights == "all" or (
-            settings.keep_weights == "best" and is_better(outcome.hits)
+            settings.keep_weights == "best" and is_better(outcome.epochs[-1].loss)
         )
 
     for seed in range(settings.seeds):
         job = protocol_job(subject, protocol, seed, source, analysis)
         run, new = recorder.train(job, parent, keep)
         trained += new
-        if run.tags.get(WEIGHTS) != DROPPED and is_better(run.metrics["test_hits"]):
+        if run.tags.get(WEIGHTS) != DROPPED and is_better(run.metrics["train_loss"]):
             # Only weights of this adaptation are dropped: another's are not ours to delete.
             if best and settings.keep_weights == "best" and best.parent == parent:
                 recorder.drop_weights(best)

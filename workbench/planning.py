@@ -14,7 +14,7 @@ from workbench.catalog import SOURCES, Source
 from workbench.compression.methods import METHODS
 from workbench.compression.methods.pfa_en import DEFAULT_ENERGY
 from workbench.domains import Domain, find_domain
-from workbench.errors import SettingsError, did_you_mean
+from workbench.errors import DomainError, SettingsError, did_you_mean
 from workbench.models.networks import NETWORKS, check_image_size
 from workbench.protocols import PROTOCOLS
 from workbench.settings import DEVICES, HEADS, KEEP_WEIGHTS, PRECISIONS, SCHEDULES, Settings
@@ -71,15 +71,17 @@ def resolve(settings: Settings) -> Task:
     """Check all settings together and look everything up.
 
     Raises:
-        SettingsError: with one line for each wrong value.
-        DomainError: when the domain is missing or not valid.
+        SettingsError: with one line for each wrong value, those of the domain file included.
         NetworkError: when the images are too small for the network.
     """
     problems = check(settings)
+    try:
+        domain = find_domain(settings.target, settings.domains)
+    except DomainError as error:
+        problems += error.problems
     if problems:
         raise SettingsError(*problems)
     source = SOURCES[settings.source]
-    domain = find_domain(settings.target, settings.domains)
     if domain.source != settings.source:
         raise SettingsError(
             f"{domain.path}: domain {domain.name} is made of {domain.source} images, not of "
@@ -164,7 +166,11 @@ def check_new_file(path: Path, option: str, suffix: str = ".safetensors") -> Pat
     """
     if path.suffix != suffix:
         raise SettingsError(f"{option} {path}: the name must end in {suffix}")
-    if path.exists():
+    try:
+        taken = path.exists()
+    except OSError as error:  # a name that is too long
+        raise SettingsError(f"{option} {path}: {error.strerror}; name another file") from None
+    if taken:
         raise SettingsError(f"{option} {path}: is there already; remove it or name another")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise SettingsError(

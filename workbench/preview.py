@@ -16,7 +16,7 @@ from workbench.data.sets import load_images
 from workbench.display import Display
 from workbench.jobs import protocol_key, source_job
 from workbench.models.networks import build_network
-from workbench.pipeline import DEFAULT_OUTPUT
+from workbench.pipeline import open_work
 from workbench.planning import SourceTask, Task, resolve
 from workbench.processor import Processor, resolve_processor
 from workbench.protocols import PROTOCOLS
@@ -26,7 +26,6 @@ from workbench.settings import Settings
 from workbench.stores import store_exists
 from workbench.subject import Subject, given_weights, load_subject, settings_dict
 from workbench.tracking import Store, StoredRun
-from workbench.work import Work
 
 DONE, TO_DO = "done", "to do"
 
@@ -99,7 +98,7 @@ def _reader(task: Task, processor: Processor) -> Recorder | None:
     experiment = store.experiments().get(task.source.name)
     if experiment is None:
         return None
-    work = Work(settings.output or DEFAULT_OUTPUT)
+    work = open_work(settings.output, settings.tracking_uri)
     return Recorder(store, experiment, work, processor, Display())
 
 

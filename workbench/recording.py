@@ -14,20 +14,22 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from workbench import __version__
 from workbench.catalog import Source
 from workbench.data.sets import Images
 from workbench.display import Display
 from workbench.errors import StoreError, WorkbenchError
 from workbench.keys import file_hash, weights_fingerprint
-from workbench.processor import Processor
+from workbench.processor import Processor, machine_name
 from workbench.tracking import FAILED, FINISHED, KILLED, RUNNING, Input, Store, StoredRun
 from workbench.training import Epoch, Plan, evaluate, fit
 from workbench.weights import Card, read_weights
-from workbench.work import Outcome, Work, disk_errors
+from workbench.work import WEIGHTS_FILE, Outcome, Work, disk_errors
 
 KEY, KIND, WEIGHTS = "workbench.key", "workbench.kind", "workbench.weights"
 HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
-WEIGHTS_FILE, RECIPE_FILE, SPECTRA_FILE = "weights.safetensors", "recipe.json", "spectra.json"
+RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
+OWNER = "workbench.owner"
 KEPT, DROPPED = "kept", "dropped"
 
 
@@ -120,6 +122,7 @@ class Recorder:
                 self.work.remove(job.key)
             run_id = self.open(job.key, job.kind, job.title, job.params, parent)
             with self.closing(run_id):
+                self.work.claim(job.key, self.store.address)
                 self.store.log_inputs(run_id, job.inputs)
                 outcome = self.work.outcome(job.key) or self._fit(job, run_id)
                 self._record(job, run_id, outcome, keep(outcome))
@@ -131,18 +134,25 @@ class Recorder:
     ) -> str:
         """Reopen the run of this work that was cut off, or start one; its id.
 
-        The caller holds the key's lock, so a run that still says RUNNING has no process.
+        The caller holds the key's lock, so a run of this owner that still says RUNNING has no
+        process. Runs of others (another machine, another work folder) are left alone.
         """
-        runs = self.store.runs([self.experiment], {KEY: key})
+        runs = self.store.runs([self.experiment], {KEY: key, OWNER: self.work.owner})
         cut_off = [run for run in runs if run.status != FINISHED]
         own = [run for run in cut_off if run.parent == parent and not self.fresh]
         for run in cut_off:
             if run.status == RUNNING and run not in own[:1]:
                 self.store.end(run.run_id, KILLED, "its process ended before the work was done")
         if own:
-            self.store.reopen(own[0].run_id)
+            self.store.reopen(own[0], params)
             return own[0].run_id
-        tags = {KEY: key, KIND: kind}
+        tags = {
+            KEY: key,
+            KIND: kind,
+            OWNER: self.work.owner,
+            "workbench.version": __version__,
+            "workbench.machine": machine_name(self.processor.device),
+        }
         return self.store.start(self.experiment, title, tags, params, parent=parent)
 
     def open_parent(self, key: str, title: str, params: Mapping[str, object]) -> tuple[str, bool]:

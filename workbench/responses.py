@@ -9,8 +9,7 @@ Memory: one batch of responses and one covariance a layer, whatever the number o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from workbench.data.sets import Images
 from workbench.errors import NetworkError
 from workbench.models.networks import place
 from workbench.pfa import StreamingCovariance
+from workbench.processor import exact_fp32
 
 BATCH_SIZE = 256
 
@@ -63,7 +63,7 @@ def measure_responses(
     try:
         for name in layers:
             collect(name)
-        with torch.inference_mode(), _exact_fp32():
+        with torch.inference_mode(), exact_fp32(device.type):
             for start in range(0, len(images), BATCH_SIZE):
                 pixels = torch.from_numpy(images.pixels[start : start + BATCH_SIZE]).to(device)
                 model(normalise(pixels, source))
@@ -86,15 +86,3 @@ def _batch_moments(response: Tensor) -> StreamingCovariance:
     centred = rows - mean
     products = centred.T @ centred
     return StreamingCovariance.from_moments(len(rows), mean.cpu().numpy(), products.cpu().numpy())
-
-
-@contextmanager
-def _exact_fp32() -> Iterator[None]:
-    """Switch TF32 off for a while."""
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = matmul
-        torch.backends.cudnn.allow_tf32 = cudnn

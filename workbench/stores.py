@@ -21,8 +21,28 @@ def store_uri(uri: str | None) -> str:
 
 def store_exists(uri: str | None) -> bool:
     """Whether there is anything to read; a server is taken to be there."""
+    check_uri(store_uri(uri))
     database = database_path(store_uri(uri))
-    return database is None or database.is_file()
+    return database is None or (database.is_file() and database.stat().st_size > 0)
+
+
+def check_uri(uri: str) -> None:
+    """See that a tracking URI is one that MLflow can use; nothing is touched.
+
+    Raises:
+        StoreError: when it is not.
+    """
+    remedy = "use sqlite:///mlruns/mlflow.db or the http address of a server"
+    try:
+        scheme = urlparse(uri).scheme
+    except ValueError as error:  # "http://[::1"
+        raise StoreError(f"store {uri}: is no address ({error}); {remedy}") from None
+    if scheme in ("", "file"):
+        raise StoreError(f"store {uri}: MLflow 3 keeps no runs in plain folders; {remedy}")
+    if not uri.startswith(f"{scheme}:"):
+        raise StoreError(f"store {uri}: write '{scheme}' in small letters")
+    if scheme.startswith("sqlite") and not uri.startswith(f"{scheme}:///"):
+        raise StoreError(f"store {uri}: three slashes stand before the file's name; {remedy}")
 
 
 def check_database(path: Path, uri: str) -> None:
@@ -46,14 +66,14 @@ def check_database(path: Path, uri: str) -> None:
             names = {name for (name,) in tables}
     except sqlite3.DatabaseError as error:
         raise StoreError(f"store {uri}: {path} is no SQLite database ({error}); {remedy}") from None
-    if names and "alembic_version" not in names:
+    if names and not {"experiments", "runs"} <= names:
         raise StoreError(f"store {uri}: {path} is a database, but not MLflow's; {remedy}")
 
 
 def database_path(uri: str) -> Path | None:
     """The file of a SQLite store, None for any other."""
     parsed = urlparse(uri)
-    if parsed.scheme != "sqlite":
+    if parsed.scheme.split("+")[0] != "sqlite":
         return None
     return Path(unquote(parsed.path)[1:])
 

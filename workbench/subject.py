@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from workbench.data.location import data_folder
 from workbench.data.sets import Images, load_images
+from workbench.errors import WeightsError
 from workbench.keys import weights_fingerprint
 from workbench.models.networks import build_network, filter_layers
 from workbench.planning import Task
 from workbench.processor import Processor
 from workbench.settings import Settings
 from workbench.tracking import Input
-from workbench.weights import put_weights, read_weights
+from workbench.training import fit_to
+from workbench.weights import has_card, put_weights, read_card, read_weights
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,16 @@ def given_weights(task: Task) -> SourceNetwork | None:
     path = task.settings.weights
     if path is None:
         return None
-    source = SourceNetwork(read_weights(path), path.name)
+    tensors = read_weights(path)
+    if has_card(path):
+        card = read_card(path)
+        wanted = (task.model, task.source.classes)
+        if (card.model, card.classes) != wanted:
+            raise WeightsError(
+                f"{path}: holds a {card.model} for {len(card.classes)} classes of {card.source}, "
+                f"not a {task.model} for all classes of {task.source.name}"
+            )
+    source = SourceNetwork(tensors, path.name)
     source.build(task)  # raises when they do not fit
     return source
 
@@ -112,6 +123,7 @@ def load_subject(task: Task, processor: Processor) -> Subject:
 def settings_dict(task: Task, processor: Processor) -> dict[str, Any]:
     """All settings as they were resolved, as plain data."""
     settings: Settings = task.settings
+    images, all_images = task.domain.images()[0], sum(task.source.train_images)
     return {
         "source": task.source.name,
         "target": task.domain.name,
@@ -123,9 +135,9 @@ def settings_dict(task: Task, processor: Processor) -> dict[str, Any]:
         "seeds": settings.seeds,
         "head": settings.head,
         "weights": settings.weights.name if settings.weights else None,
-        "plan": asdict(task.plan),
-        "fine_plan": asdict(task.fine_plan),
-        "source_plan": None if settings.weights else asdict(task.source_plan),
+        "plan": asdict(fit_to(task.plan, images)),
+        "fine_plan": asdict(fit_to(task.fine_plan, images)),
+        "source_plan": None if settings.weights else asdict(fit_to(task.source_plan, all_images)),
         "tolerance": settings.tolerance,
         "keep_weights": settings.keep_weights,
         **asdict(processor),

@@ -12,7 +12,10 @@ import getpass
 import json
 import logging
 import os
+import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,11 +25,19 @@ from typing import Any
 from filelock import FileLock
 
 from workbench.errors import DiskError, StoreError
-from workbench.stores import check_database, database_path, local_path, store_uri
+from workbench.stores import check_database, check_uri, database_path, local_path, store_uri
+
+# Read when mlflow is imported, so they stand before any function that does.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+# MLflow's own 7 retries keep a user waiting for minutes before a wrong address is told.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 _TAG_LIMIT = 7500  # MLflow cuts tags silently at 8,000 characters
 _PARENT_TAG = "mlflow.parentRunId"
+_FAILURE = "workbench.failure"
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class StoredRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     artifact_uri: str
-    started: int
+    experiment: str
 
     @property
     def parent(self) -> str | None:
@@ -75,24 +86,30 @@ class Store:
     Args:
         uri: tracking URI; ``$MLFLOW_TRACKING_URI``, else SQLite under ``mlruns``, when None.
 
+    Attributes:
+        uri: as the user knows it.
+        address: the same, a SQLite file by its absolute path.
+
     Raises:
         StoreError: when the store cannot be reached, read or written.
     """
 
     def __init__(self, uri: str | None = None) -> None:
         self.uri = store_uri(uri)
+        check_uri(self.uri)
         self._database = database_path(self.uri)
         self._lock: Any = nullcontext()
-        self._address = self.uri
+        self.address = self.uri
+        self._copies: Path | None = None
         if self._database:
             check_database(self._database, self.uri)
             self._database = self._database.resolve()
             self._lock = FileLock(f"{self._database}.lock")
             # MLflow keeps one engine a URI: a relative one would still mean the old folder
             # after the caller has changed to another.
-            self._address = f"sqlite:///{self._database}"
+            self.address = f"sqlite:///{self._database}"
         with self._guard("opened"):
-            self._client = _quiet_client(self._address)
+            self._client = _quiet_client(self.address)
             self._client.search_experiments(max_results=1)
 
     def experiment(self, name: str) -> str:
@@ -116,13 +133,14 @@ class Store:
         with self._guard("read"):
             return {item.name: item.experiment_id for item in self._client.search_experiments()}
 
-    def artifact_roots(self) -> list[Path]:
-        """Folders on this machine that hold the runs' artifacts, one an experiment."""
+    def artifact_roots(self) -> dict[str, Path]:
+        """Folders on this machine that hold the runs' artifacts, by the experiment's id."""
         with self._guard("read"):
-            found = [
-                local_path(item.artifact_location) for item in self._client.search_experiments()
-            ]
-        return [path for path in found if path is not None and path.is_dir()]
+            found = {
+                str(item.experiment_id): local_path(item.artifact_location)
+                for item in self._client.search_experiments()
+            }
+        return {number: path for number, path in found.items() if path and path.is_dir()}
 
     def runs(
         self, experiments: Sequence[str], tags: Mapping[str, str], *, finished: bool = False
@@ -176,10 +194,17 @@ class Store:
         self.log(run_id, params=params)
         return run_id
 
-    def reopen(self, run_id: str) -> None:
-        """Put a run that was cut off back to work."""
+    def reopen(self, run: StoredRun, params: Mapping[str, object]) -> None:
+        """Put a run that was cut off back to work.
+
+        It may have been cut off before its parameters were written; the same ones again are
+        no change to MLflow.
+        """
         with self._guard("written"):
-            self._client.update_run(run_id, status=RUNNING)
+            self._client.update_run(run.run_id, status=RUNNING)
+            if _FAILURE in run.tags:
+                self._client.delete_tag(run.run_id, _FAILURE)
+        self.log(run.run_id, params=params)
 
     def log(
         self,
@@ -246,7 +271,16 @@ class Store:
         with self._guard("read"):
             if name not in {item.path for item in self._client.list_artifacts(run.run_id)}:
                 return None
-            return Path(self._client.download_artifacts(run.run_id, name))
+            folder = self._downloads() / run.run_id
+            folder.mkdir(exist_ok=True)
+            return Path(self._client.download_artifacts(run.run_id, name, str(folder)))
+
+    def _downloads(self) -> Path:
+        """A folder for copies from a server; it goes when the store does."""
+        if self._copies is None:
+            self._copies = Path(tempfile.mkdtemp(prefix="workbench-"))
+            weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
+        return self._copies
 
     def drop(self, run: StoredRun, name: str) -> None:
         """Delete an artifact, if it is there."""
@@ -256,13 +290,13 @@ class Store:
             return
         with self._guard("written"):
             uri = run.artifact_uri
-            repository: Any = get_artifact_repository(uri, tracking_uri=self._address)
+            repository: Any = get_artifact_repository(uri, tracking_uri=self.address)
             repository.delete_artifacts(name)
 
     def end(self, run_id: str, status: str, reason: str = "") -> None:
         """Close a run; a failed one says why in a tag."""
         if reason:
-            self.log(run_id, tags={"workbench.failure": reason})
+            self.log(run_id, tags={_FAILURE: reason})
         with self._guard("written"):
             self._client.set_terminated(run_id, status)
 
@@ -289,11 +323,6 @@ class Store:
 
 def _quiet_client(uri: str) -> Any:
     """A client whose log lines and telemetry stay off the user's screen."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # MLflow's own 7 retries keep a user waiting for minutes before a wrong address is told.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):
@@ -310,7 +339,7 @@ def _stored(run: Any) -> StoredRun:
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
         artifact_uri=run.info.artifact_uri,
-        started=run.info.start_time,
+        experiment=run.info.experiment_id,
     )
 
 

@@ -28,7 +28,7 @@ from workbench.data.augmentation import apply_views, draw_views, normalise
 from workbench.data.sets import Images
 from workbench.errors import TrainingError
 from workbench.models.networks import place
-from workbench.processor import Processor
+from workbench.processor import Processor, exact_fp32
 
 _WARM_UP = 0.25  # share of a one-cycle training in which the rate rises
 _START = 0.04  # of the peak rate, at the first step of a one-cycle training
@@ -125,8 +125,6 @@ def fit(
     place(model, device).train()
     pixels = torch.from_numpy(images.pixels).to(device)
     labels = torch.from_numpy(images.labels).to(device)
-    sizes = batch_sizes(len(images), plan.batch_size)
-    padding, flip = (source.crop, source.flip) if plan.augment else (0, False)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=plan.learning_rate,
@@ -137,32 +135,13 @@ def fit(
     )
     progress = _take_up(checkpoint, model, optimizer) if checkpoint else Progress()
     saved = time.monotonic()
-    steps = plan.epochs * len(sizes)
     with _reproducible(device):
         for number in range(len(progress.epochs) + 1, plan.epochs + 1):
             start = time.perf_counter()
-            generator = torch.Generator().manual_seed(derive_seed(seed, "order", number))
-            order = torch.randperm(len(images), generator=generator).to(device)
-            views = draw_views(len(images), padding, flip, generator).to(device)
-            torch.manual_seed(derive_seed(seed, "dropout", number))
-            total = torch.zeros((), device=device)
-            rate, at = 0.0, 0
-            for index, size in enumerate(sizes):
-                batch = order[at : at + size]
-                inputs = pixels[batch]
-                if plan.augment:
-                    inputs = apply_views(inputs, views[at : at + size], padding)
-                rate = learning_rate(plan, (number - 1) * len(sizes) + index, steps)
-                optimizer.param_groups[0]["lr"] = rate
-                with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
-                    logits = model(normalise(inputs, source))
-                loss = nn.functional.cross_entropy(logits.float(), labels[batch])
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss)
-                optimizer.step()
-                total += loss.detach() * size
-                at += size
-            # The one moment of an epoch in which the host waits for the device.
+            total, rate = _train_epoch(
+                model, optimizer, pixels, labels, source, plan, number, seed, processor
+            )
+            # Between two epochs the host waits for the device; within one it never does.
             epoch = Epoch(number, total.item() / len(images), rate)
             if not math.isfinite(epoch.loss):
                 raise TrainingError(
@@ -179,12 +158,51 @@ def fit(
     return progress
 
 
+def _train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    pixels: Tensor,
+    labels: Tensor,
+    source: Source,
+    plan: Plan,
+    number: int,
+    seed: int,
+    processor: Processor,
+) -> tuple[Tensor, float]:
+    """One pass over the images: the summed loss, still on the device, and the last rate."""
+    device = processor.torch_device
+    padding, flip = (source.crop, source.flip) if plan.augment else (0, False)
+    sizes = batch_sizes(len(labels), plan.batch_size)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "order", number))
+    order = torch.randperm(len(labels), generator=generator).to(device)
+    views = draw_views(len(labels), padding, flip, generator).to(device)
+    torch.manual_seed(derive_seed(seed, "dropout", number))
+    total = torch.zeros((), device=device)
+    rate, at = 0.0, 0
+    for index, size in enumerate(sizes):
+        batch = order[at : at + size]
+        inputs = pixels[batch]
+        if plan.augment:
+            inputs = apply_views(inputs, views[at : at + size], padding)
+        rate = learning_rate(plan, (number - 1) * len(sizes) + index, plan.epochs * len(sizes))
+        optimizer.param_groups[0]["lr"] = rate
+        with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
+            logits = model(normalise(inputs, source))
+        loss = nn.functional.cross_entropy(logits.float(), labels[batch])
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        total += loss.detach() * size
+        at += size
+    return total, rate
+
+
 def evaluate(model: nn.Module, images: Images, source: Source, processor: Processor) -> int:
     """Number of images whose class the network names, in evaluation mode and fp32."""
     device = processor.torch_device
     place(model, device).eval()
     hits = torch.zeros((), dtype=torch.int64, device=device)
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_fp32(device.type):
         for start in range(0, len(images), _EVALUATION_BATCH):
             part = slice(start, start + _EVALUATION_BATCH)
             inputs = torch.from_numpy(images.pixels[part]).to(device)
@@ -279,6 +297,7 @@ def _take_up(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SG
     model.load_state_dict({name[6:]: t for name, t in tensors.items() if name.startswith("model.")})
     for name, weight in model.named_parameters():
         buffer = tensors[f"momentum.{name}"].to(weight.device)
+        # The fused step wants the buffer in the weight's own memory layout.
         optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(buffer)
     saved = json.loads(metadata["progress"])
     return Progress(tuple(Epoch(**epoch) for epoch in saved["epochs"]), saved["seconds"])

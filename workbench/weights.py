@@ -23,6 +23,11 @@ from workbench.models.networks import NETWORKS, build_network
 
 _PICKLES = (".pt", ".pth")
 _CARD = "workbench"
+#: What torch's careful unpickler raises on files that are damaged or no pickles at all.
+_UNPICKLING = (
+    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError,
+    AttributeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,14 @@ class Card:
         return {"format": "pt", _CARD: json.dumps(asdict(self))}
 
 
+def has_card(path: Path) -> bool:
+    """Whether a readable weight file says what its network is."""
+    if path.suffix != ".safetensors":
+        return False
+    with safe_open(path, framework="pt") as file:
+        return _CARD in (file.metadata() or {})
+
+
 def read_card(path: Path) -> Card:
     """The card in a safetensors file that the workbench wrote.
 
@@ -57,7 +70,7 @@ def read_card(path: Path) -> Card:
     try:
         with safe_open(path, framework="pt") as file:
             saved = json.loads((file.metadata() or {})[_CARD])
-        card = Card(
+        return Card(
             str(saved["model"]),
             str(saved["source"]),
             tuple(map(str, saved["classes"])),
@@ -70,9 +83,6 @@ def read_card(path: Path) -> Card:
         raise WeightsError(
             f"{path}: was not written by the workbench: it does not say what its network is"
         ) from None
-    if card.model not in NETWORKS:
-        raise WeightsError(f"{path}: unknown model '{card.model}'")
-    return card
 
 
 def load_network(path: Path | str) -> nn.Module:
@@ -83,6 +93,8 @@ def load_network(path: Path | str) -> nn.Module:
     """
     path = Path(path)
     card = read_card(path)
+    if card.model not in NETWORKS:
+        raise WeightsError(f"{path}: unknown model '{card.model}'")
     model = build_network(card.model, card.shape, len(card.classes), card.widths)
     put_weights(model, read_weights(path), str(path))
     return model.eval()
@@ -98,37 +110,46 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: when the file is missing, damaged, of another kind, or would run code.
     """
-    try:
-        if path.suffix == ".safetensors":
-            tensors: Any = load_file(path)
-        elif path.suffix in _PICKLES:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            raise WeightsError(
-                f"{path}: unknown kind of weight file '{path.suffix}'; use .safetensors or .pt"
-            )
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: damaged or no safetensors file ({error})") from None
-    except pickle.UnpicklingError:
-        raise WeightsError(
-            f"{path}: holds more than tensors, which loading would execute; save the network's "
-            "state_dict() as .safetensors"
-        ) from None
-    except (RuntimeError, EOFError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise WeightsError(f"{path}: damaged or no PyTorch file ({reason})") from None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    tensors = _read_file(path)
     if isinstance(tensors, Mapping) and isinstance(tensors.get("state_dict"), Mapping):
         tensors = tensors["state_dict"]
     if not isinstance(tensors, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
     ):
         raise WeightsError(f"{path}: holds no state dict; save the network's state_dict()")
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_complex():
+            raise WeightsError(
+                f"{path}: '{name}' is no plain dense tensor; save the network's state_dict()"
+            )
     return {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in tensors.items()
     }
+
+
+def _read_file(path: Path) -> Any:
+    """Whatever the file holds, loaded without running code."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.suffix in _PICKLES:
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: damaged or no safetensors file ({error})") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except _UNPICKLING as error:
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            raise WeightsError(
+                f"{path}: holds more than tensors, which loading would execute; save the "
+                "network's state_dict() as .safetensors"
+            ) from None
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise WeightsError(f"{path}: damaged or no PyTorch file ({reason})") from None
+    raise WeightsError(
+        f"{path}: unknown kind of weight file '{path.suffix}'; use .safetensors or .pt"
+    )
 
 
 def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
@@ -150,6 +171,11 @@ def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], origin: str) ->
         f"'{name}' is {_shape(tensors[name])} in the file and {_shape(wanted[name])} in the network"
         for name in wanted.keys() & tensors.keys()
         if tensors[name].shape != wanted[name].shape
+    ]
+    problems += [
+        f"'{name}' holds {tensors[name].dtype} in the file and {wanted[name].dtype} in the network"
+        for name in wanted.keys() & tensors.keys()
+        if tensors[name].is_floating_point() != wanted[name].is_floating_point()
     ]
     problems += [
         f"'{name}' holds NaN or infinity"

@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,7 +24,9 @@ from torch import Tensor
 from workbench.errors import DiskError, StoreError
 from workbench.training import Checkpoint, Epoch, save_tensors
 
-_OUTCOME, _WEIGHTS, _CHECKPOINT = "outcome.json", "weights.safetensors", "checkpoint.safetensors"
+WEIGHTS_FILE = "weights.safetensors"
+_OUTCOME, _CHECKPOINT, _STORE = "outcome.json", "checkpoint.safetensors", "store"
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -44,29 +48,53 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """The folder of resumable state."""
+    """The folder of resumable state.
+
+    Attributes:
+        folder: where the state of each training is.
+        locks: where the locks are: beside a SQLite store, so that all who share the store share
+            the locks; else in ``folder``.
+    """
 
     folder: Path
+    locks: Path
 
-    def prepare(self) -> None:
-        """Create the folder and see that it can be written.
+    @property
+    def owner(self) -> str:
+        """Who works here: this machine and the folder of locks."""
+        return f"{socket.gethostname()}:{self.locks.resolve()}"
+
+    def check(self) -> None:
+        """See that the folder is there or can be made; nothing is made yet.
 
         Raises:
             StoreError: when it cannot.
         """
         try:
-            self._locks.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / f".{os.getpid()}.part"
-            probe.touch()
-            probe.unlink()
+            there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+            if not there.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(there, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            raise StoreError(
-                f"{self.folder}: cannot be written ({error.strerror}); name another by --output"
-            ) from None
+            raise self._unwritable(error) from None
 
-    @property
-    def _locks(self) -> Path:
-        return self.folder / ".locks"
+    def prepare(self) -> None:
+        """Make the folder.
+
+        Raises:
+            StoreError: when it cannot be made.
+        """
+        try:
+            for folder in (self.folder, self.locks):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{self.folder}: cannot be written ({error.strerror}); name another by --output"
+        )
 
     @contextmanager
     def lock(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -75,7 +103,7 @@ class Work:
         Args:
             waiting: called once if another process holds it.
         """
-        lock = FileLock(self._locks / f"{key}.lock")
+        lock = FileLock(self.locks / f"{key}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -88,7 +116,7 @@ class Work:
 
     def is_locked(self, key: str) -> bool:
         """Whether a living process is at work on the key."""
-        lock = FileLock(self._locks / f"{key}.lock")
+        lock = FileLock(self.locks / f"{key}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -105,7 +133,7 @@ class Work:
     ) -> None:
         """Write the outcome of a training; it counts once its last file is in place."""
         folder = self.folder / key
-        save_tensors(weights, folder / _WEIGHTS, metadata)
+        save_tensors(weights, folder / WEIGHTS_FILE, metadata)
         part = folder / f"{_OUTCOME}.part"
         part.write_text(json.dumps(asdict(outcome)))
         os.replace(part, folder / _OUTCOME)
@@ -122,18 +150,24 @@ class Work:
 
     def weights(self, key: str) -> Path:
         """The weight file of a training that is done."""
-        return self.folder / key / _WEIGHTS
+        return self.folder / key / WEIGHTS_FILE
 
     def remove(self, key: str) -> None:
         """Forget a training's state; its lock file stays, for others may wait on it."""
         shutil.rmtree(self.folder / key, ignore_errors=True)
 
-    def begun(self) -> list[str]:
-        """Keys of all trainings that left something here."""
-        if not self.folder.is_dir():
-            return []
-        folders = [path for path in self.folder.iterdir() if path.is_dir()]
-        return sorted(path.name for path in folders if path != self._locks)
+    def claim(self, key: str, store: str) -> None:
+        """Write down which store this training is recorded in."""
+        (self.folder / key).mkdir(exist_ok=True)
+        (self.folder / key / _STORE).write_text(store)
+
+    def begun(self, store: str) -> list[str]:
+        """Keys of all trainings for this store that left something here."""
+        return sorted(
+            path.parent.name
+            for path in self.folder.glob(f"*/{_STORE}")
+            if _KEY.fullmatch(path.parent.name) and path.read_text() == store
+        )
 
 
 @contextmanager

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from workbench import __version__
 from workbench.cli import adapting, comparing, housekeeping, listing, training
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, printable
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -67,14 +67,22 @@ def main() -> NoReturn:
         # typer carries its own copy of click, so a usage error is known by its method.
         if not hasattr(error, "format_message"):
             raise
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "workbench"
-        message = " ".join(error.format_message().split())
-        print(f"workbench: {message} (see '{command} --help')", file=sys.stderr)
+        _explain_usage(error)
         status = 2
     if status == INTERRUPTED:
         print("workbench: interrupted; the same command goes on from here", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _explain_usage(error: Any) -> None:
+    """One line for a call that cannot be parsed; the help where nothing was asked for."""
+    context = error.ctx
+    message = printable(" ".join(error.format_message().split()))
+    if not message and context:
+        print(context.get_help(), file=sys.stderr)
+        return
+    command = context.command_path if context else "workbench"
+    print(f"workbench: {message} (see '{command} --help')", file=sys.stderr)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -94,7 +94,7 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
     display = Display(quiet=False)
     result = run(display=display, **chosen)
     if not result.trained:
-        display.say("nothing to train: every run of this adaptation is already recorded")
+        display.say("nothing to train: every protocol of this adaptation is already recorded")
     elif result.reused:
         display.say(f"{len(result.reused)} training(s) were found in the store and reused")
     if as_json:

@@ -63,7 +63,12 @@ def show(
     name: Annotated[str, typer.Argument(help="Domain to show.")],
     domains: opt.Domains = None,
 ) -> None:
-    """Print a domain and the file that it comes from."""
+    """Print a domain and the file that it comes from.
+
+    \b
+    Example:
+      workbench domains show S2
+    """
     from workbench.domains import find_domain
 
     domain = find_domain(name, domains or context.obj)
@@ -79,7 +84,12 @@ def show(
 
 @app.command("check")
 def check(paths: Annotated[list[Path], typer.Argument(help="Domain files to check.")]) -> None:
-    """Check domain files; every mistake of every file is told."""
+    """Check domain files; every mistake of every file is told.
+
+    \b
+    Example:
+      workbench domains check domains/S2.yaml
+    """
     from workbench.domains import load_domain
 
     problems: list[str] = []
@@ -108,20 +118,10 @@ def new(
     Example:
       workbench domains new pets --source cifar10 --classes cat,dog
     """
-    from workbench.domains import domain_text
+    from workbench.domains import domain_text, write_domain
 
     names = [part.strip() for part in classes.split(",") if part.strip()]
     text = domain_text(name, source, names, description)
     folder = domains or context.obj or Path("domains")
-    path = folder / f"{name}.yaml"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise DomainError(f"{path}: is there already; remove it or choose another name") from None
-    except OSError as error:
-        raise DomainError(
-            f"{path}: cannot be written ({error.strerror}); name a folder by --domains"
-        ) from None
+    path = write_domain(folder, name, text)
     typer.echo(f"{path}: written; run it:  workbench adapt --source {source} --target {name}")

@@ -15,6 +15,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from workbench.models.networks import place
+from workbench.processor import exact_fp32
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -62,16 +65,17 @@ def measure_latencies(
     The networks take turns, so a machine whose speed drifts is as unfair to one as to another.
 
     Args:
-        models: networks on ``device``; they are put into evaluation mode.
+        models: networks; they are put on ``device``, channels last, in evaluation mode.
         shape: channels, height, width of an image.
         rounds: timed passes of each network, after three that are not.
     """
     image = torch.zeros(1, *shape, device=device).to(memory_format=torch.channels_last)
     times: list[list[float]] = [[] for _ in models]
-    with torch.inference_mode():
+    # A rebuilt network comes with contiguous weights: all must have the layout that they run in.
+    models = [place(model, device).eval() for model in models]
+    with torch.inference_mode(), exact_fp32(device.type):
         for turn in range(rounds + 3):
             for model, seen in zip(models, times, strict=True):
-                model.eval()
                 _wait(device)
                 start = time.perf_counter()
                 model(image)

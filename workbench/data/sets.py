@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,14 +105,15 @@ def _load_cifar(split: Split, folder: Path, kind: str) -> Images:
     cifar: Any = getattr(datasets, kind)
     base = folder / cifar.base_folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Two commands started together must not download into each other's files.
-        with FileLock(folder / f".{kind.lower()}.lock"):
-            _check_files(cifar, base)
-            if not base.is_dir():
-                cifar(folder, download=True)
-    except OSError as error:  # no network (URLError), no permission, no space
-        reason = getattr(error, "reason", None) or error.strerror or error
+        if not base.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            # Two commands started together must not download into each other's files.
+            with FileLock(folder / f".{kind.lower()}.lock"):
+                if not base.is_dir():
+                    cifar(folder, download=True)
+        _check_files(cifar, base)
+    except (OSError, HTTPException) as error:  # no network (URLError), no permission, no space
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or repr(error)
         raise DataError(
             f"{kind} is not in {base} and could not be fetched ({reason}): download {cifar.url} "
             f"(md5 {cifar.tgz_md5}) and unpack it in {folder}, or name its folder by --data-dir"
@@ -132,8 +134,6 @@ def _check_files(cifar: Any, base: Path) -> None:
     The md5 sums also guard the pickles that torchvision reads: only the official bytes are
     ever unpickled.
     """
-    if not base.is_dir():
-        return
     listed = [*cifar.train_list, *cifar.test_list, (cifar.meta["filename"], cifar.meta["md5"])]
     for name, md5 in listed:
         path = base / name

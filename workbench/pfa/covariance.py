@@ -77,9 +77,14 @@ class StreamingCovariance:
             return
         if not np.isfinite(rows).all():
             raise ValueError("responses hold NaN or infinity")
-        mean = rows.mean(axis=0)
-        centred = rows - mean
-        self.merge(self.from_moments(len(rows), mean, centred.T @ centred))
+        # Relative to the first row: a filter that always says the same has a variance of exactly
+        # 0 then, whatever its mean rounds to.
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow: from_moments refuses it
+            shifted = rows - rows[0]
+            step = shifted.mean(axis=0)
+            centred = shifted - step
+            products = centred.T @ centred
+        self.merge(self.from_moments(len(rows), rows[0] + step, products))
 
     def merge(self, other: StreamingCovariance) -> None:
         """Add the samples that ``other`` has seen; ``other`` stays as it is.

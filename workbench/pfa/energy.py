@@ -42,6 +42,12 @@ def energy_keep_count(spectrum: ArrayLike, threshold: float) -> int:
 
 
 def kept_energy(spectrum: ArrayLike, keep: int) -> float:
-    """Share of the energy in the ``keep`` largest eigenvalues, in [0, 1]."""
+    """Share of the energy in the ``keep`` largest eigenvalues, in [0, 1].
+
+    Raises:
+        ValueError: if ``keep`` is outside 1 to n or the spectrum is not one.
+    """
     shares = np.sort(check_spectrum(spectrum))[::-1]
+    if not 1 <= keep <= len(shares):
+        raise ValueError(f"keep must lie between 1 and {len(shares)}, not {keep}")
     return float(min(shares[:keep].sum(), 1.0))

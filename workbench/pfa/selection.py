@@ -43,9 +43,13 @@ def select_filters(correlation: ArrayLike, keep: int) -> NDArray[np.int64]:
     n = len(rho)
     if not 1 <= keep <= n:
         raise ValueError(f"keep must lie between 1 and {n}, not {keep}")
-    if np.abs(rho).max() > 1 + 1e-9:
-        raise ValueError("a correlation lies between -1 and 1")
-    inactive = np.flatnonzero(np.diagonal(rho) == 0)[: n - keep]
+    diagonal = np.diagonal(rho)
+    silent = diagonal == 0
+    if np.abs(rho).max() > 1 + 1e-9 or (np.abs(diagonal[~silent] - 1) > 1e-9).any():
+        raise ValueError("a correlation lies between -1 and 1, with 1 on its diagonal")
+    if rho[silent].any():
+        raise ValueError("an inactive filter (0 on the diagonal) correlates with none")
+    inactive = np.flatnonzero(silent)[: n - keep]
     kept = np.ones(n, dtype=bool)
     kept[inactive] = False
     active = np.flatnonzero(kept)

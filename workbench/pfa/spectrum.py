@@ -34,9 +34,12 @@ def spectrum(covariance: ArrayLike) -> Array:
     """
     eigenvalues = eigh(check_square(covariance), eigvals_only=True)[::-1]
     eigenvalues = np.clip(eigenvalues, 0.0, None)
-    total = eigenvalues.sum()
-    # Not "> tiny": any positive total is a spectrum, however small the responses are.
-    return eigenvalues / total if total > 0 else np.zeros_like(eigenvalues)
+    # Not "> tiny": any positive eigenvalue makes a spectrum, however small the responses are.
+    if eigenvalues[0] == 0:
+        return np.zeros_like(eigenvalues)
+    shares: Array = eigenvalues / eigenvalues[0]  # first, or the sum of large ones could overflow
+    shares /= shares.sum()
+    return shares
 
 
 def check_spectrum(values: ArrayLike) -> Array:

@@ -1,0 +1,142 @@
+"""What each protocol starts from, and what its key depends on."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from workbench.analysis import Analysis
+from workbench.compression.costs import Costs
+from workbench.compression.recipes import make_recipe
+from workbench.data.sets import load_images
+from workbench.jobs import make_network, protocol_job
+from workbench.models.networks import analysed_layers, build_network
+from workbench.planning import resolve
+from workbench.processor import Processor
+from workbench.protocols import PROTOCOLS
+from workbench.responses import measure_responses
+from workbench.settings import Settings
+from workbench.subject import SourceNetwork, Subject
+
+CPU = Processor("cpu", "fp32", 1)
+HEAD, HEAD_NORM = "features.26", "features.27"
+FIRST = "features.0"
+
+
+@pytest.fixture(scope="module")
+def source():
+    model = build_network("simplecnn", (1, 8, 8), 10, seed=7)
+    torch.manual_seed(0)
+    for value in model.state_dict().values():
+        if value.is_floating_point():
+            value += 0.01 * torch.randn(value.shape)
+    return SourceNetwork(model.state_dict(), "source")
+
+
+@pytest.fixture
+def make_subject(tmp_path):
+    (tmp_path / "t.yaml").write_text("name: t\nsource: digits\nclasses: [8, 3]\n")
+
+    def make(**options):
+        task = resolve(Settings(source="digits", target="t", domains=tmp_path, **options))
+        train, test = (
+            load_images("digits", split, None).of_classes(task.domain.classes, "digits")
+            for split in ("train", "test")
+        )
+        return Subject(task, CPU, train, test)
+
+    return make
+
+
+@pytest.fixture
+def subject(make_subject):
+    return make_subject()
+
+
+@pytest.fixture
+def recipe(subject, source):
+    model = source.build(subject.task)
+    moments = measure_responses(
+        model, analysed_layers(model), subject.train, subject.task.source, torch.device("cpu")
+    )
+    return make_recipe(moments, "pfa-kl")
+
+
+def start(subject, name, source, recipe, seed=0):
+    protocol = PROTOCOLS[name]
+    network = make_network(subject, protocol, seed, source, recipe if protocol.compressed else None)
+    return network.state_dict()
+
+
+def test_full_fine_starts_from_the_source_with_the_targets_rows_in_its_order(subject, source):
+    state = start(subject, "full-fine", source, None)
+    assert torch.equal(state[f"{FIRST}.weight"], source.tensors[f"{FIRST}.weight"])
+    for name in (f"{HEAD}.weight", f"{HEAD_NORM}.bias", f"{HEAD_NORM}.running_mean"):
+        assert torch.equal(state[name], source.tensors[name][[8, 3]])
+
+
+def test_pfa_fine_starts_from_the_kept_filters(subject, source, recipe):
+    state = start(subject, "pfa-fine", source, recipe)
+    kept = list(recipe.layers[0].kept_indices)
+    assert len(kept) < 96
+    assert torch.equal(state[f"{FIRST}.weight"], source.tensors[f"{FIRST}.weight"][kept])
+
+
+@pytest.mark.parametrize("name", ["full-scratch", "pfa-scratch"])
+def test_scratch_starts_from_the_seed_alone(subject, source, recipe, name):
+    first, again = (start(subject, name, source, recipe) for _ in range(2))
+    other = start(subject, name, source, recipe, seed=1)
+    weight = f"{FIRST}.weight"
+    assert torch.equal(first[weight], again[weight])
+    assert not torch.equal(first[weight], other[weight])
+    inherited = start(subject, name.replace("scratch", "fine"), source, recipe)[weight]
+    assert first[weight].shape == inherited.shape
+    assert not torch.equal(first[weight], inherited)
+
+
+def test_a_new_head_is_drawn_and_all_else_inherited(make_subject, source):
+    subject = make_subject(head="new")
+    state = start(subject, "full-fine", source, None)
+    fresh = start(subject, "full-scratch", source, None)
+    for name in (f"{HEAD}.weight", f"{HEAD_NORM}.weight", f"{HEAD_NORM}.running_var"):
+        assert torch.equal(state[name], fresh[name])
+        assert not torch.equal(state[name], source.tensors[name][[8, 3]])
+    assert torch.equal(state[f"{FIRST}.weight"], source.tensors[f"{FIRST}.weight"])
+
+
+def keys(subject, source, recipe, seed=0):
+    analysis = Analysis(recipe, Costs(2, 2, 1.0), Costs(1, 1, 1.0))
+    return {
+        name: protocol_job(subject, protocol, seed, source, analysis).key
+        for name, protocol in PROTOCOLS.items()
+    }
+
+
+def changed(before, after):
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_a_key_depends_on_what_determines_the_result_and_on_nothing_else(
+    make_subject, source, recipe
+):
+    subject = make_subject()
+    before = keys(subject, source, recipe)
+    everything = set(PROTOCOLS)
+    assert keys(make_subject(tolerance=3.0, seeds=4, keep_weights="all"), source, recipe) == before
+    assert changed(before, keys(make_subject(epochs=3), source, recipe)) == everything
+    assert changed(before, keys(subject, source, recipe, seed=1)) == everything
+    threads = replace(subject, processor=Processor("cpu", "fp32", 2))
+    assert changed(before, keys(threads, source, recipe)) == everything
+    fine = {"full-fine", "pfa-fine"}
+    assert changed(before, keys(make_subject(fine_lr=0.01), source, recipe)) == fine
+    assert changed(before, keys(make_subject(head="new"), source, recipe)) == fine
+    tensors = {name: value * 2 for name, value in source.tensors.items()}
+    assert changed(before, keys(subject, SourceNetwork(tensors, "x"), recipe)) == fine
+    layer = recipe.layers[0]
+    other = replace(layer, kept_indices=tuple(i for i in range(96) if i not in layer.kept_indices))
+    moved = replace(recipe, layers=(other, *recipe.layers[1:]))
+    assert changed(before, keys(subject, source, moved)) == {"pfa-scratch", "pfa-fine"}
+    pixels = subject.train.pixels.copy()
+    pixels[0, 0, 0, 0] += 1
+    data = replace(subject, train=replace(subject.train, pixels=pixels))
+    assert changed(before, keys(data, source, recipe)) == everything

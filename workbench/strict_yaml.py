@@ -1,0 +1,157 @@
+"""YAML files as plain text, whole numbers and lists, with the line of everything.
+
+No tag ever builds an object, no alias is followed; what is odd in a file is told at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workbench.errors import DomainError
+
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
+_TAGS = "tag:yaml.org,2002:"
+_LARGEST_FILE = 1_000_000  # bytes; a domain is a page, not a data set
+
+
+class Odd:
+    """A value that no field can have: a boolean, a date, a collection."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        self.kind, self.text = kind, text
+
+
+class Places:
+    """Where things stand in a file, for messages."""
+
+    def __init__(self, path: Path, node: yaml.Node | None) -> None:
+        self.path = path
+        self.lines: dict[tuple[str | int, ...], int] = {}
+        if isinstance(node, yaml.MappingNode):
+            for key, value in (pair for pair in node.value if _is_word(pair[0])):
+                self.lines[(key.value,)] = key.start_mark.line + 1
+                if isinstance(value, yaml.SequenceNode):
+                    for index, item in enumerate(value.value):
+                        self.lines[(key.value, index)] = item.start_mark.line + 1
+
+    def __call__(self, *key: str | int) -> str:
+        line = self.lines.get(key) or self.lines.get(key[:1])
+        name = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in key)
+        where = f"{self.path}:{line}" if line else f"{self.path}"
+        return f"{where}: {name}" if name else where
+
+
+def read_mapping(path: Path, fields: Sequence[str]) -> tuple[dict[str, Any], Places, list[str]]:
+    """The ``key: value`` lines of a file.
+
+    Args:
+        fields: the keys that such a file may have, for messages.
+
+    Returns:
+        The values (text, whole numbers, lists of these, or ``Odd``), where each stands, and one
+        line for each tag, alias, duplicate or unreadable key.
+
+    Raises:
+        DomainError: when the file cannot be read, or is no YAML mapping.
+    """
+    root = _parse(path, fields)
+    place = Places(path, root)
+    raw = {key.value: _plain(value) for key, value in root.value if _is_word(key)}
+    return raw, place, list(_odd_nodes(place, root, fields))
+
+
+def _parse(path: Path, fields: Sequence[str]) -> yaml.MappingNode:
+    """The file's nodes. No object is ever built from them but text, whole numbers and lists."""
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise DomainError(f"{path}: larger than 1 MB; a domain file is a few lines of YAML")
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DomainError(f"{path}: no such file; 'workbench domains new' writes one") from None
+    except OSError as error:
+        raise DomainError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError as error:
+        raise DomainError(
+            f"{path}: not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); "
+            "save the file as UTF-8"
+        ) from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DomainError(
+            f"{path}:{line}: not YAML: {error.problem}; "
+            "write 'key: value' lines as in 'workbench domains show S2'"
+        ) from None
+    # An impossible escape such as "\UFFFFFFFF" is a ValueError or OverflowError of the parser.
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        raise DomainError(
+            f"{path}: not YAML: {_one_line(error)}; remove odd characters and deep brackets"
+        ) from None
+    if node is None:
+        raise DomainError(f"{path}: the file is empty; it needs {', '.join(fields[:3])}")
+    if not isinstance(node, yaml.MappingNode):
+        raise DomainError(
+            f"{path}:{node.start_mark.line + 1}: found no 'key: value' lines; "
+            f"it needs {', '.join(fields[:3])}"
+        )
+    return node
+
+
+def _is_word(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAGS}str"
+
+
+def _plain(node: yaml.Node) -> Any:
+    """Text, a whole number, a list of these, or ``Odd``."""
+    if isinstance(node, yaml.SequenceNode):
+        items = node.value
+        return [
+            Odd("list", "[...]") if isinstance(item, yaml.SequenceNode) else _plain(item)
+            for item in items
+        ]
+    if isinstance(node, yaml.MappingNode):
+        return Odd("mapping", "{...}")
+    if node.tag == f"{_TAGS}str":
+        return node.value
+    # 010 and 0x8 are numbers to YAML, but nobody who writes them means a class called 8.
+    if node.tag == f"{_TAGS}int" and _INTEGER.fullmatch(node.value):
+        return int(node.value)
+    return Odd(node.tag.removeprefix(_TAGS), node.value)
+
+
+def _odd_nodes(place: Places, root: yaml.MappingNode, fields: Sequence[str]) -> Iterator[str]:
+    """Tags, aliases, duplicate keys and keys that are no plain words."""
+    words = [key.value for key, _ in root.value if _is_word(key)]
+    for word in sorted({word for word in words if words.count(word) > 1}):
+        yield f"{place(word)}: the key stands twice; remove one"
+    for key in (key for key, _ in root.value if not _is_word(key)):
+        line = key.start_mark.line + 1
+        yield f"{place.path}:{line}: a key is no plain word; use only {', '.join(fields)}"
+    seen: set[int] = set()
+    stack: list[yaml.Node] = [root]
+    while stack:
+        node = stack.pop()
+        where = f"{place.path}:{node.start_mark.line + 1}"
+        if id(node) in seen:  # an alias: YAML may even refer to itself
+            yield f"{where}: YAML aliases (*name) are not read; write the value out"
+            continue
+        seen.add(id(node))
+        if not node.tag.startswith(_TAGS) or "python" in node.tag:
+            yield (
+                f"{where}: tag '{node.tag}' is refused: domain files hold plain values; "
+                "remove the tag"
+            )
+        if isinstance(node, yaml.MappingNode):
+            stack += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            stack += node.value
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:200]
