@@ -227,9 +227,8 @@ def test_clean_removes_only_what_no_run_refers_to(result, run_cli, at_home):
     status, out, _ = run_cli("clean", "--yes")
     assert status == 0
     assert "removed 2 item(s)" in out
-    assert [f.exists() for f in (stray, orphan, foreign, thesis, models)] == [False] * 2 + [
-        True
-    ] * 3
+    assert not any(folder.exists() for folder in (stray, orphan))
+    assert all(folder.exists() for folder in (foreign, thesis, models))
     assert sorted(at_home.rglob("*.safetensors")) == before
     assert "nothing to remove" in run_cli("clean")[1]
 

@@ -33,11 +33,11 @@ from workbench.protocols import PROTOCOLS, Protocol
 from workbench.recording import DROPPED, WEIGHTS, Recorder
 from workbench.results import Adaptation
 from workbench.settings import Settings
-from workbench.stores import database_path, store_uri
+from workbench.stores import check_uri, database_path, store_uri
 from workbench.subject import SourceNetwork, Subject, given_weights, load_subject, settings_dict
 from workbench.tracking import Store, StoredRun
 from workbench.weights import read_weights
-from workbench.work import Outcome, Work, disk_errors
+from workbench.work import WEIGHTS_FILE, Outcome, Work, disk_errors
 
 DEFAULT_OUTPUT = Path("mlruns/work")
 
@@ -138,7 +138,7 @@ def train(
         task.source.name, processor, display or Display(), tracking_uri, output, fresh
     )
     run = _source_run(task, processor, data_folder(data_dir), recorder)
-    weights = recorder.store.fetch(run)
+    weights = recorder.store.fetch(run, WEIGHTS_FILE)
     assert weights is not None  # the recorder returns whole runs only
     with disk_errors(out.parent):
         part = out.with_name(f"{out.name}.part")
@@ -172,6 +172,7 @@ def _prepare(
 def open_work(output: Path | None, tracking_uri: str | None) -> Work:
     """The work folder, with its locks beside a SQLite store; nothing is made yet."""
     folder = output or DEFAULT_OUTPUT
+    check_uri(store_uri(tracking_uri))
     database = database_path(store_uri(tracking_uri))
     locks = database.with_name(f"{database.name}.locks") if database else folder / ".locks"
     return Work(folder, locks)
@@ -208,7 +209,7 @@ def _train_source(task: Task, processor: Processor, recorder: Recorder) -> Sourc
     run = _source_run(
         SourceTask(task.source, task.model, task.source_plan), processor, folder, recorder
     )
-    path = recorder.store.fetch(run)
+    path = recorder.store.fetch(run, WEIGHTS_FILE)
     assert path is not None  # the recorder returns whole runs only
     return SourceNetwork(read_weights(path), run.run_id)
 

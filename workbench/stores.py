@@ -32,7 +32,7 @@ def check_uri(uri: str) -> None:
     Raises:
         StoreError: when it is not.
     """
-    remedy = "use sqlite:///mlruns/mlflow.db or the http address of a server"
+    remedy = "use --tracking-uri sqlite:///mlruns/mlflow.db or the http address of a server"
     try:
         scheme = urlparse(uri).scheme
     except ValueError as error:  # "http://[::1"
@@ -43,6 +43,8 @@ def check_uri(uri: str) -> None:
         raise StoreError(f"store {uri}: write '{scheme}' in small letters")
     if scheme.startswith("sqlite") and not uri.startswith(f"{scheme}:///"):
         raise StoreError(f"store {uri}: three slashes stand before the file's name; {remedy}")
+    if uri == f"{scheme}:///":
+        raise StoreError(f"store {uri}: cannot be written, it names no file; {remedy}")
 
 
 def check_database(path: Path, uri: str) -> None:

@@ -12,7 +12,7 @@ from workbench.errors import SettingsError
 
 def ui(
     tracking_uri: opt.TrackingUri = None,
-    port: Annotated[int | None, typer.Option(help="[default: a free one]")] = None,
+    port: Annotated[int | None, typer.Option(help="(default: a free one)")] = None,
 ) -> None:
     """Start the MLflow UI on 127.0.0.1 and print its address; Ctrl-C ends it.
 

@@ -10,14 +10,14 @@ import typer
 from workbench.cli import options as opt
 from workbench.errors import DomainError
 
-app = typer.Typer(help="List, show, check and write domain files.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback(invoke_without_command=True)
 def domains(
     context: typer.Context, domains: opt.Domains = None, data_dir: opt.DataDir = None
 ) -> None:
-    """List the domains in reach.
+    """List the domains in reach; show, check and write domain files.
 
     \b
     Examples:

@@ -20,14 +20,14 @@ Source = Annotated[
 Target = Annotated[str, _option("Domain to specialise for; 'workbench domains' lists them.", _WHAT)]
 Model = Annotated[
     str | None,
-    _option("simplecnn or vgg16. [default: the source's usual one]", _WHAT),
+    _option("simplecnn or vgg16. (default: the source's usual one)", _WHAT),
 ]
 Method = Annotated[
     str, _option("How many filters to keep: pfa-kl, or pfa-en with --energy.", _WHAT)
 ]
 Energy = Annotated[
     float | None,
-    _option("Share of the energy that pfa-en keeps, in (0, 1]. [default: 0.95]", _WHAT),
+    _option("Share of the energy that pfa-en keeps, in (0, 1]. (default: 0.95)", _WHAT),
 ]
 Protocols = Annotated[
     str,
@@ -48,27 +48,27 @@ Tolerance = Annotated[
 ]
 Seeds = Annotated[int, _option("How often each protocol is run.", _HOW)]
 Seed = Annotated[int, _option("Draws weights, order, crops and dropout.", _HOW)]
-Epochs = Annotated[int | None, _option("Length of a training. [default: the network's own]", _HOW)]
+Epochs = Annotated[int | None, _option("Length of a training. (default: the network's own)", _HOW)]
 SourceEpochs = Annotated[
-    int | None, _option("Length of the source's training. [default: the network's own]", _HOW)
+    int | None, _option("Length of the source's training. (default: the network's own)", _HOW)
 ]
 Schedule = Annotated[
     str, _option("'paper' (a tenth of the rate late in the training) or 'one-cycle'.", _HOW)
 ]
-LearningRate = Annotated[float | None, _option("Learning rate. [default: the network's own]", _HOW)]
+LearningRate = Annotated[float | None, _option("Learning rate. (default: the network's own)", _HOW)]
 FineLearningRate = Annotated[
-    float | None, _option("Learning rate of the fine protocols. [default: --lr]", _HOW)
+    float | None, _option("Learning rate of the fine protocols. (default: --lr)", _HOW)
 ]
 BatchSize = Annotated[
-    int | None, _option("Images a step, 2 or more. [default: the network's own]", _HOW)
+    int | None, _option("Images a step, 2 or more. (default: the network's own)", _HOW)
 ]
-WeightDecay = Annotated[float | None, _option("L2 penalty. [default: the network's own]", _HOW)]
+WeightDecay = Annotated[float | None, _option("L2 penalty. (default: the network's own)", _HOW)]
 Device = Annotated[str, _option("auto, cpu or cuda.", _HOW)]
 Precision = Annotated[str, _option("auto (bf16 where the processor has it), fp32 or bf16.", _HOW)]
 Fresh = Annotated[bool, _option("Train again what is already recorded.", _HOW, "--fresh")]
 DataDir = Annotated[
     Path | None,
-    _option("Folder of the data sets. [default: $WORKBENCH_DATA, else the cache folder]", _WHERE),
+    _option("Folder of the data sets. (default: $WORKBENCH_DATA, else the cache folder)", _WHERE),
 ]
 Domains = Annotated[
     Path | None,
@@ -76,10 +76,10 @@ Domains = Annotated[
 ]
 TrackingUri = Annotated[
     str | None,
-    _option("MLflow store. [default: $MLFLOW_TRACKING_URI, else mlruns/mlflow.db]", _WHERE),
+    _option("MLflow store. (default: $MLFLOW_TRACKING_URI, else mlruns/mlflow.db)", _WHERE),
 ]
 Output = Annotated[
-    Path | None, _option("Folder of unfinished work. [default: mlruns/work]", _WHERE)
+    Path | None, _option("Folder of unfinished work. (default: mlruns/work)", _WHERE)
 ]
 KeepWeights = Annotated[
     str, _option("Trained networks to keep: best (one a protocol), all, none.", _WHERE)
