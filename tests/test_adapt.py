@@ -1,5 +1,6 @@
 """The main job, end to end on real digits through the real command line."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -212,7 +213,7 @@ def test_compare_says_when_there_is_nothing(result, run_cli):
     assert (status, "no finished run for digits-odd" in err) == (2, True)
 
 
-def test_clean_removes_only_what_no_run_refers_to(result, run_cli, at_home):
+def test_clean_removes_only_what_no_run_refers_to(result, run_cli, at_home, monkeypatch):
     stray = at_home / "mlruns/artifacts/digits" / ("0123456789abcdef" * 2)
     orphan, foreign = (at_home / "mlruns/work" / (digit * 64) for digit in "ab")
     thesis, models = at_home / "mlruns/work/thesis", at_home / "mlruns/artifacts/digits/models"
@@ -222,6 +223,7 @@ def test_clean_removes_only_what_no_run_refers_to(result, run_cli, at_home):
     (orphan / "store").write_text(Store().address)
     (foreign / "store").write_text("http://another.server")
     before = sorted(at_home.rglob("*.safetensors"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
     status, _, err = run_cli("clean")
     assert (status, "nothing was removed; use --yes" in err) == (2, True)
     status, out, _ = run_cli("clean", "--yes")

@@ -7,6 +7,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -369,6 +371,19 @@ def test_damaged_data_is_one_line_and_left_alone(run_cli):
         err,
     )
     assert not Path("ran").exists()
+
+
+def test_data_that_cannot_be_fetched_is_one_line(run_cli, monkeypatch):
+    def refuse(*_, **__):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    status, out, err = run_cli(*"analyze --source cifar100 --target S2 --data-dir data".split())
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith("workbench: CIFAR100 is not in data/cifar-100-python and could not be ")
+    assert "no route to host" in err
+    assert "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz" in err
 
 
 # --- stores ---------------------------------------------------------------------------------
