@@ -32,6 +32,6 @@ def test_a_real_target_is_specialised(run_cli):
     assert len(kept) == 14
     # The source network's description names a footprint of 25.3 % for S2.
     assert result["protocols"][0]["footprint"] == pytest.approx(0.253, abs=0.002)
-    # The paper's figure 4b, early layers: read off to about 5, and this network was trained briefly.
+    # Early layers of the paper's figure 4b, read off to about 5; this network trained briefly.
     assert kept[:4] == pytest.approx([34, 43, 104, 109], abs=6)
     assert result["protocols"][0]["accuracies"][0] > 0.9

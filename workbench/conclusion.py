@@ -61,7 +61,7 @@ def conclude(
         trained=sum(part.trained for part in rounds),
         reused=tuple(run.run_id for run in runs if run.parent != parent),
         run_id=parent,
-        tracking_uri=recorder.store.uri,
+        tracking_uri=recorder.store.shown,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+_LONGEST_LINE = 2000  # characters; a wrong value can be a whole file
 _MOST_PROBLEMS = 40  # a user mends the first ones and asks again
 
 
@@ -67,6 +68,8 @@ class DiskError(WorkbenchError):
 
 def printable(text: str) -> str:
     """``text`` with everything that would break a line or steer a terminal escaped."""
+    if len(text) > _LONGEST_LINE:
+        text = f"{text[:_LONGEST_LINE]} ..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -20,7 +20,7 @@ from workbench.analysis import Analysis, analyse
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.conclusion import Round, conclude, write_conclusion
-from workbench.data.location import data_folder
+from workbench.data.location import data_folder, is_present
 from workbench.data.sets import load_images
 from workbench.display import Display
 from workbench.errors import NetworkError
@@ -132,7 +132,7 @@ def train(
         WorkbenchError: for anything that the user can mend; see ``errors``.
     """
     task = resolve_source(device=device, precision=precision, **options)
-    out = check_new_file(Path(out), "--out")
+    out = check_new_file(Path(out).expanduser(), "--out")
     processor = resolve_processor(device, precision)
     recorder = open_recorder(
         task.source.name, processor, display or Display(), tracking_uri, output, fresh
@@ -158,6 +158,9 @@ def _prepare(
     settings = task.settings
     processor = resolve_processor(settings.device, settings.precision)
     given = given_weights(task)
+    folder = data_folder(settings.data_dir)
+    if not is_present(task.source.name, folder):
+        load_images(task.source.name, "train", folder)  # a store is not made for nothing
     recorder = open_recorder(
         task.source.name,
         processor,

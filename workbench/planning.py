@@ -20,6 +20,8 @@ from workbench.protocols import PROTOCOLS
 from workbench.settings import DEVICES, HEADS, KEEP_WEIGHTS, PRECISIONS, SCHEDULES, Settings
 from workbench.training import Plan
 
+_MOST_SEEDS = 1000
+
 
 @dataclass(frozen=True)
 class Task:
@@ -274,6 +276,8 @@ def _check_numbers(
 ) -> list[str]:
     """One line for each number that is out of its range; None is never wrong."""
     problems = []
+    if seeds > _MOST_SEEDS:
+        problems.append(f"--seeds {seeds} is too large; the most is {_MOST_SEEDS}")
     counts = {
         "--seeds": (seeds, 1),
         "--epochs": (epochs, 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -26,25 +27,33 @@ def store_exists(uri: str | None) -> bool:
     return database is None or (database.is_file() and database.stat().st_size > 0)
 
 
+def without_password(uri: str) -> str:
+    """The URI as it may be shown and recorded."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
 def check_uri(uri: str) -> None:
     """See that a tracking URI is one that MLflow can use; nothing is touched.
 
     Raises:
         StoreError: when it is not.
     """
+    shown = without_password(uri)
     remedy = "use --tracking-uri sqlite:///mlruns/mlflow.db or the http address of a server"
     try:
         scheme = urlparse(uri).scheme
     except ValueError as error:  # "http://[::1"
-        raise StoreError(f"store {uri}: is no address ({error}); {remedy}") from None
+        raise StoreError(f"store {shown}: is no address ({error}); {remedy}") from None
     if scheme in ("", "file"):
-        raise StoreError(f"store {uri}: MLflow 3 keeps no runs in plain folders; {remedy}")
+        raise StoreError(f"store {shown}: MLflow 3 keeps no runs in plain folders; {remedy}")
     if not uri.startswith(f"{scheme}:"):
-        raise StoreError(f"store {uri}: write '{scheme}' in small letters")
+        raise StoreError(f"store {shown}: write '{scheme}' in small letters")
     if scheme.startswith("sqlite") and not uri.startswith(f"{scheme}:///"):
-        raise StoreError(f"store {uri}: three slashes stand before the file's name; {remedy}")
-    if uri == f"{scheme}:///":
-        raise StoreError(f"store {uri}: cannot be written, it names no file; {remedy}")
+        raise StoreError(f"store {shown}: three slashes stand before the file's name; {remedy}")
+    if scheme.startswith("sqlite"):
+        name = unquote(urlparse(uri).path)[1:]
+        if name.strip("/.") in ("", ":memory:") or name.startswith("~") or not name.isprintable():
+            raise StoreError(f"store {shown}: cannot be written, it names no file; {remedy}")
 
 
 def check_database(path: Path, uri: str) -> None:
@@ -52,24 +61,27 @@ def check_database(path: Path, uri: str) -> None:
 
     MLflow would try a folder for minutes, and would add its tables to any SQLite file.
     """
+    shown = without_password(uri)
     remedy = "name another by --tracking-uri"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("ab").close()
     except OSError as error:
         raise StoreError(
-            f"store {uri}: {path} cannot be written ({error.strerror}); {remedy}"
+            f"store {shown}: {path} cannot be written ({error.strerror}); {remedy}"
         ) from None
     if not path.stat().st_size:
         return
     try:
         with closing(sqlite3.connect(path, timeout=20)) as database:
-            tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = database.execute("SELECT name FROM sqlite_master")
             names = {name for (name,) in tables}
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"store {uri}: {path} is no SQLite database ({error}); {remedy}") from None
+        raise StoreError(
+            f"store {shown}: {path} is no SQLite database ({error}); {remedy}"
+        ) from None
     if names and not {"experiments", "runs"} <= names:
-        raise StoreError(f"store {uri}: {path} is a database, but not MLflow's; {remedy}")
+        raise StoreError(f"store {shown}: {path} is a database, but not MLflow's; {remedy}")
 
 
 def database_path(uri: str) -> Path | None:

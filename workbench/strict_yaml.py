@@ -6,6 +6,7 @@ No tag ever builds an object, no alias is followed; what is odd in a file is tol
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from workbench.errors import DomainError
 
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 _TAGS = "tag:yaml.org,2002:"
-_LARGEST_FILE = 1_000_000  # bytes; a domain is a page, not a data set
+_LARGEST_FILE = 64_000  # bytes; a domain is a page, not a data set
 
 
 class Odd:
@@ -68,8 +69,10 @@ def read_mapping(path: Path, fields: Sequence[str]) -> tuple[dict[str, Any], Pla
 def _parse(path: Path, fields: Sequence[str]) -> yaml.MappingNode:
     """The file's nodes. No object is ever built from them but text, whole numbers and lists."""
     try:
+        if not path.is_dir() and path.exists() and not path.is_file():
+            raise DomainError(f"{path}: is no plain file; name a YAML file")
         if path.stat().st_size > _LARGEST_FILE:
-            raise DomainError(f"{path}: larger than 1 MB; a domain file is a few lines of YAML")
+            raise DomainError(f"{path}: larger than 64 kB; a domain file is a few lines of YAML")
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise DomainError(f"{path}: no such file; 'workbench domains new' writes one") from None
@@ -127,8 +130,8 @@ def _plain(node: yaml.Node) -> Any:
 
 def _odd_nodes(place: Places, root: yaml.MappingNode, fields: Sequence[str]) -> Iterator[str]:
     """Tags, aliases, duplicate keys and keys that are no plain words."""
-    words = [key.value for key, _ in root.value if _is_word(key)]
-    for word in sorted({word for word in words if words.count(word) > 1}):
+    words = Counter(key.value for key, _ in root.value if _is_word(key))
+    for word in sorted(word for word, number in words.items() if number > 1):
         yield f"{place(word)}: the key stands twice; remove one"
     for key in (key for key, _ in root.value if not _is_word(key)):
         line = key.start_mark.line + 1

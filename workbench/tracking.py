@@ -25,7 +25,14 @@ from typing import Any
 from filelock import FileLock
 
 from workbench.errors import DiskError, StoreError
-from workbench.stores import check_database, check_uri, database_path, local_path, store_uri
+from workbench.stores import (
+    check_database,
+    check_uri,
+    database_path,
+    local_path,
+    store_uri,
+    without_password,
+)
 
 # Read when mlflow is imported, so they stand before any function that does.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -87,7 +94,8 @@ class Store:
         uri: tracking URI; ``$MLFLOW_TRACKING_URI``, else SQLite under ``mlruns``, when None.
 
     Attributes:
-        uri: as the user knows it.
+        uri: as the user gave it.
+        shown: the same for people, without a password.
         address: the same, a SQLite file by its absolute path.
 
     Raises:
@@ -97,6 +105,7 @@ class Store:
     def __init__(self, uri: str | None = None) -> None:
         self.uri = store_uri(uri)
         check_uri(self.uri)
+        self.shown = without_password(self.uri)
         self._database = database_path(self.uri)
         self._lock: Any = nullcontext()
         self.address = self.uri
@@ -123,7 +132,7 @@ class Store:
                 return str(self._client.create_experiment(name, artifact_location=location))
             if found.lifecycle_stage == "deleted":
                 raise StoreError(
-                    f"store {self.uri}: experiment '{name}' was deleted; bring it back with "
+                    f"store {self.shown}: experiment '{name}' was deleted; bring it back with "
                     f"'mlflow experiments restore -x {found.experiment_id}'"
                 )
             return str(found.experiment_id)
@@ -313,11 +322,12 @@ class Store:
             text = " ".join(str(error).split())
             if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in text:
                 raise DiskError(
-                    f"store {self.uri}: the disk is full; free some space and run the same "
+                    f"store {self.shown}: the disk is full; free some space and run the same "
                     "command again: what is finished is kept"
                 ) from error
             raise StoreError(
-                f"store {self.uri} could not be {what}: {text[:300]}; check --tracking-uri"
+                f"store {self.shown} could not be {what}: {without_password(text)[:300]}; "
+                "check --tracking-uri"
             ) from error
 
 

@@ -12,9 +12,9 @@ _FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 def data_folder(asked: Path | None = None) -> Path:
     """``--data-dir``, else ``$WORKBENCH_DATA``, else a folder in the user's cache."""
     if asked is not None:
-        return asked
+        return asked.expanduser()
     if os.environ.get(ENVIRONMENT):
-        return Path(os.environ[ENVIRONMENT])
+        return Path(os.environ[ENVIRONMENT]).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "workbench"
 

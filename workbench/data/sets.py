@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -104,15 +105,21 @@ def _load_cifar(split: Split, folder: Path, kind: str) -> Images:
 
     cifar: Any = getattr(datasets, kind)
     base = folder / cifar.base_folder
+    made = not folder.exists()
+    lock = folder / f".{kind.lower()}.lock"
     try:
         if not base.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             # Two commands started together must not download into each other's files.
-            with FileLock(folder / f".{kind.lower()}.lock"):
+            with FileLock(lock):
                 if not base.is_dir():
                     cifar(folder, download=True)
         _check_files(cifar, base)
     except (OSError, HTTPException) as error:  # no network (URLError), no permission, no space
+        if made:
+            lock.unlink(missing_ok=True)
+            with suppress(OSError):  # something was downloaded into it after all
+                folder.rmdir()
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or repr(error)
         raise DataError(
             f"{kind} is not in {base} and could not be fetched ({reason}): download {cifar.url} "
