@@ -21,11 +21,18 @@ from workbench.tracking import StoredRun
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the analysis found: the recipe, and the costs of both networks."""
+    """What the analysis found.
+
+    Attributes:
+        recipe: how many and which filters each layer keeps.
+        full, compressed: costs of both networks.
+        measured: whether this call measured it; else it was found in the store.
+    """
 
     recipe: Recipe
     full: Costs
     compressed: Costs
+    measured: bool = False
 
     def costs(self, protocol: Protocol) -> Costs:
         """Costs of the network that a protocol trains."""
@@ -75,7 +82,7 @@ def analyse(
     task, display = subject.task, recorder.display
     key = analysis_key(subject, source.fingerprint)
     with recorder.work.lock(key, lambda: display.say("another process analyses; waiting")):
-        done = None if recorder.fresh else recorder.find(key)
+        found = done = None if recorder.fresh else recorder.find(key)
         if done is None:
             params = {**task.params(), "protocol": "analysis"}
             run_id = recorder.open(
@@ -89,6 +96,7 @@ def analyse(
     assert recipe is not None
     assert spectra is not None
     analysis = _read_analysis(done, Recipe.from_json(recipe.read_text(), spectra.read_text()))
+    analysis = replace(analysis, measured=found is None)
     for layer in analysis.recipe.dead_layers:
         display.say(
             f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1"

@@ -69,7 +69,7 @@ def adapt(*, display: Display | None = None, **options: Any) -> Adaptation:
                 for name in task.settings.protocols
             ]
             adaptation = conclude(subject, analysis, rounds, recorder, parent)
-            if not finished or adaptation.trained:
+            if not finished or adaptation.trained or analysis.measured:
                 write_conclusion(adaptation, rounds, recorder, parent)
     return adaptation
 
