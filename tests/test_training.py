@@ -196,3 +196,35 @@ def test_evaluation_counts_hits_over_all_batches(images, monkeypatch):
     with torch.no_grad():
         logits = model.eval()(normalise(torch.from_numpy(images.pixels), DIGITS))
     assert whole == int((logits.argmax(1).numpy() == images.labels).sum())
+
+
+def test_every_image_of_an_epoch_gets_the_view_drawn_for_it(monkeypatch):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
+    crops = Images(pixels, np.arange(10) % 2)
+    seen = []
+
+    def record(batch, views, padding):
+        seen.append(views)
+        return apply_views(batch, views, padding)
+
+    monkeypatch.setattr("workbench.training.apply_views", record)
+    model = build_network("simplecnn", (3, 32, 32), 2, WIDTHS)
+    plan = replace(PLAN, epochs=1, batch_size=4, augment=True)
+    fit(model, crops, SOURCES["cifar10"], plan, seed=0, processor=CPU)
+    generator = torch.Generator().manual_seed(derive_seed(0, "order", 1))
+    torch.randperm(10, generator=generator)
+    assert [len(views) for views in seen] == [4, 4, 2]
+    assert torch.equal(torch.cat(seen), draw_views(10, 4, True, generator))
+
+
+def test_bf16_trains_in_bf16(images):
+    _, exact = train(images)
+    model = network()
+    kinds = set()
+    model.features[0].register_forward_hook(lambda m, i, out: kinds.add(out.dtype))
+    told = fit(model, images, DIGITS, PLAN, seed=0, processor=replace(CPU, precision="bf16"))
+    assert kinds == {torch.bfloat16}
+    assert model.features[0].weight.dtype == torch.float32
+    assert told.epochs[-1].loss == pytest.approx(exact.epochs[-1].loss, rel=0.2)
+    assert told.epochs[-1].loss != exact.epochs[-1].loss
