@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from workbench.catalog import SOURCES
+from workbench.compression.shapes import structure_of
 from workbench.data.augmentation import normalise
 from workbench.data.sets import Images
-from workbench.models.networks import analysed_layers, build_network, place
+from workbench.models.networks import build_network, place
 from workbench.pfa import select_filters
 from workbench.processor import machine_name
 from workbench.responses import BATCH_SIZE, measure_responses
@@ -54,10 +55,10 @@ def main():
     labels = np.zeros(len(pixels), dtype=np.int64)
     images = Images(pixels[: options.images], labels[: options.images])
     model = build_network("vgg16", source.shape, 100)
-    layers = analysed_layers(model)
+    groups = structure_of("vgg16", source.shape, 100).groups
 
     def passing():
-        measure_responses(model, layers, images, source, DEVICE)
+        measure_responses(model, groups, images, source, DEVICE)
 
     times = {"analysis": [], "inference": []}
     for turn in range(options.rounds + 1):
@@ -76,7 +77,7 @@ def main():
           f"from {min(ratios):.3f} to {max(ratios):.3f}")  # fmt: skip
 
     before = peak_megabytes()
-    measure_responses(model, layers, Images(pixels, labels), source, DEVICE)
+    measure_responses(model, groups, Images(pixels, labels), source, DEVICE)
     print(f"peak memory: {before:.0f} MB, after {len(pixels)} images {peak_megabytes():.0f} MB")
 
     rho = np.corrcoef(rng.normal(size=(4096, 8192)))

@@ -10,13 +10,13 @@ from workbench.compression.costs import Costs
 from workbench.compression.recipes import make_recipe
 from workbench.data.sets import load_images
 from workbench.jobs import make_network, protocol_job
-from workbench.models.networks import analysed_layers, build_network
+from workbench.models.networks import build_network
 from workbench.planning import resolve
 from workbench.processor import Processor
 from workbench.protocols import PROTOCOLS
 from workbench.responses import measure_responses
 from workbench.settings import Settings
-from workbench.subject import SourceNetwork, Subject
+from workbench.subject import SourceNetwork, Subject, source_structure
 
 CPU = Processor("cpu", "fp32", 1)
 HEAD, HEAD_NORM = "features.26", "features.27"
@@ -55,11 +55,11 @@ def subject(make_subject):
 
 @pytest.fixture
 def recipe(subject, source):
-    model = source.build(subject.task)
+    model, structure = source.build(subject.task), source_structure(subject.task)
     moments = measure_responses(
-        model, analysed_layers(model), subject.train, subject.task.source, torch.device("cpu")
+        model, structure.groups, subject.train, subject.task.source, torch.device("cpu")
     )
-    return make_recipe(moments, "pfa-kl")
+    return make_recipe(moments, structure, "pfa-kl")
 
 
 def start(subject, name, source, recipe, seed=0):

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from workbench.compression.shapes import build_narrow, structure_of
 from workbench.errors import NetworkError
-from workbench.models.networks import NETWORKS, analysed_layers, build_network, filter_layers
+from workbench.models.networks import NETWORKS, build_network
 
 CIFAR, DIGITS = (3, 32, 32), (1, 8, 8)
 
@@ -18,7 +19,7 @@ def parameters(model):
 def test_vgg16_has_15_million_parameters_and_14_analysed_layers():
     model = build_network("vgg16", CIFAR, 10)
     assert round(parameters(model) / 1e6, 1) == 15.0
-    assert len(analysed_layers(model)) == 14
+    assert len(structure_of("vgg16", CIFAR, 10).groups) == 14
 
 
 def test_vgg16_names_its_layers_as_published_weights_do():
@@ -32,7 +33,7 @@ def test_vgg16_names_its_layers_as_published_weights_do():
 def test_simplecnn_halves_the_image_twice_and_averages_the_rest():
     model = build_network("simplecnn", CIFAR, 10).eval()
     sizes = []
-    for layer in filter_layers(model).values():
+    for layer in (part for part in model.modules() if isinstance(part, torch.nn.Conv2d)):
         layer.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[1:]))
     assert model(torch.zeros(2, *CIFAR)).shape == (2, 10)
     assert [tuple(size) for size in sizes] == [
@@ -41,13 +42,37 @@ def test_simplecnn_halves_the_image_twice_and_averages_the_rest():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "vgg16-convolutional"])
 def test_widths_build_a_narrower_network(name):
-    network = NETWORKS[name]
-    widths = [max(1, width // 7) for width in network.widths]
-    model = build_network(name, (3, 32, 32), 3, widths)
-    assert [len(layer.weight) for layer in analysed_layers(model).values()] == widths
-    assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    groups = structure_of(name, CIFAR, 3).groups
+    widths = [max(1, group.filters // 7) for group in groups]
+    model = build_narrow(name, CIFAR, 3, widths)
+    for group, width in zip(groups, widths, strict=True):
+        assert all(len(model.get_submodule(layer).weight) == width for layer in group.layers)
+    assert model.eval()(torch.zeros(1, *CIFAR)).shape == (1, 3)
+
+
+def test_resnet56_is_as_published_and_frees_every_block():
+    model = build_network("resnet56", CIFAR, 10)
+    assert parameters(model) == 853_018  # He et al. (2016): 0.85 M
+    structure = structure_of("resnet56", CIFAR, 10)
+    assert len(structure.groups) == 54  # two convolutions in each of 27 blocks
+    assert all(len(group.layers) == 1 for group in structure.groups)
+    assert list(structure.uncompressed) == ["stem.0"]
+
+
+def test_resnet34_shares_one_list_a_stage():
+    assert round(parameters(build_network("resnet34", (3, 64, 64), 1000)) / 1e6, 1) == 21.8
+    structure = structure_of("resnet34", CIFAR, 10)
+    shared = {group.name: len(group.layers) for group in structure.groups if len(group.layers) > 1}
+    assert sorted(shared.values()) == [4, 4, 5, 7]  # stem + 3, projection + 3, + 4, + 6
+    assert all(str(g.response).startswith("addition in stages") for g in structure.groups
+               if g.name in shared)  # fmt: skip
+
+
+def test_resnet34_draws_its_convolutions_as_printed():
+    model = build_network("resnet34", CIFAR, 10)
+    assert model.stages[3][0].conv1.weight.std().item() == pytest.approx(0.1, rel=0.02)
 
 
 def test_weights_depend_on_the_seed_alone():

@@ -5,11 +5,22 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.compression.rebuild import rebuild
+from workbench.compression.rebuild import rebuild as rebuild_as
+from workbench.compression.shapes import build_narrow, structure_of
+from workbench.compression.tracing import find_structure
 from workbench.errors import NetworkError
-from workbench.models.networks import analysed_layers, build_network, filter_layers
+from workbench.models.networks import build_network
 
 CASES = [("simplecnn", (1, 8, 8)), ("vgg16", (3, 32, 32)), ("vgg16", (3, 64, 64))]
+
+
+def rebuild(model, kept):
+    return rebuild_as(model, kept, find_structure(model, model.image_shape))
+
+
+def analysed_layers(model):
+    groups = find_structure(model, model.image_shape).groups
+    return {group.name: model.get_submodule(group.name) for group in groups}
 
 
 def make(name, shape, classes=5):
@@ -21,6 +32,7 @@ def make(name, shape, classes=5):
             for values in (module.weight, module.bias, module.running_mean):
                 values.data.normal_(generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
+    model.image_shape = shape
     return model.eval(), torch.randn(3, *shape, generator=generator)
 
 
@@ -46,7 +58,7 @@ def followers(model, layer):
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_nothing_removed_is_bit_identical(name, shape):
     model, images = make(name, shape)
-    everything = {key: range(len(m.weight)) for key, m in filter_layers(model).items()}
+    everything = {key: range(len(m.weight)) for key, m in analysed_layers(model).items()}
     for kept in ({}, everything):
         assert torch.equal(rebuild(model, kept)(images), model(images))
 
@@ -76,7 +88,7 @@ def test_filters_that_somebody_listens_to_cannot(name, shape):
 def test_a_rebuilt_network_has_the_shapes_of_one_built_narrow(name, shape):
     model, _ = make(name, shape)
     kept = half_of_each(model)
-    narrow = build_network(name, shape, 5, [len(indices) for indices in kept.values()])
+    narrow = build_narrow(name, shape, 5, [len(indices) for indices in kept.values()])
     shapes = {key: value.shape for key, value in rebuild(model, kept).state_dict().items()}
     assert shapes == {key: value.shape for key, value in narrow.state_dict().items()}
 
@@ -119,9 +131,7 @@ def test_a_recipe_that_does_not_fit_is_refused(kept, message):
         rebuild(model, kept)
 
 
-def test_an_unsupported_layer_is_named():
-    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 2, 1))
-    with pytest.raises(NetworkError, match=r"layer '0' \(Conv2d\) cannot be rebuilt"):
-        rebuild(model, {})
-    with pytest.raises(NetworkError, match="Bilinear"):
-        rebuild(nn.Sequential(nn.Bilinear(2, 2, 2)), {})
+def test_a_structure_of_another_network_is_refused():
+    model, _ = make("simplecnn", (1, 8, 8))
+    with pytest.raises(NetworkError, match=r"no layer 'classifier\.2'"):
+        rebuild_as(model, {"classifier.2": [0]}, structure_of("vgg16", (3, 32, 32), 5))

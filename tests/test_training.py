@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from workbench.catalog import SOURCES
+from workbench.compression.shapes import build_narrow
 from workbench.data.augmentation import apply_views, draw_views, normalise
 from workbench.data.sets import Images
 from workbench.errors import TrainingError
-from workbench.models.networks import build_network
 from workbench.processor import resolve_processor
 from workbench.training import (
     Checkpoint,
@@ -41,7 +41,7 @@ def images():
 
 
 def network(seed=0):
-    return build_network("simplecnn", (1, 8, 8), 2, WIDTHS, seed=seed)
+    return build_narrow("simplecnn", (1, 8, 8), 2, WIDTHS, seed=seed)
 
 
 def weights(model):
@@ -209,7 +209,7 @@ def test_every_image_of_an_epoch_gets_the_view_drawn_for_it(monkeypatch):
         return apply_views(batch, views, padding)
 
     monkeypatch.setattr("workbench.training.apply_views", record)
-    model = build_network("simplecnn", (3, 32, 32), 2, WIDTHS)
+    model = build_narrow("simplecnn", (3, 32, 32), 2, WIDTHS)
     plan = replace(PLAN, epochs=1, batch_size=4, augment=True)
     fit(model, crops, SOURCES["cifar10"], plan, seed=0, processor=CPU)
     generator = torch.Generator().manual_seed(derive_seed(0, "order", 1))

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 import workbench
+from workbench.compression.shapes import build_narrow
 from workbench.errors import WeightsError
-from workbench.models.networks import build_network
 from workbench.weights import Card, put_weights, read_card, read_weights
 
 WIDTHS = (6, 6, 6, 8, 8, 8, 8, 8)
@@ -14,7 +14,7 @@ CARD = Card("simplecnn", "digits", ("3", "8"), (1, 8, 8), WIDTHS)
 
 
 def network():
-    return build_network("simplecnn", (1, 8, 8), 2, WIDTHS, seed=4).eval()
+    return build_narrow("simplecnn", (1, 8, 8), 2, WIDTHS, seed=4).eval()
 
 
 @pytest.fixture

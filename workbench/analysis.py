@@ -11,11 +11,17 @@ from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe, make_recipe
 from workbench.display import Display
 from workbench.keys import file_hash, key_of
-from workbench.models.networks import analysed_layers
 from workbench.protocols import Protocol
 from workbench.recording import HASH, RECIPE_FILE, SPECTRA_FILE, Recorder
 from workbench.responses import measure_responses
-from workbench.subject import SourceNetwork, Subject, head_rows, subject_inputs
+from workbench.subject import (
+    SourceNetwork,
+    Subject,
+    head_rows,
+    model_parts,
+    source_structure,
+    subject_inputs,
+)
 from workbench.tracking import StoredRun
 
 
@@ -66,7 +72,7 @@ def analysis_key(subject: Subject, weights: str) -> str:
         "analysis",
         {
             **subject.data,
-            "model": task.model,
+            **model_parts(task.model, task.source),
             "weights": weights,
             "method": task.settings.method,
             "energy": task.energy,
@@ -109,13 +115,18 @@ def _measure(subject: Subject, source: SourceNetwork, display: Display) -> Analy
     device, shape = processor.torch_device, task.source.shape
     model = source.build(task)
     with display.track(f"analysis · {task.domain.name}", len(subject.train)) as advance:
-        layers = analysed_layers(model)
+        structure = source_structure(task)
         moments = measure_responses(
-            model, layers, subject.train, task.source, device, lambda seen: advance(seen, "images")
+            model,
+            structure.groups,
+            subject.train,
+            task.source,
+            device,
+            lambda seen: advance(seen, "images"),
         )
-    recipe = make_recipe(moments, task.settings.method, task.energy)
-    full = rebuild(model, head_rows(model, subject))
-    small = rebuild(full, recipe.kept)
+    recipe = make_recipe(moments, structure, task.settings.method, task.energy)
+    full = rebuild(model, head_rows(subject), structure)
+    small = rebuild(full, recipe.kept, structure)
     latencies = measure_latencies([full, small], shape, device)
     costs = [
         replace(count_costs(network, shape), latency_ms=latency)

@@ -17,9 +17,10 @@ from torch import nn
 from workbench.analysis import Analysis
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
+from workbench.compression.shapes import build_narrow
 from workbench.data.sets import Images
 from workbench.keys import key_of
-from workbench.models.networks import NETWORKS, build_network, filter_layers
+from workbench.models.networks import build_network
 from workbench.planning import SourceTask
 from workbench.processor import Processor
 from workbench.protocols import Protocol
@@ -28,7 +29,9 @@ from workbench.subject import (
     SourceNetwork,
     Subject,
     head_rows,
+    model_parts,
     settings_dict,
+    source_structure,
     split_inputs,
     subject_inputs,
 )
@@ -43,7 +46,8 @@ def source_job(task: SourceTask, processor: Processor, train: Images, test: Imag
     source, model, seed = task.source, task.model, task.seed
     plan = fit_to(task.plan, len(train))
     data = {"train": train.fingerprint(), "test": test.fingerprint(), "source": source.name}
-    key = key_of("source", {**data, "model": model, "seed": seed, **_how(plan, processor)})
+    parts = {**data, **model_parts(model, source), "seed": seed, **_how(plan, processor)}
+    key = key_of("source", parts)
     return Job(
         key=key,
         kind="source",
@@ -60,7 +64,7 @@ def source_job(task: SourceTask, processor: Processor, train: Images, test: Imag
         metrics={},
         artifacts={},
         inputs=split_inputs(source.name, source.name, len(source.classes), train, test, data),
-        card=Card(model, source.name, source.classes, source.shape, NETWORKS[model].widths),
+        card=Card(model, source.name, source.classes, source.shape),
         make_model=lambda: build_network(
             model, source.shape, len(source.classes), seed=derive_seed(seed, "weights")
         ),
@@ -80,7 +84,7 @@ def protocol_job(
     task = subject.task
     plan = protocol_plan(subject, protocol)
     recipe = analysis.recipe if protocol.compressed else None
-    widths = recipe.widths if recipe else NETWORKS[task.model].widths
+    widths = recipe.widths if recipe else ()
     classes = task.domain.classes
     artifacts = {"settings.json": json.dumps(settings_dict(task, subject.processor), indent=1)}
     if recipe:
@@ -124,7 +128,7 @@ def protocol_key(
     """
     parts: dict[str, Any] = {
         **subject.data,
-        "model": subject.task.model,
+        **model_parts(subject.task.model, subject.task.source),
         "protocol": protocol.name,
         "seed": seed,
         **_how(protocol_plan(subject, protocol), subject.processor),
@@ -150,27 +154,23 @@ def make_network(
     keeps the rows of the target's classes (``--head slice``) or is drawn anew (``new``).
     """
     task = subject.task
-    fresh = build_network(
+    fresh = build_narrow(
         task.model,
         task.source.shape,
         len(task.domain.classes),
-        recipe.widths if recipe else None,
+        recipe.widths if recipe else (),
         seed=derive_seed(seed, "weights"),
     )
     if not protocol.inherited:
         return fresh
     full = source.build(task)
-    inherited = rebuild(full, {**(recipe.kept if recipe else {}), **head_rows(full, subject)})
-    return inherited if task.settings.head == "slice" else _with_head_of(fresh, inherited)
-
-
-def _with_head_of(fresh: nn.Module, inherited: nn.Module) -> nn.Module:
-    """``inherited`` with the classifier, and the batch norm behind it, of ``fresh``."""
-    names = [name for name, module in inherited.named_modules() if not list(module.children())]
-    head = names[names.index(list(filter_layers(inherited))[-1]) :]
-    for name in head:
-        part = inherited.get_submodule(name)
-        part.load_state_dict(fresh.get_submodule(name).state_dict())
+    structure = source_structure(task)
+    kept = {**(recipe.kept if recipe else {}), **head_rows(subject)}
+    inherited = rebuild(full, kept, structure)
+    if task.settings.head == "new":  # the classifier, and the batch norm behind it
+        for cut in structure.classifier.cuts:
+            part = inherited.get_submodule(cut.layer)
+            part.load_state_dict(fresh.get_submodule(cut.layer).state_dict())
     return inherited
 
 

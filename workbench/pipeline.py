@@ -19,6 +19,7 @@ from workbench import report
 from workbench.analysis import Analysis, analyse
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
+from workbench.compression.tracing import find_structure
 from workbench.conclusion import Round, conclude, write_conclusion
 from workbench.data.location import data_folder, is_present
 from workbench.data.sets import load_images
@@ -26,7 +27,6 @@ from workbench.display import Display
 from workbench.errors import NetworkError
 from workbench.jobs import protocol_job, source_job
 from workbench.keys import key_of
-from workbench.models.networks import analysed_layers
 from workbench.planning import SourceTask, Task, check_new_file, resolve, resolve_source
 from workbench.processor import Processor, resolve_processor
 from workbench.protocols import PROTOCOLS, Protocol
@@ -34,7 +34,15 @@ from workbench.recording import DROPPED, WEIGHTS, Recorder
 from workbench.results import Adaptation
 from workbench.settings import Settings
 from workbench.stores import check_uri, database_path, store_uri
-from workbench.subject import SourceNetwork, Subject, given_weights, load_subject, settings_dict
+from workbench.subject import (
+    SourceNetwork,
+    Subject,
+    given_weights,
+    load_subject,
+    model_parts,
+    settings_dict,
+    source_structure,
+)
 from workbench.tracking import Store, StoredRun
 from workbench.weights import read_weights
 from workbench.work import WEIGHTS_FILE, Outcome, Work, disk_errors
@@ -86,17 +94,22 @@ def analyze(*, display: Display | None = None, **options: Any) -> Recipe:
     return analyse(subject, source, recorder, None).recipe
 
 
-def compress(model: nn.Module, recipe: Recipe) -> nn.Module:
+def compress(
+    model: nn.Module, recipe: Recipe, shape: tuple[int, int, int] = (3, 32, 32)
+) -> nn.Module:
     """The smaller network that a recipe describes, with the kept filters' weights.
 
     Args:
-        model: the full network, a chain of layers (see ``compression.rebuild``); left as it is.
+        model: the full network (see ``compression.tracing`` for what can be compressed); left
+            as it is.
         recipe: from ``analyze``, for this network.
+        shape: channels, height, width of an image: the network runs once to find its groups.
 
     Raises:
         NetworkError: when the recipe does not fit the network.
     """
-    layers = {name: len(layer.weight) for name, layer in analysed_layers(model).items()}
+    structure = find_structure(model, shape)
+    layers = {group.name: group.filters for group in structure.groups}
     wanted = {layer.layer: layer.filters for layer in recipe.layers}
     if layers != wanted:
         name = next(n for n in (*wanted, *layers) if layers.get(n) != wanted.get(n))
@@ -104,7 +117,7 @@ def compress(model: nn.Module, recipe: Recipe) -> nn.Module:
             f"the recipe is for another network: layer '{name}' has {layers.get(name, 'no')} "
             f"filters here and {wanted.get(name, 'no')} in the recipe"
         )
-    return rebuild(model, recipe.kept)
+    return rebuild(model, recipe.kept, structure)
 
 
 def train(
@@ -157,6 +170,7 @@ def _prepare(
     task = resolve(Settings.of(**options))
     settings = task.settings
     processor = resolve_processor(settings.device, settings.precision)
+    source_structure(task)  # raises for a network that cannot be compressed
     given = given_weights(task)
     folder = data_folder(settings.data_dir)
     if not is_present(task.source.name, folder):
@@ -203,7 +217,9 @@ def adapt_key(subject: Subject, given: SourceNetwork | None) -> str:
     settings = settings_dict(subject.task, subject.processor)
     settings.pop("torch")
     weights = given.fingerprint if given else None
-    return key_of("adapt", {**subject.data, "settings": settings, "weights": weights})
+    parts = {**subject.data, **model_parts(subject.task.model, subject.task.source)}
+    parts.pop("model")  # among the settings
+    return key_of("adapt", {**parts, "settings": settings, "weights": weights})
 
 
 def _train_source(task: Task, processor: Processor, recorder: Recorder) -> SourceNetwork:

@@ -14,8 +14,9 @@ from workbench.catalog import SOURCES, Source
 from workbench.compression.methods import METHODS
 from workbench.compression.methods.pfa_en import DEFAULT_ENERGY
 from workbench.domains import Domain, find_domain
-from workbench.errors import DomainError, SettingsError, did_you_mean
-from workbench.models.networks import NETWORKS, check_image_size
+from workbench.errors import DomainError, NetworkError, SettingsError, did_you_mean
+from workbench.models.elsewhere import DEFAULT_WEIGHTS
+from workbench.models.networks import check_image_size, find_network
 from workbench.protocols import PROTOCOLS
 from workbench.settings import DEVICES, HEADS, KEEP_WEIGHTS, PRECISIONS, SCHEDULES, Settings
 from workbench.training import Plan
@@ -135,7 +136,7 @@ def resolve_source(
     """
     problems = [
         *_check_choice("--source", source, list(SOURCES)),
-        *([] if model is None else _check_choice("--model", model, list(NETWORKS))),
+        *_check_model(model),
         *_check_choice("--schedule", schedule, SCHEDULES),
         *_check_choice("--device", device, DEVICES),
         *_check_choice("--precision", precision, PRECISIONS),
@@ -195,7 +196,7 @@ def training_plan(
 
     The learning rate decays at the same share of a longer or shorter training.
     """
-    own = NETWORKS[model].schedule
+    own = find_network(model).schedule
     length = epochs or own.epochs
     decay = own.weight_decay_of.get(source.name, own.weight_decay)
     return Plan(
@@ -220,8 +221,7 @@ def check(settings: Settings) -> list[str]:
         *_check_choice("--precision", settings.precision, PRECISIONS),
         *_check_choice("--keep-weights", settings.keep_weights, KEEP_WEIGHTS),
     ]
-    if settings.model is not None:
-        problems += _check_choice("--model", settings.model, list(NETWORKS))
+    problems += _check_model(settings.model)
     for name in settings.protocols:
         problems += _check_choice("--protocols", name, list(PROTOCOLS))
     if not settings.protocols:
@@ -242,6 +242,16 @@ def check(settings: Settings) -> list[str]:
     return problems + _check_energy(settings) + _check_weights(settings)
 
 
+def _check_model(name: str | None) -> Sequence[str]:
+    if name is None:
+        return []
+    try:
+        find_network(name)
+    except NetworkError as error:
+        return error.problems
+    return []
+
+
 def _check_energy(settings: Settings) -> list[str]:
     if settings.energy is None:
         return []
@@ -259,7 +269,7 @@ def _check_weights(settings: Settings) -> list[str]:
     problems = []
     if settings.source_epochs is not None:
         problems.append("--source-epochs has no effect beside --weights; leave one out")
-    if not settings.weights.is_file():
+    if str(settings.weights) != DEFAULT_WEIGHTS and not settings.weights.is_file():
         problems.append(f"--weights {settings.weights}: no such file; 'workbench train' makes one")
     return problems
 

@@ -24,7 +24,7 @@ from workbench.recording import FINGERPRINT, RECIPE_FILE, SPECTRA_FILE, Recorder
 from workbench.report import count
 from workbench.settings import Settings
 from workbench.stores import store_exists
-from workbench.subject import Subject, given_weights, load_subject, settings_dict
+from workbench.subject import Subject, given_weights, load_subject, settings_dict, source_structure
 from workbench.tracking import Store, StoredRun
 
 DONE, TO_DO = "done", "to do"
@@ -45,6 +45,7 @@ def preview(**options: Any) -> dict[str, Any]:
     """
     task = resolve(Settings.of(**options))
     processor = resolve_processor(task.settings.device, task.settings.precision)
+    source_structure(task)  # raises for a network that cannot be compressed
     given = given_weights(task)
     folder = data_folder(task.settings.data_dir)
     present = is_present(task.source.name, folder)

@@ -1,7 +1,10 @@
 """Responses of every analysed layer in one pass over the target's images.
 
 A convolution's response is its own output before batch norm and activation, max-pooled over
-the image; a fully connected layer's is its own output (source paper, section 3). Responses are
+the image; a fully connected layer's is its own output, max-pooled over tokens where there are
+any. Layers that are coupled by additions have one response, after the last addition; a
+pointwise convolution and the depthwise one behind it have the depthwise output (source paper,
+section 3). Responses are
 fp32 with TF32 off whatever the training uses, so that a recipe does not depend on the processor.
 
 Memory: one batch of responses and one covariance a layer, whatever the number of images.
@@ -9,12 +12,15 @@ Memory: one batch of responses and one covariance a layer, whatever the number o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from workbench.catalog import Source
+from workbench.compression.structure import FilterGroup
+from workbench.compression.tracing import Additions
 from workbench.data.augmentation import normalise
 from workbench.data.sets import Images
 from workbench.errors import NetworkError
@@ -27,17 +33,17 @@ BATCH_SIZE = 256
 
 def measure_responses(
     model: nn.Module,
-    layers: Mapping[str, nn.Conv2d | nn.Linear],
+    groups: Sequence[FilterGroup],
     images: Images,
     source: Source,
     device: torch.device,
     on_batch: Callable[[int], None] = lambda seen: None,
 ) -> dict[str, StreamingCovariance]:
-    """Mean and covariance of the responses, by layer.
+    """Mean and covariance of the responses, by the name of the filter group.
 
     Args:
         model: the network that was trained on the source; it is put into evaluation mode.
-        layers: the analysed layers by name.
+        groups: the network's filter groups (``compression.structure``).
         images: the target's training images.
         source: the data set that they come from.
         device: where to compute.
@@ -47,26 +53,33 @@ def measure_responses(
         NetworkError: when a layer's responses hold NaN or infinity, or a layer does not run.
     """
     place(model, device).eval()
-    moments = {name: StreamingCovariance(len(layer.weight)) for name, layer in layers.items()}
+    moments = {group.name: StreamingCovariance(group.filters) for group in groups}
+    at_sum = {g.response.addition: g for g in groups if g.response.addition is not None}
     current = ""
 
-    def collect(name: str) -> None:
-        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            nonlocal current
-            current = name
-            response = output.amax(dim=(2, 3)) if output.ndim == 4 else output
-            moments[name].merge(_batch_moments(response))
+    def collect(group: FilterGroup, output: Tensor) -> None:
+        nonlocal current
+        current = group.name
+        moments[group.name].merge(_batch_moments(_pool(group, model, output)))
 
-        handles.append(layers[name].register_forward_hook(hook))
+    def hook_of(group: FilterGroup) -> Callable[..., None]:
+        return lambda _module, _inputs, output: collect(group, output)
 
-    handles: list[torch.utils.hooks.RemovableHandle] = []
+    def on_sum(number: int, output: Tensor) -> None:
+        if number in at_sum:
+            collect(at_sum[number], output)
+
+    handles = [
+        model.get_submodule(group.response.layer).register_forward_hook(hook_of(group))
+        for group in groups
+        if group.response.layer is not None
+    ]
     try:
-        for name in layers:
-            collect(name)
         with torch.inference_mode(), exact_fp32(device.type):
             for start in range(0, len(images), BATCH_SIZE):
                 pixels = torch.from_numpy(images.pixels[start : start + BATCH_SIZE]).to(device)
-                model(normalise(pixels, source))
+                with Additions(on_sum) if at_sum else nullcontext():
+                    model(normalise(pixels, source))
                 on_batch(min(start + BATCH_SIZE, len(images)))
     except ValueError as error:
         raise NetworkError(f"layer '{current}': {error}; check the weights") from None
@@ -77,6 +90,17 @@ def measure_responses(
     if silent:
         raise NetworkError(f"layer '{silent[0]}' does not run exactly once in a forward pass")
     return moments
+
+
+def _pool(group: FilterGroup, model: nn.Module, output: Tensor) -> Tensor:
+    """Maximum over places (or tokens): shape (b, filters)."""
+    linear = isinstance(model.get_submodule(group.name), nn.Linear)
+    channel = output.ndim - 1 if linear else 1
+    places = [dim for dim in range(1, output.ndim) if dim != channel]
+    response = output.amax(dim=places) if places else output
+    if group.response.channels == tuple(range(response.shape[1])):
+        return response
+    return response[:, list(group.response.channels)]
 
 
 def _batch_moments(response: Tensor) -> StreamingCovariance:

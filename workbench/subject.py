@@ -10,11 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.catalog import Source
+from workbench.compression.shapes import definition_of, structure_of
+from workbench.compression.structure import Structure
 from workbench.data.location import data_folder
 from workbench.data.sets import Images, load_images
 from workbench.errors import WeightsError
 from workbench.keys import weights_fingerprint
-from workbench.models.networks import build_network, filter_layers
+from workbench.models.elsewhere import DEFAULT_WEIGHTS, pretrained
+from workbench.models.networks import build_network
 from workbench.planning import Task
 from workbench.processor import Processor
 from workbench.settings import Settings
@@ -82,9 +86,24 @@ class SourceNetwork:
         return model
 
 
-def head_rows(model: nn.Module, subject: Subject) -> dict[str, Sequence[int]]:
+def source_structure(task: Task) -> Structure:
+    """The filter groups of the source network.
+
+    Raises:
+        NetworkError: when it cannot be compressed.
+    """
+    return structure_of(task.model, task.source.shape, len(task.source.classes))
+
+
+def model_parts(model: str, source: Source) -> dict[str, Any]:
+    """What a key says of the architecture."""
+    definition = definition_of(model, source.shape, len(source.classes))
+    return {"model": model, **({} if definition is None else {"definition": definition})}
+
+
+def head_rows(subject: Subject) -> dict[str, Sequence[int]]:
     """The classifier's rows of the target's classes, by the classifier's name."""
-    return {list(filter_layers(model))[-1]: subject.class_rows}
+    return {source_structure(subject.task).classifier.name: subject.class_rows}
 
 
 def given_weights(task: Task) -> SourceNetwork | None:
@@ -92,6 +111,10 @@ def given_weights(task: Task) -> SourceNetwork | None:
     path = task.settings.weights
     if path is None:
         return None
+    if str(path) == DEFAULT_WEIGHTS:
+        source = SourceNetwork(pretrained(task.model), f"{task.model} (its own weights)")
+        source.build(task)  # raises when the classes are not those that it was trained on
+        return source
     tensors = read_weights(path)
     if has_card(path):
         card = read_card(path)

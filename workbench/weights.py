@@ -18,8 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from workbench.compression.shapes import build_narrow
 from workbench.errors import WeightsError
-from workbench.models.networks import NETWORKS, build_network
+from workbench.models.elsewhere import is_users_own
 
 _PICKLES = (".pt", ".pth")
 _CARD = "workbench"
@@ -39,14 +40,14 @@ class Card:
         source: the data set that its images come from.
         classes: names of the outputs, in order.
         shape: channels, height, width of an image.
-        widths: filters of the analysed layers.
+        widths: filters of every filter group; empty for the full network.
     """
 
     model: str
     source: str
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
-    widths: tuple[int, ...]
+    widths: tuple[int, ...] = ()
 
     def metadata(self) -> dict[str, str]:
         """The card as safetensors metadata."""
@@ -85,17 +86,28 @@ def read_card(path: Path) -> Card:
         ) from None
 
 
-def load_network(path: Path | str) -> nn.Module:
+def load_network(path: Path | str, model_name: str | None = None) -> nn.Module:
     """Build the network of a weight file and load its weights, in evaluation mode.
+
+    Args:
+        path: a safetensors file that the workbench wrote.
+        model_name: must be given, as it was when the file was made, where the network is code
+            of the user's own: a file alone never has code imported.
 
     Raises:
         WeightsError: when the file is missing, damaged, or was not written by the workbench.
+        NetworkError: when its network cannot be built.
     """
     path = Path(path)
     card = read_card(path)
-    if card.model not in NETWORKS:
-        raise WeightsError(f"{path}: unknown model '{card.model}'")
-    model = build_network(card.model, card.shape, len(card.classes), card.widths)
+    if model_name not in (None, card.model):
+        raise WeightsError(f"{path}: holds a {card.model}, not a {model_name}")
+    if is_users_own(card.model) and model_name is None:
+        raise WeightsError(
+            f"{path}: its network is code of your own ({card.model}), which a file does not have "
+            "imported; name it: --model, or load_network(path, model_name)"
+        )
+    model = build_narrow(card.model, card.shape, len(card.classes), card.widths)
     put_weights(model, read_weights(path), str(path))
     return model.eval()
 

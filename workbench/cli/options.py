@@ -20,7 +20,11 @@ Source = Annotated[
 Target = Annotated[str, _option("Domain to specialise for; 'workbench domains' lists them.", _WHAT)]
 Model = Annotated[
     str | None,
-    _option("simplecnn or vgg16. (default: the source's usual one)", _WHAT),
+    _option(
+        "simplecnn, vgg16, resnet56, resnet34, vgg16-convolutional, torchvision:NAME, timm:NAME, "
+        "or package.module:function of your own. (default: the source's usual one)",
+        _WHAT,
+    ),
 ]
 Method = Annotated[
     str, _option("How many filters to keep: pfa-kl, or pfa-en with --energy.", _WHAT)
@@ -41,7 +45,11 @@ Head = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    _option("Trained source network (.safetensors or .pt); trained here if missing.", _WHAT),
+    _option(
+        "Trained source network (.safetensors or .pt), or DEFAULT for torchvision's own; "
+        "trained here if missing.",
+        _WHAT,
+    ),
 ]
 Tolerance = Annotated[
     float, _option("Points that the recommended network may lie below the best.", _WHAT)

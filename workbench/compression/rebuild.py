@@ -1,11 +1,9 @@
 """Make the smaller network: real, narrower layers; nothing is masked.
 
-Removing filter i of a layer removes its weights and bias, its entries in the batch norms that
-follow, and the matching input channels of the layer that reads it (after a flatten: height x
-width inputs a filter). Source paper, section 3.4.
-
-The networks are chains: nested ``nn.Sequential`` of the layers listed in ``_PASSIVE`` and
-convolutions, linear layers and batch norms. Anything else is refused by name.
+Removing filter i of a group removes its weights and biases in every layer of the group, its
+entries in the norms that follow, and the matching input channels of every layer that reads it
+(after a flatten: height x width inputs a filter). Source paper, section 3.4. What belongs
+together is found once (``tracing``); here it is only cut.
 """
 
 from __future__ import annotations
@@ -13,116 +11,214 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workbench.compression.structure import SIDES, Side, Structure
 from workbench.errors import NetworkError
+from workbench.models.scatter import Scatter
 
-#: Layers that hand every channel on by itself.
-_PASSIVE = (
-    nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Flatten, nn.Identity,
-)  # fmt: skip
+Indices = NDArray[np.int64]
+Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+#: Norms that treat every channel by itself.
+ChannelNorm = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 
-def rebuild(model: nn.Module, kept: Mapping[str, Sequence[int]]) -> nn.Module:
+def rebuild(model: nn.Module, kept: Mapping[str, Sequence[int]], structure: Structure) -> nn.Module:
     """A narrower copy of a network with the kept filters' weights.
 
     Args:
-        model: a chain of layers; left as it is.
-        kept: by layer name, the indices of the filters that are *kept*, in the order in which
-            the new layer has them. Layers that are not named keep all. The classifier may be
-            named too: its filters are the classes.
+        model: the network; left as it is.
+        kept: by the name of a filter group, the filters that are *kept*, in any order. Groups
+            that are not named keep all. The classifier may be named too: its filters are the
+            classes, and they come in the order of its list.
+        structure: of this network, from ``tracing.find_structure``.
 
     Returns:
         A new network of the same structure. With every filter kept its outputs are
         bit-identical.
 
     Raises:
-        NetworkError: when the network is no chain, a layer is unknown, or an index is out of
-            range or stands twice.
+        NetworkError: when the structure is another network's, a group is unknown, or an index
+            is out of range or stands twice.
     """
-    smaller = copy.deepcopy(model)
-    leaves = _chain(smaller, "")
-    unknown = sorted(set(kept) - {name for name, _ in leaves})
-    if unknown:
-        raise NetworkError(f"the network has no layer '{unknown[0]}' that the recipe names")
-    inputs: Tensor | None = None  # the kept channels of the layer before, None for all
-    before = 0  # how many channels the layer before had
-    for name, layer in leaves:
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            filters = layer.weight.shape[0]
-            outputs = _indices(name, kept[name], filters) if name in kept else None
-            _cut_inputs(layer, inputs, before)
-            _cut_outputs(layer, outputs)
-            inputs, before = outputs, filters
-        elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            _cut_batch_norm(layer, inputs)
+    smaller = share(model)
+    removed: dict[tuple[str, Side], list[Indices]] = {}
+    rows: dict[str, Indices] = {}  # of the classifier: the classes come in the order asked for
+    for name, indices in kept.items():
+        group = structure.group(name)
+        chosen = _indices(name, indices, group.filters)
+        others = np.setdiff1d(np.arange(group.filters), chosen)
+        for cut in group.cuts:
+            if group is structure.classifier:
+                rows[cut.layer] = chosen
+            else:
+                removed.setdefault((cut.layer, cut.side), []).append(cut.indices(others))
+    for name in sorted({layer for layer, _ in removed} | rows.keys()):
+        layer = _layer(smaller, name)
+        # Several groups meet in one layer behind a concatenation: it is cut once, for all.
+        filters, inputs = (
+            np.setdiff1d(np.arange(size), np.concatenate(removed[name, side]))
+            if (name, side) in removed
+            else None
+            for side, size in zip(SIDES, _sizes(layer), strict=True)
+        )
+        _cut(layer, name, rows.get(name, filters), inputs)
+    own_tensors(smaller, model)
     return smaller
 
 
-def _chain(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
-    """The leaves of nested Sequentials in the order in which they run."""
-    if isinstance(module, nn.Sequential):
-        return [
-            leaf
-            for child, part in module.named_children()
-            for leaf in _chain(part, f"{name}.{child}" if name else child)
-        ]
-    plain = isinstance(module, (nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, *_PASSIVE))
-    if plain or (isinstance(module, nn.Conv2d) and module.groups == 1):
-        return [(name, module)]
-    raise NetworkError(
-        f"layer '{name or type(module).__name__}' ({type(module).__name__}) cannot be rebuilt; "
-        "a network must be nn.Sequential of plain convolutions, linear layers, batch norms, "
-        "poolings, ReLU, dropout and flatten"
-    )
+def share(model: nn.Module) -> nn.Module:
+    """A copy of the modules on the same tensors: what is cut anyway is not copied first."""
+    tensors = (*model.parameters(), *model.buffers())
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
-def _indices(name: str, kept: Sequence[int], filters: int) -> Tensor:
-    if not kept or len(set(kept)) < len(kept):
+def own_tensors(shared: nn.Module, model: nn.Module) -> None:
+    """Give a copy from ``share`` tensors of its own where it still has the model's."""
+    theirs = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    copies: dict[int, Tensor] = {}  # weights that two layers share stay shared
+    for module in shared.modules():
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and id(tensor) in theirs:
+                copies.setdefault(id(tensor), copy.deepcopy(tensor))
+                setattr(module, name, copies[id(tensor)])
+
+
+def _layer(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        raise NetworkError(f"the network has no layer '{name}'") from None
+
+
+def _indices(name: str, kept: Sequence[int], filters: int) -> Indices:
+    if len(kept) == 0 or len(set(kept)) < len(kept):
         raise NetworkError(f"layer '{name}': kept filters must be different and at least one")
     if min(kept) < 0 or max(kept) >= filters:
         raise NetworkError(f"layer '{name}': kept filters must lie within 0..{filters - 1}")
-    return torch.as_tensor(kept, dtype=torch.int64)
+    return np.asarray(kept, dtype=np.int64)
 
 
-def _cut_inputs(layer: nn.Conv2d | nn.Linear, inputs: Tensor | None, before: int) -> None:
-    if inputs is None:
-        return
-    # After a flatten each channel stands for height x width neighbouring inputs.
-    pixels = layer.weight.shape[1] // before
-    columns = (inputs[:, None] * pixels + torch.arange(pixels)).flatten()
-    layer.weight = _take(layer.weight, columns, dim=1)
-    if isinstance(layer, nn.Conv2d):
-        layer.in_channels = len(columns)
+def _sizes(layer: nn.Module) -> tuple[int, int]:
+    """Filters (or channels) and inputs of a layer."""
+    if isinstance(layer, nn.Linear):
+        return layer.out_features, layer.in_features
+    if isinstance(layer, Convolution):
+        return layer.out_channels, layer.in_channels
+    if isinstance(layer, Scatter):
+        return layer.width, len(layer.index)
+    width = layer.num_parameters if isinstance(layer, nn.PReLU) else layer.num_features
+    return int(width), int(width)  # type: ignore[arg-type]
+
+
+def _cut(layer: nn.Module, name: str, filters: Indices | None, inputs: Indices | None) -> None:
+    """Cut one layer to the filters and inputs that are kept; None stands for all."""
+    if isinstance(layer, Scatter):
+        assert inputs is not None  # its own width is the stream's and never cut
+        layer.index = layer.index[torch.from_numpy(inputs).to(layer.index.device)].clone()
+    elif isinstance(layer, nn.Linear):
+        _cut_weight(layer, filters, inputs)
+        layer.out_features, layer.in_features = layer.weight.shape
+    elif isinstance(layer, Convolution):
+        _cut_convolution(layer, name, filters, inputs)
+    elif isinstance(layer, (*ChannelNorm, nn.PReLU)):
+        assert filters is not None  # a norm has no inputs of its own
+        _cut_channels(layer, filters)
     else:
-        layer.in_features = len(columns)
+        raise NetworkError(f"layer '{name}' ({type(layer).__name__}) cannot be cut")
 
 
-def _cut_outputs(layer: nn.Conv2d | nn.Linear, outputs: Tensor | None) -> None:
-    if outputs is None:
-        return
-    layer.weight = _take(layer.weight, outputs)
+def _cut_convolution(
+    layer: nn.Conv1d | nn.Conv2d | nn.Conv3d,
+    name: str,
+    filters: Indices | None,
+    inputs: Indices | None,
+) -> None:
+    if layer.groups == 1:
+        _cut_weight(layer, filters, inputs)
+    elif is_depthwise(layer):
+        _cut_weight(layer, filters, None)
+        layer.groups = len(layer.weight)
+    else:
+        _cut_grouped(layer, name, filters, inputs)
+    layer.out_channels = layer.weight.shape[0]
+    layer.in_channels = layer.weight.shape[1] * layer.groups
+
+
+def _cut_grouped(
+    layer: nn.Conv1d | nn.Conv2d | nn.Conv3d,
+    name: str,
+    filters: Indices | None,
+    inputs: Indices | None,
+) -> None:
+    """Cut within each group; all groups keep the same numbers of filters and of inputs."""
+    filters = np.arange(layer.out_channels) if filters is None else filters
+    inputs = np.arange(layer.in_channels) if inputs is None else inputs
+    wide, deep = layer.out_channels // layer.groups, layer.weight.shape[1]
+    rows = [filters[filters // wide == group] for group in range(layer.groups)]
+    columns = [inputs[inputs // deep == group] % deep for group in range(layer.groups)]
+    if len({len(part) for part in rows}) > 1 or len({len(part) for part in columns}) > 1:
+        raise NetworkError(
+            f"layer '{name}': its {layer.groups} groups must all keep the same number of filters"
+        )
+    parts = [
+        _take(_take(layer.weight, row), column, dim=1)
+        for row, column in zip(rows, columns, strict=True)
+    ]
+    layer.weight = nn.Parameter(torch.cat(parts), layer.weight.requires_grad)
     if layer.bias is not None:
-        layer.bias = _take(layer.bias, outputs)
-    if isinstance(layer, nn.Conv2d):
-        layer.out_channels = len(outputs)
-    else:
-        layer.out_features = len(outputs)
+        layer.bias = _parameter(layer.bias, filters)
 
 
-def _cut_batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, inputs: Tensor | None) -> None:
-    if inputs is None:
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether every filter of a convolution reads one channel of its own."""
+    return isinstance(layer, Convolution) and 1 < layer.groups == layer.out_channels == (
+        layer.in_channels
+    )
+
+
+def is_grouped(layer: nn.Module) -> bool:
+    """Whether a convolution has groups of more than one filter or input each."""
+    return isinstance(layer, Convolution) and layer.groups > 1 and not is_depthwise(layer)
+
+
+def _cut_weight(
+    layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d,
+    filters: Indices | None,
+    inputs: Indices | None,
+) -> None:
+    if inputs is not None:
+        layer.weight = _parameter(layer.weight, inputs, dim=1)
+    if filters is not None:
+        layer.weight = _parameter(layer.weight, filters)
+        if layer.bias is not None:
+            layer.bias = _parameter(layer.bias, filters)
+
+
+def _cut_channels(layer: nn.Module, filters: Indices) -> None:
+    """Cut a norm's, or a PReLU's, values of one channel each."""
+    if isinstance(layer, nn.PReLU):
+        if layer.num_parameters > 1:
+            layer.weight = _parameter(layer.weight, filters)
+            layer.num_parameters = len(filters)
         return
-    layer.num_features = len(inputs)
-    if layer.affine:
-        layer.weight, layer.bias = _take(layer.weight, inputs), _take(layer.bias, inputs)
-    if layer.running_mean is not None and layer.running_var is not None:
-        index = inputs.to(layer.running_mean.device)
-        layer.running_mean = layer.running_mean[index].clone()
-        layer.running_var = layer.running_var[index].clone()
+    layer.num_features = len(filters)  # type: ignore[assignment]
+    for name in ("weight", "bias"):
+        values = getattr(layer, name)
+        if values is not None:
+            setattr(layer, name, _parameter(values, filters))
+    for name in ("running_mean", "running_var"):
+        values = getattr(layer, name)
+        if values is not None:
+            setattr(layer, name, _take(values, filters).clone())
 
 
-def _take(weights: Tensor, indices: Tensor, dim: int = 0) -> nn.Parameter:
-    chosen = weights.detach().index_select(dim, indices.to(weights.device))
-    return nn.Parameter(chosen, requires_grad=weights.requires_grad)
+def _parameter(values: Tensor, indices: Indices, dim: int = 0) -> nn.Parameter:
+    return nn.Parameter(_take(values, indices, dim), requires_grad=values.requires_grad)
+
+
+def _take(values: Tensor, indices: Indices, dim: int = 0) -> Tensor:
+    return values.detach().index_select(dim, torch.from_numpy(indices).to(values.device))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench import pfa
 from workbench.compression.methods import METHODS
+from workbench.compression.structure import FilterGroup, Structure
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class LayerRecipe:
         divergence: KL(spectrum || uniform) in nats, in [0, ln filters].
         energy: share of the energy in the ``kept`` largest eigenvalues, in [0, 1].
         spectrum: the layer's spectrum, descending, one value a filter.
+        shared_by: every layer whose filters these are, when there are several.
+        measured_at: where the responses come from, when that is not the layer itself.
     """
 
     layer: str
@@ -36,6 +40,8 @@ class LayerRecipe:
     divergence: float
     energy: float
     spectrum: tuple[float, ...]
+    shared_by: tuple[str, ...] = ()
+    measured_at: str = ""
 
     def __post_init__(self) -> None:
         inside = all(0 <= index < self.filters for index in self.kept_indices)
@@ -59,11 +65,13 @@ class Recipe:
     Attributes:
         method: the compression method that made it.
         images: how many images the responses were measured on.
+        uncompressed: layers that keep all their filters, and why.
     """
 
     method: str
     images: int
     layers: tuple[LayerRecipe, ...]
+    uncompressed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -82,23 +90,13 @@ class Recipe:
 
     def rows(self) -> list[dict[str, Any]]:
         """The layers as plain data for JSON, without their spectra."""
-        return [
-            {
-                "layer": layer.layer,
-                "filters": layer.filters,
-                "kept": layer.kept,
-                "kept_indices": list(layer.kept_indices),
-                "wanted": layer.wanted,
-                "active": layer.active,
-                "divergence": layer.divergence,
-                "energy": layer.energy,
-            }
-            for layer in self.layers
-        ]
+        return [_row(layer) for layer in self.layers]
 
     def to_json(self) -> str:
         """The recipe as JSON text, without its spectra."""
         whole = {"method": self.method, "images": self.images, "layers": self.rows()}
+        if self.uncompressed:
+            whole["uncompressed"] = dict(self.uncompressed)
         return json.dumps(whole, indent=1)
 
     def spectra_json(self) -> str:
@@ -129,40 +127,68 @@ class Recipe:
                     divergence=row["divergence"],
                     energy=row["energy"],
                     spectrum=tuple(spectrum[row["layer"]]),
+                    shared_by=tuple(row.get("shared_by", ())),
+                    measured_at=row.get("measured_at", ""),
                 )
                 for row in whole["layers"]
             )
-            return cls(whole["method"], whole["images"], layers)
+            kept = whole.get("uncompressed", {})
+            return cls(whole["method"], whole["images"], layers, kept)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a recipe: {error}") from None
 
 
+def _row(layer: LayerRecipe) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "layer": layer.layer,
+        "filters": layer.filters,
+        "kept": layer.kept,
+        "kept_indices": list(layer.kept_indices),
+        "wanted": layer.wanted,
+        "active": layer.active,
+        "divergence": layer.divergence,
+        "energy": layer.energy,
+    }
+    if layer.shared_by:
+        row["shared_by"] = list(layer.shared_by)
+    if layer.measured_at:
+        row["measured_at"] = layer.measured_at
+    return row
+
+
 def make_recipe(
-    responses: Mapping[str, pfa.StreamingCovariance], method: str, energy: float | None = None
+    responses: Mapping[str, pfa.StreamingCovariance],
+    structure: Structure,
+    method: str,
+    energy: float | None = None,
 ) -> Recipe:
     """From the responses' covariances to a recipe.
 
     Inactive filters count in a layer's width and are removed first; none is kept while the
     method asks for more filters than are active. A layer without an active filter keeps one.
+    Where a grouped convolution reads the filters, the same number is kept in each of its
+    groups, so the count is rounded up to what can be built; ``wanted`` tells what was asked.
 
     Args:
-        responses: by layer, in the network's order.
+        responses: by filter group.
+        structure: the network's filter groups.
         method: a name in ``methods.METHODS``.
         energy: the threshold of PFA-En, in (0, 1]; unused by PFA-KL.
     """
     layers = []
     images = 0
-    for name, moments in responses.items():
+    for group in structure.groups:
+        moments = responses[group.name]
         covariance = moments.covariance
         images = moments.count
         spectrum = pfa.spectrum(covariance)
         active = int(np.count_nonzero(~pfa.inactive_filters(covariance)))
         wanted = METHODS[method](spectrum, energy)
-        keep = min(wanted, max(1, active))
-        kept = pfa.select_filters(pfa.correlation(covariance), keep)
+        keep = group.buildable(min(wanted, max(1, active)))
+        kept = _select(pfa.correlation(covariance), keep, group)
         layers.append(
             LayerRecipe(
-                layer=name,
+                layer=group.name,
                 filters=moments.filters,
                 kept_indices=tuple(int(index) for index in kept),
                 wanted=wanted,
@@ -170,6 +196,19 @@ def make_recipe(
                 divergence=pfa.divergence(spectrum),
                 energy=pfa.kept_energy(spectrum, keep),
                 spectrum=tuple(float(share) for share in spectrum),
+                shared_by=group.layers if len(group.layers) > 1 else (),
+                measured_at="" if group.response.layer == group.name else str(group.response),
             )
         )
-    return Recipe(method, images, tuple(layers))
+    return Recipe(method, images, tuple(layers), structure.uncompressed)
+
+
+def _select(correlation: NDArray, keep: int, group: FilterGroup) -> list[int]:
+    """The filters kept, ascending: as many of each block, chosen within it."""
+    blocks = group.block_indices()
+    share = keep // len(blocks)
+    return [
+        int(block[index])
+        for block in blocks
+        for index in pfa.select_filters(correlation[np.ix_(block, block)], share)
+    ]

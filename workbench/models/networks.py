@@ -1,15 +1,16 @@
-"""The table of networks, and what is common to them: size check, initialisation, layer list."""
+"""The table of networks, and what is common to them: size check, initialisation, layout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from workbench.errors import NetworkError
-from workbench.models import simplecnn, vgg16
+from workbench.errors import NetworkError, did_you_mean
+from workbench.models import resnet, simplecnn, vgg16
+from workbench.models.elsewhere import Builder, find_builder
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,31 @@ class Network:
     """One architecture.
 
     Attributes:
-        build: from image shape, number of classes and widths to a network.
-        widths: filters of the analysed layers of the full network.
+        build: from image shape and number of classes to the full network.
         smallest_image: least height and width that leave something to classify.
+        schedule: how it is trained.
+        convolution_std: standard deviation of the convolutions' first weights; He et al. (2015)
+            when None.
     """
 
     name: str
-    build: Callable[[tuple[int, int, int], int, Sequence[int]], nn.Sequential]
-    widths: tuple[int, ...]
+    build: Builder
     smallest_image: int
     schedule: Schedule
+    convolution_std: float | None = None
 
+
+_CIFAR_SCHEDULE = Schedule(
+    epochs=160,
+    decay_epoch=90,
+    batch_size=256,
+    augment=True,
+    weight_decay_of={"cifar100": 5e-4},
+)
+#: Of networks that come from elsewhere, whose authors trained them on other images.
+_ELSEWHERE_SCHEDULE = Schedule(
+    epochs=160, decay_epoch=90, batch_size=128, augment=True, learning_rate=0.05, weight_decay=5e-4
+)
 
 NETWORKS: dict[str, Network] = {
     network.name: network
@@ -57,58 +72,74 @@ NETWORKS: dict[str, Network] = {
         Network(
             "simplecnn",
             simplecnn.build,
-            simplecnn.WIDTHS,
             simplecnn.SMALLEST_IMAGE,
             Schedule(epochs=50, decay_epoch=30, batch_size=512, augment=False),
         ),
+        Network("vgg16", vgg16.build, vgg16.SMALLEST_IMAGE, _CIFAR_SCHEDULE),
+        Network("resnet56", resnet.build_resnet56, resnet.SMALLEST_IMAGE, _CIFAR_SCHEDULE),
         Network(
-            "vgg16",
-            vgg16.build,
-            vgg16.WIDTHS,
-            vgg16.SMALLEST_IMAGE,
-            Schedule(
-                epochs=160,
-                decay_epoch=90,
-                batch_size=256,
-                augment=True,
-                weight_decay_of={"cifar100": 5e-4},
-            ),
+            "resnet34",
+            resnet.build_resnet34,
+            resnet.SMALLEST_IMAGE,
+            Schedule(epochs=180, decay_epoch=90, batch_size=64, augment=True),
+            convolution_std=0.1,
+        ),
+        Network(
+            "vgg16-convolutional",
+            vgg16.build_convolutional,
+            vgg16.SMALLEST_CONVOLUTIONAL_IMAGE,
+            Schedule(epochs=90, decay_epoch=60, batch_size=64, augment=True, weight_decay=4e-5),
         ),
     )
 }
 
 
-def build_network(
-    name: str,
-    shape: tuple[int, int, int],
-    classes: int,
-    widths: Sequence[int] | None = None,
-    *,
-    seed: int = 0,
-) -> nn.Sequential:
-    """Build and initialise a network.
+def find_network(name: str) -> Network:
+    """The network called ``name``: one of the table, or one from elsewhere.
 
     Args:
-        name: a name in ``NETWORKS``.
-        shape: channels, height, width of an image.
-        classes: number of outputs, at least 1.
-        widths: filters of the analysed layers, as a recipe gives them; the full network's
-            when None.
-        seed: draws the weights (He et al., 2015); the same seed gives the same weights.
+        name: a key of ``NETWORKS``, ``torchvision:NAME``, ``timm:NAME`` or
+            ``package.module:function``.
 
     Raises:
-        NetworkError: when the image is too small for the network.
+        NetworkError: when there is none of that name.
     """
-    network = NETWORKS[name]
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if ":" not in name:
+        raise NetworkError(
+            f"--model: unknown value '{name}'{did_you_mean(name, list(NETWORKS))}, or write "
+            "torchvision:NAME, timm:NAME or package.module:function"
+        )
+    return Network(name, find_builder(name), 1, _ELSEWHERE_SCHEDULE)
+
+
+def build_network(
+    name: str, shape: tuple[int, int, int], classes: int, *, seed: int = 0
+) -> nn.Module:
+    """Build and initialise a full network.
+
+    Args:
+        name: of the network, as ``find_network`` takes it.
+        shape: channels, height, width of an image.
+        classes: number of outputs, at least 1.
+        seed: draws the weights; the same seed gives the same weights.
+
+    Raises:
+        NetworkError: when the image is too small for the network, or it cannot be built.
+    """
+    network = find_network(name)
     check_image_size(name, shape)
     with torch.random.fork_rng(devices=[]):
-        model = network.build(shape, classes, widths or network.widths)
-    return initialise(model, seed)
+        # What `initialise` leaves alone (a transformer's positions) is drawn by the builder.
+        torch.manual_seed(seed)
+        model = network.build(shape, classes)
+    return initialise(model, name, seed)
 
 
 def check_image_size(name: str, shape: tuple[int, int, int]) -> None:
     """Raise NetworkError when nothing would be left of an image of this shape."""
-    least = NETWORKS[name].smallest_image
+    least = find_network(name).smallest_image
     if min(shape[1:]) < least:
         small = [net.name for net in NETWORKS.values() if min(shape[1:]) >= net.smallest_image]
         raise NetworkError(
@@ -117,15 +148,25 @@ def check_image_size(name: str, shape: tuple[int, int, int]) -> None:
         )
 
 
-def initialise(model: nn.Sequential, seed: int) -> nn.Sequential:
-    """Draw all weights anew: He normal for weights, 0 for biases, batch norms as new."""
+def initialise(model: nn.Module, name: str, seed: int) -> nn.Module:
+    """Draw all weights anew: He normal for weights, 0 for biases, norms as new.
+
+    Args:
+        model: a network, full or compressed; parameters of no such layer stay as they are.
+        name: of the network, for its own spread of the convolutions.
+        seed: the same seed gives the same weights.
+    """
     generator = torch.Generator().manual_seed(seed)
+    spread = find_network(name).convolution_std
     for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+            if spread is not None and not isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=spread, generator=generator)
+            else:
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        elif isinstance(module, nn.modules.batchnorm._NormBase):
             module.reset_running_stats()
             module.reset_parameters()
     return model
@@ -134,27 +175,3 @@ def initialise(model: nn.Sequential, seed: int) -> nn.Sequential:
 def place(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to a device, channels last in memory: the fast layout on every processor."""
     return model.to(device).to(memory_format=torch.channels_last)
-
-
-def filter_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """Every layer that has filters, by name, in order; the last one is the classifier."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.Conv2d, nn.Linear))
-    }
-
-
-def analysed_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The layers that PFA analyses: all but the classifier (source paper, section 3).
-
-    Raises:
-        NetworkError: when the network has no layer besides its classifier.
-    """
-    layers = filter_layers(model)
-    if len(layers) < 2:
-        raise NetworkError(
-            f"{type(model).__name__} has {len(layers)} layer(s) with filters; there is nothing "
-            "to compress beside the classifier"
-        )
-    return dict(list(layers.items())[:-1])

@@ -7,30 +7,26 @@ convolution has one filter a class and is averaged over the image.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 
 from torch import nn
 
 #: Filters of the eight convolutions before the classifier.
-WIDTHS = (96, 96, 96, 192, 192, 192, 192, 192)
+_FILTERS = (96, 96, 96, 192, 192, 192, 192, 192)
 SMALLEST_IMAGE = 4
 _STRIDE_2 = frozenset({3, 6})
 _POINTWISE = frozenset({8, 9})
 
 
-def build(
-    shape: tuple[int, int, int], classes: int, widths: Sequence[int] = WIDTHS
-) -> nn.Sequential:
-    """The network with ``widths`` filters.
+def build(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """The network.
 
     Args:
         shape: channels, height, width of an image.
         classes: number of outputs.
-        widths: filters of the 8 analysed layers, in order.
     """
     layers: list[nn.Module] = []
     channels = shape[0]
-    for number, width in enumerate((*widths, classes), start=1):
+    for number, width in enumerate((*_FILTERS, classes), start=1):
         size = 1 if number in _POINTWISE else 3
         stride = 2 if number in _STRIDE_2 else 1
         layers += [

@@ -1,37 +1,74 @@
-"""VGG-16 for CIFAR-size images: 13 convolutions and one hidden layer of 512.
+"""VGG-16, for CIFAR-size images and fully convolutional for ImageNet.
 
-Simonyan and Zisserman (2015), with batch norm after every convolution and the classifier cut
-to one hidden layer, as the source paper trains it (its appendix C). 15.0 M parameters.
+Simonyan and Zisserman (2015), with batch norm after every convolution, as the source paper
+trains it (its appendix C). For CIFAR the classifier is cut to one hidden layer of 512 (15.0 M
+parameters); for ImageNet the two hidden layers of 4,096 are convolutions (138 M).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 
 from torch import nn
 
-#: Filters of the 13 convolutions and the hidden layer.
-WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512, 512)
-#: Five poolings halve the image: below this size nothing would be left of it.
-SMALLEST_IMAGE = 32
+#: Filters of the 13 convolutions.
+_FILTERS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+_HIDDEN = 512
+_CONVOLUTIONAL_HIDDEN = 4096
 _POOL_AFTER = frozenset({2, 4, 7, 10, 13})
+_SHRINK = 2 ** len(_POOL_AFTER)
+#: Five poolings halve the image: below this size nothing would be left of it.
+SMALLEST_IMAGE = _SHRINK
+#: The first hidden layer of the convolutional one looks at 7x7 places.
+SMALLEST_CONVOLUTIONAL_IMAGE = 7 * _SHRINK
 
 
-def build(
-    shape: tuple[int, int, int], classes: int, widths: Sequence[int] = WIDTHS
-) -> nn.Sequential:
-    """The network with ``widths`` filters.
+def build(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """The network for small images.
 
     Args:
         shape: channels, height, width of an image.
         classes: number of outputs.
-        widths: filters of the 14 analysed layers, in order.
     """
-    *convolutions, hidden = widths
+    inputs = _FILTERS[-1] * (shape[1] // _SHRINK) * (shape[2] // _SHRINK)
+    classifier = nn.Sequential(
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(inputs, _HIDDEN, bias=False),
+        nn.BatchNorm1d(_HIDDEN),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.5),
+        nn.Linear(_HIDDEN, classes),
+    )
+    return nn.Sequential(OrderedDict(features=_features(shape[0]), classifier=classifier))
+
+
+def build_convolutional(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """The fully convolutional network for ImageNet-size images.
+
+    Args:
+        shape: channels, height, width of an image, at least 224 high and wide.
+        classes: number of outputs.
+    """
     layers: list[nn.Module] = []
-    channels = shape[0]
-    for number, width in enumerate(convolutions, start=1):
+    channels = _FILTERS[-1]
+    for size in (7, 1):
+        layers += [
+            nn.Conv2d(channels, _CONVOLUTIONAL_HIDDEN, size, bias=False),
+            nn.BatchNorm2d(_CONVOLUTIONAL_HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+        ]
+        channels = _CONVOLUTIONAL_HIDDEN
+    layers += [nn.Conv2d(channels, classes, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(
+        OrderedDict(features=_features(shape[0]), classifier=nn.Sequential(*layers))
+    )
+
+
+def _features(channels: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for number, width in enumerate(_FILTERS, start=1):
         layers += [
             nn.Conv2d(channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
@@ -40,14 +77,4 @@ def build(
         channels = width
         if number in _POOL_AFTER:
             layers.append(nn.MaxPool2d(2))
-    shrink = 2 ** len(_POOL_AFTER)
-    classifier = nn.Sequential(
-        nn.Flatten(),
-        nn.Dropout(0.5),
-        nn.Linear(channels * (shape[1] // shrink) * (shape[2] // shrink), hidden, bias=False),
-        nn.BatchNorm1d(hidden),
-        nn.ReLU(inplace=True),
-        nn.Dropout(0.5),
-        nn.Linear(hidden, classes),
-    )
-    return nn.Sequential(OrderedDict(features=nn.Sequential(*layers), classifier=classifier))
+    return nn.Sequential(*layers)

@@ -1,0 +1,140 @@
+"""Proof that filters of a group can be removed: do it, and compare the outputs.
+
+All values of a copy are drawn at random first, so that the proof does not depend on what the
+weights happen to be. Then some filters of every group are removed by ``rebuild``, and in
+another copy everything that goes with them is set to zero. In float64 the two must agree to
+1e-9 of the largest logit. Where they do not, every group is tried by itself.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from workbench.compression.rebuild import Convolution, is_grouped, rebuild, share
+from workbench.compression.structure import FilterGroup, Structure
+from workbench.errors import NetworkError
+from workbench.models.scatter import Scatter
+
+_TOLERANCE = 1e-9
+_SAMPLE = 10_000  # values that tell the scale of a parameter
+Kept = Mapping[str, Sequence[int]]
+
+
+def prove(model: nn.Module, structure: Structure, shape: tuple[int, int, int]) -> Structure:
+    """The structure with those groups only whose removal leaves the rest of the network exact.
+
+    Args:
+        model: the network, on the CPU; left as it is.
+        shape: channels, height, width of an image.
+    """
+    noisy = _with_random_values(model)
+    image = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    kept = {group.name: _half(group) for group in structure.groups}
+    if _agree(noisy, structure, kept, image) is None:
+        return structure
+    uncompressed = dict(structure.uncompressed)
+    sound = []
+    for group in structure.groups:
+        problem = _agree(noisy, structure, {group.name: kept[group.name]}, image)
+        if problem is None:
+            sound.append(group)
+        else:
+            uncompressed.update(dict.fromkeys(group.layers, problem))
+    proven = replace(structure, groups=tuple(sound), uncompressed=uncompressed)
+    problem = _agree(noisy, proven, {g.name: kept[g.name] for g in sound}, image) if sound else None
+    if not sound or problem:
+        raise NetworkError(
+            f"{type(model).__name__}: no filters can be removed exactly "
+            f"({problem or next(iter(uncompressed.values()), 'no layer has any')})"
+        )
+    return proven
+
+
+def zeroed(model: nn.Module, structure: Structure, kept: Kept) -> nn.Module:
+    """A copy of the full shape in which everything that goes with removed filters is zero."""
+    silent = share(model)
+    for name, indices in kept.items():
+        group = structure.group(name)
+        removed = np.setdiff1d(np.arange(group.filters), indices)
+        for cut in group.cuts:
+            _silence(silent.get_submodule(cut.layer), cut.side, cut.indices(removed))
+    return silent
+
+
+def _silence(layer: nn.Module, side: str, gone: NDArray[np.int64]) -> None:
+    if isinstance(layer, (nn.PReLU, Scatter)):
+        return  # what comes in is zero, and stays so
+    weight = layer.weight
+    if not isinstance(weight, Tensor):
+        return
+    index = torch.from_numpy(gone)
+    weight = weight.detach().clone()
+    if side == "filters":
+        weight[index] = 0
+        if isinstance(layer.bias, Tensor):
+            bias = layer.bias.detach().clone()
+            bias[index] = 0
+            layer.bias = nn.Parameter(bias)
+    elif isinstance(layer, Convolution) and is_grouped(layer):
+        wide, deep = len(weight) // layer.groups, weight.shape[1]
+        for channel in gone.tolist():
+            block = channel // deep
+            weight[block * wide : (block + 1) * wide, channel % deep] = 0
+    else:
+        weight[:, index] = 0
+    layer.weight = nn.Parameter(weight)
+
+
+def _agree(model: nn.Module, structure: Structure, kept: Kept, image: Tensor) -> str | None:
+    """Why removing these filters is not exact, or None when it is."""
+    try:
+        smaller = rebuild(model, kept, structure).eval()
+        with torch.no_grad():
+            ours = smaller(image)
+            wanted = zeroed(model, structure, kept)(image)
+    except Exception as error:  # noqa: BLE001 - a wrong cut may fail anywhere in the network
+        first = (" ".join(str(error).split()) or type(error).__name__)[:160]
+        return f"the narrower network does not run ({first})"
+    if ours.shape != wanted.shape:
+        return "the narrower network has other outputs"
+    difference = float((ours - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
+    if difference <= _TOLERANCE:
+        return None
+    return f"removing its filters changes the outputs (by {difference:.1e} of the largest)"
+
+
+def _half(group: FilterGroup) -> tuple[int, ...]:
+    """Half of a group's filters, drawn by its name: as many of each block, and at least one."""
+    rng = np.random.default_rng(list(group.name.encode()))
+    blocks = group.block_indices()
+    count = max(1, blocks.shape[1] // 2)
+    return tuple(
+        int(index) for block in blocks for index in sorted(rng.choice(block, count, replace=False))
+    )
+
+
+def _with_random_values(model: nn.Module) -> nn.Module:
+    """A float64 copy in which no two values of a layer are alike, on the scale they had."""
+    noisy = copy.deepcopy(model).double().eval()
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.rand(like.shape, generator=generator).sub_(0.5).double()
+
+    with torch.no_grad():
+        for parameter in noisy.parameters():
+            scale = parameter.flatten()[:_SAMPLE].square().mean().sqrt()
+            parameter.add_(noise(parameter).mul_(4 * scale.clamp_min(0.05)))
+        for name, values in noisy.named_buffers():
+            if name.endswith("running_var"):
+                values.mul_(1 + noise(values))
+            elif name.endswith("running_mean"):
+                values.add_(noise(values))
+    return noisy

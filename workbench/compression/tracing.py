@@ -1,0 +1,403 @@
+"""Find a network's filter groups, by running it once and following what it computed.
+
+torch-pruning's dependency graph says which layers are coupled and which indices go together;
+this module asks it once and writes the answer down as plain data (``structure``). The graph
+follows what really ran, functional additions and concatenations included, so no symbolic
+tracing is needed; a network whose path depends on its input's values is refused.
+
+What the graph says is not believed: ``proof`` removes filters of every group from the network
+and compares the outputs. A group that does not pass stays as it is, with the reason.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from workbench.compression.rebuild import (
+    ChannelNorm,
+    Convolution,
+    is_depthwise,
+    is_grouped,
+)
+from workbench.compression.structure import Cut, FilterGroup, ResponsePoint, Side, Structure
+from workbench.errors import NetworkError
+from workbench.models.scatter import Scatter
+
+Shape = tuple[int, int, int]
+_IMAGE_DIMS = 4
+_ADDITIONS = frozenset(
+    (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__)
+)
+_VIEWS = frozenset((Tensor.view, Tensor.reshape, torch.reshape))
+_CHANNEL_MIXERS = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention, nn.Embedding, nn.RNNBase)
+
+
+class Additions(TorchFunctionMode):
+    """While it is active, counts the additions of two tensors and hands each sum on.
+
+    Args:
+        on_sum: called with the addition's number and its sum before anything changes it in
+            place.
+        on_view: called with a tensor before and after each view or reshape.
+    """
+
+    def __init__(
+        self,
+        on_sum: Callable[[int, Tensor], None],
+        on_view: Callable[[Tensor, Tensor], None] = lambda before, after: None,
+    ) -> None:
+        super().__init__()
+        self._on_sum, self._on_view, self._count = on_sum, on_view, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in _ADDITIONS and all(isinstance(part, Tensor) for part in args[:2]):
+            self._on_sum(self._count, result)
+            self._count += 1
+        elif func in _VIEWS:
+            self._on_view(args[0], result)
+        return result
+
+
+@dataclass
+class _Path:
+    """What one forward pass went through, in order.
+
+    Attributes:
+        layers: names of convolutions and linear layers.
+        sums: the autograd node of each addition. Kept alive: the dependency graph knows them
+            by identity.
+        places: the innermost module of each addition.
+        folds: autograd nodes of views from or to five or more dimensions.
+        output: that of the logits.
+    """
+
+    layers: list[str] = field(default_factory=list)
+    sums: list[Any] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    folds: list[Any] = field(default_factory=list)
+    output: Any = None
+
+
+def find_structure(model: nn.Module, shape: Shape) -> Structure:
+    """The filter groups of a network.
+
+    Args:
+        model: any network of one image tensor and one output of logits; left as it is.
+        shape: channels, height, width of an image.
+
+    Raises:
+        NetworkError: when the network does not run on such images, has nothing to compress,
+            uses a layer twice, takes another path for other images, or has no classifier.
+    """
+    from workbench.compression.proof import prove
+
+    if not any(isinstance(layer, (*Convolution, nn.Linear)) for layer in model.modules()):
+        raise NetworkError(
+            f"{type(model).__name__} has no convolution and no linear layer; there is nothing to "
+            "compress"
+        )
+    traced = copy.deepcopy(model).cpu().float().requires_grad_(True).eval()
+    path = _Path()
+    graph = _dependency_graph(traced, shape, path)
+    _check_path(traced, shape, path)
+    finder = _Finder(graph, dict(traced.named_modules()), path)
+    groups, classifiers, uncompressed = finder.find()
+    if len(classifiers) != 1 or len(classifiers[0].layers) != 1:
+        raise NetworkError(
+            f"{type(model).__name__}: its outputs come from {len(classifiers)} layers; there must "
+            "be one classifier with one output a class"
+        )
+    if not groups:
+        reasons = "; ".join(f"'{name}' {why}" for name, why in list(uncompressed.items())[:3])
+        raise NetworkError(
+            f"{type(model).__name__} has no layer with filters to remove beside its classifier"
+            + (f": {reasons}" if reasons else "")
+        )
+    structure = Structure(tuple(groups), classifiers[0], uncompressed, tuple(path.layers))
+    return prove(traced, structure, shape)
+
+
+# --- running the network -------------------------------------------------------------------
+
+
+def _dependency_graph(model: nn.Module, shape: Shape, path: _Path) -> Any:
+    """torch-pruning's graph of the network; what ran is written down in ``path``."""
+    import torch_pruning
+
+    def forward(network: nn.Module, image: Tensor) -> Tensor:
+        return _walk(network, image, path)
+
+    class Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]
+        def _build_dependency(self, module2node: Mapping[Any, Any]) -> None:
+            # The graph takes every reshape for a flatten. Channels folded into two dimensions
+            # (a channel shuffle) are none: handed on as they are, they fail the proof.
+            for node in module2node.values():
+                if node.grad_fn in path.folds:
+                    node.type = torch_pruning.ops.OPTYPE.ELEMENTWISE
+            super()._build_dependency(module2node)
+
+    graph = Graph()
+    try:
+        with torch.enable_grad():
+            graph.build_dependency(
+                model,
+                torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)),
+                forward_fn=forward,
+                customized_pruners={Scatter: _scatter_pruner()},
+                verbose=False,
+            )
+    except NetworkError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the user's network may raise anything
+        raise NetworkError(
+            f"{type(model).__name__}: the layers' dependencies cannot be found "
+            f"({type(error).__name__}: {_short(error)})"
+        ) from None
+    return graph
+
+
+def _walk(model: nn.Module, image: Tensor, path: _Path) -> Tensor:
+    """Run the network and write down its path."""
+    inside: list[str] = []
+
+    def on_sum(_number: int, result: Tensor) -> None:
+        path.sums.append(result.grad_fn)
+        path.places.append(inside[-1] if inside else "")
+
+    def on_view(before: Tensor, after: Tensor) -> None:
+        if max(before.ndim, after.ndim) > _IMAGE_DIMS:
+            path.folds.append(after.grad_fn)
+
+    with _watched(model, inside, path.layers), Additions(on_sum, on_view):
+        try:
+            output = model(image)
+        except Exception as error:  # noqa: BLE001 - the user's network may raise anything
+            size = "x".join(str(side) for side in image.shape[1:])
+            raise NetworkError(
+                f"{type(model).__name__} does not run on {size} images: "
+                f"{type(error).__name__} in '{inside[-1] if inside else 'forward'}': "
+                f"{_short(error)}; use larger images or another --model"
+            ) from None
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(image):
+        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output)
+        raise NetworkError(
+            f"{type(model).__name__} must return one tensor of logits, (images, classes); it "
+            f"returns {found}"
+        )
+    path.output = output.grad_fn
+    if path.output is None and torch.is_grad_enabled():
+        raise NetworkError(
+            f"{type(model).__name__} computes without gradients; remove torch.no_grad() from its "
+            "forward()"
+        )
+    return output
+
+
+@contextmanager
+def _watched(model: nn.Module, inside: list[str], layers: list[str]) -> Iterator[None]:
+    """While open: ``inside`` is the stack of modules that run, ``layers`` gets each layer."""
+    hooks = []
+    for name, module in model.named_modules():
+        filtered = isinstance(module, (*Convolution, nn.Linear))
+
+        def enter(_m: nn.Module, _i: Any, name: str = name, filtered: bool = filtered) -> None:
+            inside.append(name)
+            if filtered:
+                layers.append(name)
+
+        def leave(_m: nn.Module, _i: Any, _o: Any) -> None:
+            inside.pop()
+
+        hooks.append(module.register_forward_pre_hook(enter))
+        hooks.append(module.register_forward_hook(leave))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _check_path(model: nn.Module, shape: Shape, path: _Path) -> None:
+    """Every layer runs once, with weights of its own, whatever the image shows."""
+    twice = next((name for name in path.layers if path.layers.count(name) > 1), None)
+    if twice:
+        raise NetworkError(
+            f"layer '{twice}' runs more than once in a forward pass; layers with shared weights "
+            "cannot be narrowed"
+        )
+    owners: dict[int, str] = {}
+    for name in path.layers:
+        weight = model.get_submodule(name).weight
+        if id(weight) in owners:
+            raise NetworkError(
+                f"layers '{owners[id(weight)]}' and '{name}' share their weights and cannot be "
+                "narrowed; give each its own"
+            )
+        owners[id(weight)] = name
+    again = _Path()
+    with torch.no_grad():
+        _walk(model, torch.full((2, *shape), -1.0), again)
+    if (again.layers, again.places) != (path.layers, path.places):
+        raise NetworkError(
+            f"{type(model).__name__}: which layers run depends on the image's values; such control "
+            "flow cannot be traced"
+        )
+
+
+def _scatter_pruner() -> Any:
+    """How the dependency graph sees ``Scatter``: inputs may go, the stream's width stays."""
+    import torch_pruning
+
+    class ScatterPruner(torch_pruning.BasePruningFunc):  # type: ignore[misc]
+        def prune_out_channels(self, layer: Scatter, idxs: Any) -> Scatter:
+            return layer
+
+        def prune_in_channels(self, layer: Scatter, idxs: Any) -> Scatter:
+            return layer
+
+        def get_out_channels(self, layer: Scatter) -> int:
+            return layer.width
+
+        def get_in_channels(self, layer: Scatter) -> int:
+            return len(layer.index)
+
+    return ScatterPruner()
+
+
+# --- reading the graph ---------------------------------------------------------------------
+
+
+@dataclass
+class _Finder:
+    """Turns the dependency graph into filter groups."""
+
+    graph: Any
+    modules: Mapping[str, nn.Module]
+    path: _Path
+
+    def find(self) -> tuple[list[FilterGroup], list[FilterGroup], dict[str, str]]:
+        """Groups, those that end in the network's output, and why other layers stay."""
+        groups: list[FilterGroup] = []
+        classifiers: list[FilterGroup] = []
+        uncompressed: dict[str, str] = {}
+        seen: set[str] = set()
+        for name in self.path.layers:
+            if name in seen:
+                continue
+            try:
+                group, reason, is_output = self._read(name)
+            except Exception as error:  # noqa: BLE001 - whatever the graph stumbles over
+                group, is_output = None, False
+                reason = f"its dependencies cannot be followed ({_short(error)})"
+            members = group.layers if group else (name,)
+            seen.update(members)
+            if group and is_output:
+                classifiers.append(group)
+            elif reason:
+                uncompressed.update(dict.fromkeys(members, reason))
+            elif group:
+                groups.append(group)
+        return groups, classifiers, uncompressed
+
+    def _read(self, name: str) -> tuple[FilterGroup, str | None, bool]:
+        """The group of one layer's filters, why it must stay, and whether it is the output."""
+        layer = self.modules[name]
+        names = {module: name for name, module in self.modules.items()}
+        pruner = self.graph.get_pruner_of_module(layer)
+        filters = int(pruner.get_out_channels(layer))
+        found = self.graph.get_pruning_group(layer, pruner.prune_out_channels, range(filters))
+        cuts: list[Cut] = []
+        sums: dict[int, NDArray[np.int64]] = {}
+        reason, is_output, blocks = None, False, 1
+        for item in found:
+            part, node = item.dep.target.module, item.dep.target
+            pairs = np.stack([item.root_idxs, item.idxs], axis=1).astype(np.int64)
+            if part in names:
+                side: Side = "filters"
+                if isinstance(part, (*Convolution, nn.Linear, Scatter)) and not is_depthwise(part):
+                    outwards = item.dep.handler == (
+                        self.graph.get_pruner_of_module(part).prune_out_channels
+                    )
+                    side = "filters" if outwards else "inputs"
+                cuts.append(Cut(names[part], side, pairs))
+                is_output |= side == "filters" and node.grad_fn is self.path.output
+                reason = reason or _obstacle(part, names[part], side, pairs)
+                if is_grouped(part):
+                    blocks = math.lcm(blocks, part.groups)
+            elif isinstance(part, nn.Parameter):
+                reason = reason or f"feeds the parameter '{self.graph._param_to_name[part]}'"
+            elif node.grad_fn is self.path.output:
+                is_output = True
+            elif node.grad_fn in self.path.sums:
+                sums[self.path.sums.index(node.grad_fn)] = pairs
+        if filters % blocks:
+            reason = reason or f"its {filters} filters do not divide into {blocks} groups"
+        layers = self._layers(cuts)
+        group = FilterGroup(
+            name, filters, layers, self._response(name, layers, cuts, sums, filters),
+            blocks, tuple(cuts),
+        )  # fmt: skip
+        return group, reason, is_output
+
+    def _layers(self, cuts: list[Cut]) -> tuple[str, ...]:
+        own = {cut.layer for cut in cuts if cut.side == "filters"}
+        return tuple(name for name in self.path.layers if name in own)
+
+    def _response(
+        self,
+        name: str,
+        layers: tuple[str, ...],
+        cuts: list[Cut],
+        sums: Mapping[int, NDArray[np.int64]],
+        filters: int,
+    ) -> ResponsePoint:
+        """After the last addition; else the last depthwise output; else the layer's own."""
+        for number in sorted(sums, reverse=True):
+            channels = _channels(sums[number], filters)
+            if channels is not None:
+                return ResponsePoint(None, number, self.path.places[number], channels)
+        for other in reversed(layers):
+            if is_depthwise(self.modules[other]):
+                pairs = next(cut.pairs for cut in cuts if cut.layer == other)
+                channels = _channels(pairs, filters)
+                if channels is not None:
+                    return ResponsePoint(other, channels=channels)
+        return ResponsePoint(name, channels=tuple(range(filters)))
+
+
+def _obstacle(part: nn.Module, name: str, side: Side, pairs: NDArray[np.int64]) -> str | None:
+    """Why filters that reach this layer cannot be removed, or None."""
+    kind = type(part).__name__
+    if isinstance(part, _CHANNEL_MIXERS):
+        what = "attends over" if isinstance(part, nn.MultiheadAttention) else "averages over"
+        return f"feeds '{name}' ({kind}), which {what} its channels"
+    if isinstance(part, Scatter):
+        return None if side == "inputs" else f"feeds the stream of '{name}', which keeps its width"
+    if not isinstance(part, (*Convolution, nn.Linear, *ChannelNorm, nn.PReLU)):
+        return f"feeds '{name}' ({kind}), which cannot be narrowed"
+    if is_grouped(part) and not np.array_equal(pairs[:, 0], pairs[:, 1]):
+        return f"feeds only some groups of the grouped convolution '{name}'"
+    return None
+
+
+def _channels(pairs: NDArray[np.int64], filters: int) -> tuple[int, ...] | None:
+    """The channel of each filter, where there is exactly one for each."""
+    if len(pairs) != filters or len(np.unique(pairs[:, 0])) != filters:
+        return None
+    return tuple(int(channel) for channel in pairs[np.argsort(pairs[:, 0]), 1])
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
