@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from workbench.compression.costs import Costs, count_costs, measure_latencies
 from workbench.compression.rebuild import rebuild
@@ -23,6 +27,7 @@ from workbench.subject import (
     subject_inputs,
 )
 from workbench.tracking import StoredRun
+from workbench.training import Plan, fit_to
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,15 @@ class Analysis:
         recipe: how many and which filters each layer keeps.
         full, compressed: costs of both networks.
         measured: whether this call measured it; else it was found in the store.
+        start: of iterative PFA: makes the network that pfa-fine goes on from. None stands for
+            the source's kept filters.
     """
 
     recipe: Recipe
     full: Costs
     compressed: Costs
     measured: bool = False
+    start: Callable[[], nn.Module] | None = None
 
     def costs(self, protocol: Protocol) -> Costs:
         """Costs of the network that a protocol trains."""
@@ -77,14 +85,44 @@ def analysis_key(subject: Subject, weights: str) -> str:
             "method": task.settings.method,
             "energy": task.energy,
             "processor": asdict(subject.processor),
+            **step_parts(subject),
         },
     )
 
 
+def step_parts(subject: Subject) -> dict[str, Any]:
+    """What a key says of iterative PFA; nothing of one shot."""
+    task = subject.task
+    if task.settings.steps == 1:
+        return {}
+    return {
+        "steps": task.settings.steps,
+        "step_plan": asdict(step_plan(subject)),
+        "head": task.settings.head,
+    }
+
+
+def step_plan(subject: Subject) -> Plan:
+    """The training between two steps: an equal share of the fine protocols' epochs."""
+    task = subject.task
+    plan = fit_to(task.fine_plan, len(subject.train))
+    epochs = plan.epochs // task.settings.steps
+    return replace(plan, epochs=epochs, decay_epoch=max(1, plan.decay_epoch // task.settings.steps))
+
+
 def analyse(
-    subject: Subject, source: SourceNetwork, recorder: Recorder, parent: str | None
+    subject: Subject,
+    source: SourceNetwork,
+    recorder: Recorder,
+    parent: str | None,
+    measure: Callable[[], Analysis] | None = None,
 ) -> Analysis:
-    """The recipe and both networks' costs, measured once."""
+    """The recipe and both networks' costs, measured once.
+
+    Args:
+        parent: id of the run that a new one is put under.
+        measure: does the work; the source network's own analysis when None.
+    """
     task, display = subject.task, recorder.display
     key = analysis_key(subject, source.fingerprint)
     with recorder.work.lock(key, lambda: display.say("another process analyses; waiting")):
@@ -96,7 +134,8 @@ def analyse(
             )
             with recorder.closing(run_id):
                 recorder.store.log_inputs(run_id, subject_inputs(subject)[:1])
-                _record_analysis(_measure(subject, source, display), recorder, run_id)
+                result = measure() if measure else _measure(subject, source, display)
+                _record_analysis(result, recorder, run_id)
             done = recorder.store.run(run_id)
     recipe, spectra = (recorder.store.fetch(done, name) for name in (RECIPE_FILE, SPECTRA_FILE))
     assert recipe is not None
@@ -112,7 +151,7 @@ def analyse(
 
 def _measure(subject: Subject, source: SourceNetwork, display: Display) -> Analysis:
     task, processor = subject.task, subject.processor
-    device, shape = processor.torch_device, task.source.shape
+    device = processor.torch_device
     model = source.build(task)
     with display.track(f"analysis · {task.domain.name}", len(subject.train)) as advance:
         structure = source_structure(task)
@@ -127,12 +166,18 @@ def _measure(subject: Subject, source: SourceNetwork, display: Display) -> Analy
     recipe = make_recipe(moments, structure, task.settings.method, task.energy)
     full = rebuild(model, head_rows(subject), structure)
     small = rebuild(full, recipe.kept, structure)
-    latencies = measure_latencies([full, small], shape, device)
-    costs = [
+    return Analysis(recipe, *compare_costs(full, small, subject))
+
+
+def compare_costs(full: nn.Module, small: nn.Module, subject: Subject) -> tuple[Costs, Costs]:
+    """Costs of the full and the compressed network, their latencies measured in turns."""
+    shape = subject.task.source.shape
+    latencies = measure_latencies([full, small], shape, subject.processor.torch_device)
+    full_costs, small_costs = (
         replace(count_costs(network, shape), latency_ms=latency)
         for network, latency in zip((full, small), latencies, strict=True)
-    ]
-    return Analysis(recipe, costs[0], costs[1])
+    )
+    return full_costs, small_costs
 
 
 def _record_analysis(analysis: Analysis, recorder: Recorder, run_id: str) -> None:

@@ -7,14 +7,16 @@ one because the source weights did.
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from workbench.analysis import Analysis
+from workbench.analysis import Analysis, step_parts, step_plan
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.shapes import build_narrow
@@ -101,7 +103,7 @@ def protocol_job(
         artifacts=artifacts,
         inputs=subject_inputs(subject),
         card=Card(task.model, task.source.name, classes, task.source.shape, widths),
-        make_model=lambda: make_network(subject, protocol, seed, source, recipe),
+        make_model=_starting_network(subject, protocol, seed, source, analysis),
         plan=plan,
         seed=seed,
         train=subject.train,
@@ -111,10 +113,79 @@ def protocol_job(
     )
 
 
+def step_job(
+    subject: Subject,
+    step: int,
+    kept: Mapping[str, Sequence[int]],
+    origin: str,
+    network: nn.Module,
+) -> Job:
+    """The training between two steps of iterative PFA.
+
+    Args:
+        step: its number, from 1.
+        kept: by filter group, the filters of the full network that are left.
+        origin: key of the training before, or fingerprint of the source weights.
+        network: the compressed network that is trained.
+    """
+    task, plan = subject.task, step_plan(subject)
+    parts = {
+        **subject.data,
+        **model_parts(task.model, task.source),
+        "protocol": "step",
+        "origin": origin,
+        "recipe": {name: list(indices) for name, indices in kept.items()},
+        "head": task.settings.head,
+        **_how(plan, subject.processor),
+    }
+    widths = tuple(len(indices) for indices in kept.values())
+    return Job(
+        key=key_of("protocol", parts),
+        kind="step",
+        title=f"step {step} of {task.settings.steps} · {task.domain.name}",
+        params={
+            **task.params(),
+            "protocol": "step",
+            "step": step,
+            "seed": 0,
+            **plan_params(plan, subject.processor),
+        },
+        metrics={},
+        artifacts={},
+        inputs=subject_inputs(subject),
+        card=Card(task.model, task.source.name, task.domain.classes, task.source.shape, widths),
+        make_model=lambda: copy.deepcopy(network),
+        plan=plan,
+        seed=0,
+        train=subject.train,
+        test=subject.test,
+        source=task.source,
+        checkpoint_every=_PROTOCOL_CHECKPOINT,
+    )
+
+
+def _starting_network(
+    subject: Subject, protocol: Protocol, seed: int, source: SourceNetwork, analysis: Analysis
+) -> Callable[[], nn.Module]:
+    if analysis.start and protocol.compressed and protocol.inherited:
+        return analysis.start
+    recipe = analysis.recipe if protocol.compressed else None
+    return lambda: make_network(subject, protocol, seed, source, recipe)
+
+
 def protocol_plan(subject: Subject, protocol: Protocol) -> Plan:
-    """The protocol's training, its batch size capped at the number of images."""
+    """The protocol's training, its batch size capped at the number of images.
+
+    With iterative PFA the steps have had their share of pfa-fine's epochs already.
+    """
     task = subject.task
-    return fit_to(task.fine_plan if protocol.inherited else task.plan, len(subject.train))
+    plan = fit_to(task.fine_plan if protocol.inherited else task.plan, len(subject.train))
+    if not (protocol.compressed and protocol.inherited) or task.settings.steps == 1:
+        return plan
+    share = step_plan(subject)
+    epochs = plan.epochs - (task.settings.steps - 1) * share.epochs
+    decay = max(1, plan.decay_epoch * epochs // plan.epochs)
+    return replace(plan, epochs=epochs, decay_epoch=decay)
 
 
 def protocol_key(
@@ -135,6 +206,8 @@ def protocol_key(
     }
     if protocol.inherited:
         parts |= {"weights": weights, "head": subject.task.settings.head}
+    if protocol.inherited and protocol.compressed:
+        parts |= step_parts(subject)
     if recipe:
         kept = {name: list(indices) for name, indices in recipe.kept.items()}
         parts["recipe"] = kept if protocol.inherited else list(recipe.widths)
@@ -210,6 +283,8 @@ def _protocol_params(
     }
     if protocol.compressed or protocol.inherited:
         params["source_weights"] = weights[:12]
+    if protocol.compressed and task.settings.steps > 1:
+        params["steps"] = task.settings.steps
     if protocol.compressed and task.energy is not None:
         params["energy"] = task.energy
     if protocol.inherited:

@@ -25,6 +25,7 @@ from workbench.data.location import data_folder, is_present
 from workbench.data.sets import load_images
 from workbench.display import Display
 from workbench.errors import NetworkError
+from workbench.iterating import iterate
 from workbench.jobs import protocol_job, source_job
 from workbench.keys import key_of
 from workbench.planning import SourceTask, Task, check_new_file, resolve, resolve_source
@@ -71,7 +72,7 @@ def adapt(*, display: Display | None = None, **options: Any) -> Adaptation:
         parent, finished = recorder.open_parent(key, task.title, task.params())
         with nullcontext() if finished else recorder.closing(parent):
             source = given or _train_source(task, processor, recorder)
-            analysis = analyse(subject, source, recorder, parent)
+            analysis = _analyse(subject, source, recorder, parent)
             rounds = [
                 _train_seeds(subject, PROTOCOLS[name], source, analysis, recorder, parent)
                 for name in task.settings.protocols
@@ -91,7 +92,7 @@ def analyze(*, display: Display | None = None, **options: Any) -> Recipe:
     display = display or Display()
     task, processor, given, recorder, subject = _prepare(options, display)
     source = given or _train_source(task, processor, recorder)
-    return analyse(subject, source, recorder, None).recipe
+    return _analyse(subject, source, recorder, None).recipe
 
 
 def compress(
@@ -220,6 +221,13 @@ def adapt_key(subject: Subject, given: SourceNetwork | None) -> str:
     parts = {**subject.data, **model_parts(subject.task.model, subject.task.source)}
     parts.pop("model")  # among the settings
     return key_of("adapt", {**parts, "settings": settings, "weights": weights})
+
+
+def _analyse(
+    subject: Subject, source: SourceNetwork, recorder: Recorder, parent: str | None
+) -> Analysis:
+    steps = subject.task.settings.steps
+    return (analyse if steps == 1 else iterate)(subject, source, recorder, parent)
 
 
 def _train_source(task: Task, processor: Processor, recorder: Recorder) -> SourceNetwork:

@@ -57,6 +57,8 @@ class Task:
             "method": self.settings.method,
             "protocol": "all",
         }
+        if self.settings.steps > 1:
+            params["steps"] = self.settings.steps
         return params if self.energy is None else {**params, "energy": self.energy}
 
 
@@ -111,6 +113,11 @@ def resolve(settings: Settings) -> Task:
         weight_decay=settings.weight_decay,
     )
     source_plan = training_plan(model, source, settings.schedule, epochs=settings.source_epochs)
+    if settings.steps > fine_plan.epochs:
+        raise SettingsError(
+            f"--steps {settings.steps}: the {fine_plan.epochs} epoch(s) cannot be divided into so "
+            "many parts; take fewer steps or more --epochs"
+        )
     energy = (settings.energy or DEFAULT_ENERGY) if settings.method == "pfa-en" else None
     return Task(settings, source, domain, model, energy, plan, fine_plan, source_plan)
 
@@ -230,6 +237,7 @@ def check(settings: Settings) -> list[str]:
         problems.append("--protocols names one twice; name each once")
     problems += _check_numbers(
         seeds=settings.seeds,
+        steps=settings.steps,
         epochs=settings.epochs,
         source_epochs=settings.source_epochs,
         batch_size=settings.batch_size,
@@ -277,6 +285,7 @@ def _check_weights(settings: Settings) -> list[str]:
 def _check_numbers(
     *,
     seeds: int = 1,
+    steps: int = 1,
     epochs: int | None = None,
     source_epochs: int | None = None,
     batch_size: int | None = None,
@@ -290,6 +299,7 @@ def _check_numbers(
         problems.append(f"--seeds {seeds} is too large; the most is {_MOST_SEEDS}")
     counts = {
         "--seeds": (seeds, 1),
+        "--steps": (steps, 1),
         "--epochs": (epochs, 1),
         "--source-epochs": (source_epochs, 1),
         "--batch-size": (batch_size, 2),

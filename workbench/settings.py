@@ -28,6 +28,7 @@ class Settings:
         model: architecture; the source's usual one when None.
         method: how many filters a layer keeps.
         energy: threshold of PFA-En, in (0, 1].
+        steps: of iterative PFA; 1 is one shot.
         protocols: which of the four to run.
         seeds: how often each is run, with seeds 0, 1, ...
         epochs, schedule, lr, batch_size, weight_decay: of the protocols' training.
@@ -48,6 +49,7 @@ class Settings:
     model: str | None = None
     method: str = "pfa-kl"
     energy: float | None = None
+    steps: int = 1
     protocols: tuple[str, ...] = tuple(PROTOCOLS)
     seeds: int = 1
     epochs: int | None = None

@@ -33,6 +33,9 @@ Energy = Annotated[
     float | None,
     _option("Share of the energy that pfa-en keeps, in (0, 1]. (default: 0.95)", _WHAT),
 ]
+Steps = Annotated[
+    int, _option("Iterative PFA: analyse, compress and fine-tune in so many steps.", _WHAT)
+]
 Protocols = Annotated[
     str,
     _option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -161,6 +162,8 @@ def make_recipe(
     structure: Structure,
     method: str,
     energy: float | None = None,
+    *,
+    steps_left: int = 1,
 ) -> Recipe:
     """From the responses' covariances to a recipe.
 
@@ -174,6 +177,7 @@ def make_recipe(
         structure: the network's filter groups.
         method: a name in ``methods.METHODS``.
         energy: the threshold of PFA-En, in (0, 1]; unused by PFA-KL.
+        steps_left: of iterative PFA: a group is narrowed by this root of the method's factor.
     """
     layers = []
     images = 0
@@ -184,7 +188,8 @@ def make_recipe(
         spectrum = pfa.spectrum(covariance)
         active = int(np.count_nonzero(~pfa.inactive_filters(covariance)))
         wanted = METHODS[method](spectrum, energy)
-        keep = group.buildable(min(wanted, max(1, active)))
+        aim = _part_of_the_way(group.filters, wanted, steps_left)
+        keep = group.buildable(min(aim, max(1, active)))
         kept = _select(pfa.correlation(covariance), keep, group)
         layers.append(
             LayerRecipe(
@@ -201,6 +206,14 @@ def make_recipe(
             )
         )
     return Recipe(method, images, tuple(layers), structure.uncompressed)
+
+
+def _part_of_the_way(filters: int, wanted: int, steps_left: int) -> int:
+    """Filters after one of the equal factors that lead from ``filters`` to ``wanted``."""
+    if steps_left == 1:
+        return wanted
+    factor: float = (wanted / filters) ** (1 / steps_left)
+    return math.ceil(filters * factor * (1 - 1e-9))
 
 
 def _select(correlation: NDArray, keep: int, group: FilterGroup) -> list[int]:
