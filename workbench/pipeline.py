@@ -89,10 +89,18 @@ def analyze(*, display: Display | None = None, **options: Any) -> Recipe:
     Arguments and errors are those of ``adapt``; a source network is trained when no weights
     are given and none is recorded.
     """
+    return predict_costs(display=display, **options).recipe
+
+
+def predict_costs(*, display: Display | None = None, **options: Any) -> Analysis:
+    """``analyze``, with what the full and the compressed network cost.
+
+    Arguments and errors are those of ``analyze``.
+    """
     display = display or Display()
     task, processor, given, recorder, subject = _prepare(options, display)
     source = given or _train_source(task, processor, recorder)
-    return _analyse(subject, source, recorder, None).recipe
+    return _analyse(subject, source, recorder, None)
 
 
 def compress(

@@ -124,14 +124,24 @@ def _preview(chosen: dict[str, Any], as_json: bool) -> None:
 
 
 def _analyze(chosen: dict[str, Any], as_json: bool) -> None:
-    from workbench import report
+    from workbench import recipe_report, report
     from workbench.display import Display
-    from workbench.pipeline import analyze as run
+    from workbench.pipeline import predict_costs
 
-    recipe = run(display=Display(quiet=False), **chosen)
+    analysis = predict_costs(display=Display(quiet=False), **chosen)
+    recipe, full, small = analysis.recipe, analysis.full, analysis.compressed
     if as_json:
-        print(json.dumps({"method": recipe.method, "recipe": recipe.rows()}, indent=1))
+        whole = {
+            "method": recipe.method,
+            "recipe": recipe.rows(),
+            "uncompressed": dict(recipe.uncompressed),
+            **recipe_report.cost_dict(full, small),
+        }
+        print(json.dumps(whole, indent=1))
         return
     title = f"{chosen['target']} · {recipe.method} · responses to {recipe.images} images"
     table = report.rich_table(title, report.RECIPE_COLUMNS, report.recipe_rows(recipe))
-    console().print(table)
+    out = console()
+    out.print(table)
+    for line in (*recipe_report.group_notes(recipe), recipe_report.cost_sentence(full, small)):
+        out.print(line, markup=False)
