@@ -140,3 +140,13 @@ def _largest(values: Mapping[int, float]) -> list[int]:
     """The keys whose value equals the largest."""
     highest = max(values.values())
     return [key for key, value in values.items() if value >= highest * (1 - TIE)]
+
+
+def wasserstein_to_flat(spectrum):
+    """Earth mover's distance from the sorted spectrum to a flat one, moved grain by grain."""
+    earth = sorted((float(share) for share in spectrum), reverse=True)
+    n, carried, work = len(earth), 0.0, 0.0
+    for share in earth:
+        carried += share - 1 / n
+        work += abs(carried)
+    return work

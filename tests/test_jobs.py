@@ -7,7 +7,8 @@ import torch
 
 from workbench.analysis import Analysis
 from workbench.compression.costs import Costs
-from workbench.compression.recipes import make_recipe
+from workbench.compression.deciding import diagnose, make_recipe
+from workbench.compression.options import RecipeOptions
 from workbench.data.sets import load_images
 from workbench.jobs import make_network, protocol_job
 from workbench.models.networks import build_network
@@ -59,7 +60,7 @@ def recipe(subject, source):
     moments = measure_responses(
         model, structure.groups, subject.train, subject.task.source, torch.device("cpu")
     )
-    return make_recipe(moments, structure, "pfa-kl")
+    return make_recipe(diagnose(moments, structure), structure, RecipeOptions())
 
 
 def start(subject, name, source, recipe, seed=0):

@@ -6,8 +6,27 @@ import math
 import numpy as np
 import pytest
 
-from workbench.compression.recipes import LayerRecipe, Recipe, make_recipe
+from workbench.compression import deciding
+from workbench.compression.deciding import diagnose, keep_counts
+from workbench.compression.options import RecipeOptions
+from workbench.compression.recipes import LayerRecipe, Recipe
+from workbench.compression.structure import FilterGroup, ResponsePoint, Structure
 from workbench.pfa import StreamingCovariance
+
+
+def group(name, filters, blocks=1):
+    return FilterGroup(name, filters, (name,), ResponsePoint(name), blocks)
+
+
+def structure_for(moments, blocks=1):
+    groups = tuple(group(name, seen.filters, blocks) for name, seen in moments.items())
+    return Structure(groups, group("head", 2))
+
+
+def make_recipe(moments, method, energy=None, blocks=1, **options):
+    structure = structure_for(moments, blocks)
+    chosen = RecipeOptions(method, energy, **options)
+    return deciding.make_recipe(diagnose(moments, structure), structure, chosen)
 
 
 def moments(responses):
@@ -62,6 +81,31 @@ def test_energy_is_honoured_and_reported():
     assert low.kept < high.kept
     assert low.energy >= 0.8
     assert high.energy >= 0.99
+
+
+def test_a_grouped_convolution_gets_as_many_of_each_block():
+    matrix = responses(24, 0) * np.linspace(4, 0.1, 24)
+    plain = make_recipe({"conv": moments(matrix)}, "pfa-en", 0.8).layers[0]
+    (layer,) = make_recipe({"conv": moments(matrix)}, "pfa-en", 0.8, blocks=4).layers
+    assert layer.wanted == plain.kept
+    assert layer.kept == 4 * math.ceil(plain.kept / 4)
+    assert np.bincount(np.array(layer.kept_indices) // 6).tolist() == [layer.kept // 4] * 4
+
+
+@pytest.mark.parametrize("multiple", [1, 4, 8, 64])
+def test_widths_are_rounded_up_to_a_multiple_within_the_layer(multiple):
+    matrix = responses(27, 3) * np.linspace(4, 0.1, 30)
+    plain = make_recipe({"conv": moments(matrix)}, "pfa-kl").layers[0]
+    (layer,) = make_recipe({"conv": moments(matrix)}, "pfa-kl", multiple_of=multiple).layers
+    assert layer.kept == min(30, multiple * math.ceil(plain.kept / multiple))
+    assert layer.wanted == plain.wanted
+
+
+def test_counts_alone_are_those_of_the_recipe():
+    seen = {"a": moments(responses(9, 2)), "b": moments(responses(5, 0))}
+    structure = structure_for(seen)
+    counts = keep_counts(diagnose(seen, structure), RecipeOptions())
+    assert tuple(c.kept for c in counts.values()) == make_recipe(seen, "pfa-kl").widths
 
 
 def test_json_gives_the_recipe_back_exactly():

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from workbench.compression.choice import Candidate, choose, unrounded_costs
 from workbench.compression.costs import Costs, count_costs, measure_latencies
+from workbench.compression.deciding import diagnose
 from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import Recipe, make_recipe
+from workbench.compression.recipes import Recipe
+from workbench.compression.structure import Structure
 from workbench.display import Display
 from workbench.keys import file_hash, key_of
+from workbench.pfa import StreamingCovariance
+from workbench.planning import Task
 from workbench.protocols import Protocol
 from workbench.recording import HASH, RECIPE_FILE, SPECTRA_FILE, Recorder
 from workbench.responses import measure_responses
@@ -38,6 +43,7 @@ class Analysis:
         recipe: how many and which filters each layer keeps.
         full, compressed: costs of both networks.
         measured: whether this call measured it; else it was found in the store.
+        unrounded: costs before the widths were rounded to a multiple; None where they were not.
         start: of iterative PFA: makes the network that pfa-fine goes on from. None stands for
             the source's kept filters.
     """
@@ -46,6 +52,7 @@ class Analysis:
     full: Costs
     compressed: Costs
     measured: bool = False
+    unrounded: Costs | None = None
     start: Callable[[], nn.Module] | None = None
 
     def costs(self, protocol: Protocol) -> Costs:
@@ -85,6 +92,7 @@ def analysis_key(subject: Subject, weights: str) -> str:
             "method": task.settings.method,
             "energy": task.energy,
             "processor": asdict(subject.processor),
+            **task.settings.chosen_recipe(),
             **step_parts(subject),
         },
     )
@@ -146,7 +154,30 @@ def analyse(
         display.say(
             f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1"
         )
+    for line in _remarks(analysis, task):
+        display.say(line)
     return analysis
+
+
+def _remarks(analysis: Analysis, task: Task) -> list[str]:
+    """What a budget and a rounding came to."""
+    lines = []
+    if task.budget and analysis.recipe.threshold is not None:
+        option = f"--{task.budget.option.replace('_', '-')} {task.budget.limit:g}"
+        lines.append(f"{option}: PFA-En at an energy of {analysis.recipe.threshold:.6g}")
+    if analysis.unrounded:
+        more = [
+            100 * (rounded / plain - 1)
+            for rounded, plain in (
+                (analysis.compressed.parameters, analysis.unrounded.parameters),
+                (analysis.compressed.flops, analysis.unrounded.flops),
+            )
+        ]
+        lines.append(
+            f"--multiple-of {task.settings.multiple_of}: {more[0]:+.1f} % parameters, "
+            f"{more[1]:+.1f} % FLOPs"
+        )
+    return lines
 
 
 def _measure(subject: Subject, source: SourceNetwork, display: Display) -> Analysis:
@@ -163,10 +194,46 @@ def _measure(subject: Subject, source: SourceNetwork, display: Display) -> Analy
             device,
             lambda seen: advance(seen, "images"),
         )
-    recipe = make_recipe(moments, structure, task.settings.method, task.energy)
     full = rebuild(model, head_rows(subject), structure)
+    recipe, unrounded = decide(subject, full, structure, moments)
     small = rebuild(full, recipe.kept, structure)
-    return Analysis(recipe, *compare_costs(full, small, subject))
+    return Analysis(recipe, *compare_costs(full, small, subject), unrounded=unrounded)
+
+
+def decide(
+    subject: Subject,
+    network: nn.Module,
+    structure: Structure,
+    moments: Mapping[str, StreamingCovariance],
+    *,
+    full: Costs | None = None,
+    steps_left: int = 1,
+) -> tuple[Recipe, Costs | None]:
+    """The recipe that the task asks for, and its costs before rounding if it is rounded.
+
+    Args:
+        network: what is narrowed, with the target's classes.
+        structure: its filter groups.
+        moments: its responses.
+        full: costs that shares of a budget are shares of; the network's own when None.
+        steps_left: of iterative PFA.
+
+    Raises:
+        SettingsError: when no network is within the budget.
+    """
+    task, shape = subject.task, subject.task.source.shape
+    options = replace(task.recipe_options(), steps_left=steps_left)
+    diagnoses = diagnose(moments, structure)
+    candidate = Candidate(
+        network,
+        structure,
+        shape,
+        subject.processor.torch_device,
+        full or count_costs(network, shape),
+    )
+    recipe = choose(candidate, diagnoses, options, task.budget)
+    rounded = task.settings.multiple_of > 1
+    return recipe, unrounded_costs(candidate, diagnoses, options, recipe) if rounded else None
 
 
 def compare_costs(full: nn.Module, small: nn.Module, subject: Subject) -> tuple[Costs, Costs]:
@@ -185,6 +252,9 @@ def _record_analysis(analysis: Analysis, recorder: Recorder, run_id: str) -> Non
     metrics = cost_metrics(analysis.compressed, analysis.full)
     full = cost_metrics(analysis.full, analysis.full)
     metrics |= {f"full_{name}": full[name] for name in ("parameters", "flops", "latency_ms")}
+    if analysis.unrounded:
+        metrics["unrounded_parameters"] = analysis.unrounded.parameters
+        metrics["unrounded_flops"] = analysis.unrounded.flops
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / RECIPE_FILE
         path.write_text(recipe.to_json())
@@ -202,4 +272,8 @@ def _read_analysis(run: StoredRun, recipe: Recipe) -> Analysis:
         )
         for prefix in ("full_", "")
     )
-    return Analysis(recipe, full, small)
+    unrounded = None
+    if "unrounded_parameters" in run.metrics:
+        counts = (run.metrics["unrounded_parameters"], run.metrics["unrounded_flops"])
+        unrounded = Costs(*(round(number) for number in counts))
+    return Analysis(recipe, full, small, unrounded=unrounded)

@@ -22,9 +22,10 @@ from functools import cache, partial
 
 from torch import nn
 
-from workbench.analysis import Analysis, analyse, compare_costs
+from workbench.analysis import Analysis, analyse, compare_costs, decide
+from workbench.compression.costs import Costs, count_costs
 from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import LayerRecipe, Recipe, make_recipe
+from workbench.compression.recipes import LayerRecipe, Recipe
 from workbench.compression.tracing import find_structure
 from workbench.jobs import make_network, step_job
 from workbench.protocols import PROTOCOLS
@@ -60,7 +61,7 @@ def _walk(
     kept: Kept = {g.name: tuple(range(g.filters)) for g in source_structure(task).groups}
     first: Recipe | None = None
     for step in range(1, task.settings.steps + 1):
-        recipe = _recipe(subject, network, recorder, step)
+        recipe = _recipe(subject, network, count_costs(full, shape), recorder, step)
         first = first or recipe
         network = rebuild(network, recipe.kept, find_structure(network, shape))
         kept = {name: tuple(kept[name][i] for i in left) for name, left in recipe.kept.items()}
@@ -78,7 +79,9 @@ def _walk(
     return Analysis(composite, *costs), network
 
 
-def _recipe(subject: Subject, network: nn.Module, recorder: Recorder, step: int) -> Recipe:
+def _recipe(
+    subject: Subject, network: nn.Module, full: Costs, recorder: Recorder, step: int
+) -> Recipe:
     """The recipe of one step, for the network as it is."""
     task, device = subject.task, subject.processor.torch_device
     structure = find_structure(network, task.source.shape)
@@ -93,7 +96,7 @@ def _recipe(subject: Subject, network: nn.Module, recorder: Recorder, step: int)
             lambda seen: advance(seen, "images"),
         )
     left = task.settings.steps - step + 1
-    return make_recipe(moments, structure, task.settings.method, task.energy, steps_left=left)
+    return decide(subject, network, structure, moments, full=full, steps_left=left)[0]
 
 
 def _whole(layer: LayerRecipe, kept: Kept) -> LayerRecipe:

@@ -283,8 +283,8 @@ def _protocol_params(
     }
     if protocol.compressed or protocol.inherited:
         params["source_weights"] = weights[:12]
-    if protocol.compressed and task.settings.steps > 1:
-        params["steps"] = task.settings.steps
+    if protocol.compressed:
+        params |= task.settings.chosen_recipe()
     if protocol.compressed and task.energy is not None:
         params["energy"] = task.energy
     if protocol.inherited:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.catalog import SOURCES, Source
-from workbench.compression.methods import METHODS
+from workbench.compression.budgets import Budget
 from workbench.compression.methods.pfa_en import DEFAULT_ENERGY
+from workbench.compression.options import RecipeOptions
 from workbench.domains import Domain, find_domain
-from workbench.errors import DomainError, NetworkError, SettingsError, did_you_mean
+from workbench.errors import DomainError, NetworkError, SettingsError
 from workbench.models.elsewhere import DEFAULT_WEIGHTS
 from workbench.models.networks import check_image_size, find_network
 from workbench.protocols import PROTOCOLS
+from workbench.recipe_checks import check_choice, check_recipe_options, find_budget
 from workbench.settings import DEVICES, HEADS, KEEP_WEIGHTS, PRECISIONS, SCHEDULES, Settings
 from workbench.training import Plan
 
@@ -29,6 +31,8 @@ class Task:
     """Settings with every name looked up and every default filled in.
 
     Attributes:
+        energy: threshold of PFA-En; None for other methods, and where a budget takes its place.
+        budget: what the network may cost.
         plan: training of the protocols that start from random weights.
         fine_plan: training of those that start from inherited ones.
         source_plan: training of the source network.
@@ -39,6 +43,7 @@ class Task:
     domain: Domain
     model: str
     energy: float | None
+    budget: Budget | None
     plan: Plan
     fine_plan: Plan
     source_plan: Plan
@@ -57,9 +62,19 @@ class Task:
             "method": self.settings.method,
             "protocol": "all",
         }
-        if self.settings.steps > 1:
-            params["steps"] = self.settings.steps
+        params |= self.settings.chosen_recipe()
         return params if self.energy is None else {**params, "energy": self.energy}
+
+    def recipe_options(self) -> RecipeOptions:
+        """What shapes the recipe, but for a budget."""
+        settings = self.settings
+        return RecipeOptions(
+            settings.method,
+            self.energy,
+            settings.divergence,
+            settings.gamma_map,
+            settings.multiple_of,
+        )
 
 
 @dataclass(frozen=True)
@@ -118,8 +133,11 @@ def resolve(settings: Settings) -> Task:
             f"--steps {settings.steps}: the {fine_plan.epochs} epoch(s) cannot be divided into so "
             "many parts; take fewer steps or more --epochs"
         )
-    energy = (settings.energy or DEFAULT_ENERGY) if settings.method == "pfa-en" else None
-    return Task(settings, source, domain, model, energy, plan, fine_plan, source_plan)
+    budget = find_budget(settings)
+    energy = None
+    if settings.method == "pfa-en" and budget is None:
+        energy = settings.energy or DEFAULT_ENERGY
+    return Task(settings, source, domain, model, energy, budget, plan, fine_plan, source_plan)
 
 
 def resolve_source(
@@ -142,11 +160,11 @@ def resolve_source(
         NetworkError: when the images are too small for the network.
     """
     problems = [
-        *_check_choice("--source", source, list(SOURCES)),
+        *check_choice("--source", source, list(SOURCES)),
         *_check_model(model),
-        *_check_choice("--schedule", schedule, SCHEDULES),
-        *_check_choice("--device", device, DEVICES),
-        *_check_choice("--precision", precision, PRECISIONS),
+        *check_choice("--schedule", schedule, SCHEDULES),
+        *check_choice("--device", device, DEVICES),
+        *check_choice("--precision", precision, PRECISIONS),
         *_check_numbers(epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay),
     ]
     if seed < 0:
@@ -220,17 +238,16 @@ def training_plan(
 def check(settings: Settings) -> list[str]:
     """One line for each value that an option cannot have."""
     problems = [
-        *_check_choice("--source", settings.source, list(SOURCES)),
-        *_check_choice("--method", settings.method, list(METHODS)),
-        *_check_choice("--head", settings.head, HEADS),
-        *_check_choice("--schedule", settings.schedule, SCHEDULES),
-        *_check_choice("--device", settings.device, DEVICES),
-        *_check_choice("--precision", settings.precision, PRECISIONS),
-        *_check_choice("--keep-weights", settings.keep_weights, KEEP_WEIGHTS),
+        *check_choice("--source", settings.source, list(SOURCES)),
+        *check_choice("--head", settings.head, HEADS),
+        *check_choice("--schedule", settings.schedule, SCHEDULES),
+        *check_choice("--device", settings.device, DEVICES),
+        *check_choice("--precision", settings.precision, PRECISIONS),
+        *check_choice("--keep-weights", settings.keep_weights, KEEP_WEIGHTS),
     ]
     problems += _check_model(settings.model)
     for name in settings.protocols:
-        problems += _check_choice("--protocols", name, list(PROTOCOLS))
+        problems += check_choice("--protocols", name, list(PROTOCOLS))
     if not settings.protocols:
         problems.append(f"--protocols names none; choose from {', '.join(PROTOCOLS)}")
     if len(set(settings.protocols)) < len(settings.protocols):
@@ -247,7 +264,7 @@ def check(settings: Settings) -> list[str]:
     )
     if not 0 <= settings.tolerance <= 100:
         problems.append(f"--tolerance {settings.tolerance:g} is not within 0 to 100 points")
-    return problems + _check_energy(settings) + _check_weights(settings)
+    return problems + check_recipe_options(settings) + _check_weights(settings)
 
 
 def _check_model(name: str | None) -> Sequence[str]:
@@ -258,17 +275,6 @@ def _check_model(name: str | None) -> Sequence[str]:
     except NetworkError as error:
         return error.problems
     return []
-
-
-def _check_energy(settings: Settings) -> list[str]:
-    if settings.energy is None:
-        return []
-    problems = []
-    if not 0 < settings.energy <= 1:
-        problems.append(f"--energy {settings.energy:g} is not within (0, 1]; try 0.95")
-    if settings.method != "pfa-en":
-        problems.append(f"--energy is an option of --method pfa-en, not of {settings.method}")
-    return problems
 
 
 def _check_weights(settings: Settings) -> list[str]:
@@ -313,9 +319,3 @@ def _check_numbers(
     if weight_decay is not None and not 0 <= weight_decay < 1:
         problems.append(f"--weight-decay {weight_decay:g} is not within [0, 1); try 5e-4")
     return problems
-
-
-def _check_choice(option: str, value: str, known: Sequence[str]) -> list[str]:
-    if value in known:
-        return []
-    return [f"{option}: unknown value '{value}'{did_you_mean(value, known)}"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.errors import SettingsError
 from workbench.protocols import PROTOCOLS
 
 SCHEDULES = ("paper", "one-cycle")
@@ -16,6 +17,7 @@ HEADS = ("slice", "new")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 KEEP_WEIGHTS = ("best", "all", "none")
+_UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,11 @@ class Settings:
         model: architecture; the source's usual one when None.
         method: how many filters a layer keeps.
         energy: threshold of PFA-En, in (0, 1].
+        footprint, flops, params, latency_ms: instead of it, what the network may cost: shares of
+            the full network's parameters or FLOPs in (0, 1], a count of parameters, or
+            milliseconds an image on this machine.
+        divergence, gamma_map: how PFA-KL measures a spectrum and maps that to filters.
+        multiple_of: widths are rounded up to a multiple of this.
         steps: of iterative PFA; 1 is one shot.
         protocols: which of the four to run.
         seeds: how often each is run, with seeds 0, 1, ...
@@ -49,6 +56,13 @@ class Settings:
     model: str | None = None
     method: str = "pfa-kl"
     energy: float | None = None
+    footprint: float | None = None
+    flops: float | None = None
+    params: int | None = None
+    latency_ms: float | None = None
+    divergence: str = "kl"
+    gamma_map: str = "linear"
+    multiple_of: int = 1
     steps: int = 1
     protocols: tuple[str, ...] = tuple(PROTOCOLS)
     seeds: int = 1
@@ -81,8 +95,42 @@ class Settings:
         for name in ("weights", "data_dir", "domains", "output"):
             if options.get(name) is not None:
                 options[name] = Path(options[name]).expanduser()
+        if isinstance(options.get("params"), str):
+            options["params"] = parameter_count(options["params"])
         if "protocols" in options:
             names = options["protocols"]
             parts = names.split(",") if isinstance(names, str) else names
             options["protocols"] = tuple(part.strip() for part in parts if part.strip())
         return cls(**options)
+
+    def chosen_recipe(self) -> dict[str, Any]:
+        """The options of the recipe that differ from their defaults: nothing for a plain one.
+
+        Only these enter keys and records, so that new options leave old records as they are.
+        """
+        names = (
+            "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map",
+            "multiple_of", "steps",
+        )  # fmt: skip
+        return {
+            name: getattr(self, name)
+            for name in names
+            if getattr(self, name) != getattr(Settings, name)
+        }
+
+
+def parameter_count(text: str) -> int:
+    """A number of parameters as people write it: 2500000, 2.5M, 800k.
+
+    Raises:
+        SettingsError: when the text is no such number.
+    """
+    number, unit = text.strip().lower(), 1.0
+    if number[-1:] in _UNITS:
+        number, unit = number[:-1], _UNITS[number[-1]]
+    try:
+        return round(float(number) * unit)
+    except (ValueError, OverflowError):
+        raise SettingsError(
+            f"--params {text}: is no number of parameters; write 2500000, 2.5M or 800k"
+        ) from None

@@ -154,7 +154,7 @@ def settings_dict(task: Task, processor: Processor) -> dict[str, Any]:
         "model": task.model,
         "method": settings.method,
         "energy": task.energy,
-        **({"steps": settings.steps} if settings.steps > 1 else {}),
+        **settings.chosen_recipe(),
         "protocols": list(settings.protocols),
         "seeds": settings.seeds,
         "head": settings.head,

@@ -21,6 +21,13 @@ def adapt(
     weights: opt.Weights = Settings.weights,
     method: opt.Method = Settings.method,
     energy: opt.Energy = Settings.energy,
+    footprint: opt.Footprint = Settings.footprint,
+    flops: opt.Flops = Settings.flops,
+    params: opt.Params = None,
+    latency_ms: opt.LatencyMs = Settings.latency_ms,
+    divergence: opt.Divergence = Settings.divergence,
+    gamma_map: opt.GammaMap = Settings.gamma_map,
+    multiple_of: opt.MultipleOf = Settings.multiple_of,
     steps: opt.Steps = Settings.steps,
     protocols: opt.Protocols = ALL_PROTOCOLS,
     head: opt.Head = Settings.head,
@@ -50,7 +57,7 @@ def adapt(
     Examples:
       workbench adapt --source digits --target digits-3v8 --seeds 3
       workbench adapt --source cifar100 --target S2 --weights vgg16-source.safetensors
-      workbench adapt --source cifar100 --target R1 --method pfa-en --energy 0.9 --dry-run
+      workbench adapt --source cifar100 --target R1 --method pfa-en --footprint 0.25 --dry-run
     """
     chosen = {name: value for name, value in locals().items() if name not in ("json", "dry_run")}
     if dry_run:
@@ -66,6 +73,13 @@ def analyze(
     weights: opt.Weights = Settings.weights,
     method: opt.Method = Settings.method,
     energy: opt.Energy = Settings.energy,
+    footprint: opt.Footprint = Settings.footprint,
+    flops: opt.Flops = Settings.flops,
+    params: opt.Params = None,
+    latency_ms: opt.LatencyMs = Settings.latency_ms,
+    divergence: opt.Divergence = Settings.divergence,
+    gamma_map: opt.GammaMap = Settings.gamma_map,
+    multiple_of: opt.MultipleOf = Settings.multiple_of,
     steps: opt.Steps = Settings.steps,
     source_epochs: opt.SourceEpochs = Settings.source_epochs,
     schedule: opt.Schedule = Settings.schedule,

@@ -33,6 +33,29 @@ Energy = Annotated[
     float | None,
     _option("Share of the energy that pfa-en keeps, in (0, 1]. (default: 0.95)", _WHAT),
 ]
+Footprint = Annotated[
+    float | None, _option("Budget of pfa-en: share of the full network's parameters.", _WHAT)
+]
+Flops = Annotated[
+    float | None, _option("Budget of pfa-en: share of the full network's FLOPs.", _WHAT)
+]
+Params = Annotated[
+    str | None, _option("Budget of pfa-en: parameters, as in 2500000, 2.5M, 800k.", _WHAT)
+]
+LatencyMs = Annotated[
+    float | None,
+    _option("Budget of pfa-en: milliseconds an image, measured on this machine.", _WHAT),
+]
+Divergence = Annotated[
+    str, _option("How pfa-kl measures a spectrum: kl, chi2, wasserstein.", _WHAT)
+]
+GammaMap = Annotated[
+    str,
+    _option("How pfa-kl maps that to filters: linear, sqrt, square.", _WHAT, "--map"),
+]
+MultipleOf = Annotated[
+    int, _option("Round widths up to a multiple of this, where hardware likes it.", _WHAT)
+]
 Steps = Annotated[
     int, _option("Iterative PFA: analyse, compress and fine-tune in so many steps.", _WHAT)
 ]

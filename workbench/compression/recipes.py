@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from workbench import pfa
-from workbench.compression.methods import METHODS
-from workbench.compression.structure import FilterGroup, Structure
 
 
 @dataclass(frozen=True)
@@ -67,12 +59,14 @@ class Recipe:
         method: the compression method that made it.
         images: how many images the responses were measured on.
         uncompressed: layers that keep all their filters, and why.
+        threshold: the energy of PFA-En that a budget came to, in (0, 1].
     """
 
     method: str
     images: int
     layers: tuple[LayerRecipe, ...]
     uncompressed: Mapping[str, str] = field(default_factory=dict)
+    threshold: float | None = None
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -98,6 +92,8 @@ class Recipe:
         whole = {"method": self.method, "images": self.images, "layers": self.rows()}
         if self.uncompressed:
             whole["uncompressed"] = dict(self.uncompressed)
+        if self.threshold is not None:
+            whole["threshold"] = self.threshold
         return json.dumps(whole, indent=1)
 
     def spectra_json(self) -> str:
@@ -134,7 +130,7 @@ class Recipe:
                 for row in whole["layers"]
             )
             kept = whole.get("uncompressed", {})
-            return cls(whole["method"], whole["images"], layers, kept)
+            return cls(whole["method"], whole["images"], layers, kept, whole.get("threshold"))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a recipe: {error}") from None
 
@@ -155,73 +151,3 @@ def _row(layer: LayerRecipe) -> dict[str, Any]:
     if layer.measured_at:
         row["measured_at"] = layer.measured_at
     return row
-
-
-def make_recipe(
-    responses: Mapping[str, pfa.StreamingCovariance],
-    structure: Structure,
-    method: str,
-    energy: float | None = None,
-    *,
-    steps_left: int = 1,
-) -> Recipe:
-    """From the responses' covariances to a recipe.
-
-    Inactive filters count in a layer's width and are removed first; none is kept while the
-    method asks for more filters than are active. A layer without an active filter keeps one.
-    Where a grouped convolution reads the filters, the same number is kept in each of its
-    groups, so the count is rounded up to what can be built; ``wanted`` tells what was asked.
-
-    Args:
-        responses: by filter group.
-        structure: the network's filter groups.
-        method: a name in ``methods.METHODS``.
-        energy: the threshold of PFA-En, in (0, 1]; unused by PFA-KL.
-        steps_left: of iterative PFA: a group is narrowed by this root of the method's factor.
-    """
-    layers = []
-    images = 0
-    for group in structure.groups:
-        moments = responses[group.name]
-        covariance = moments.covariance
-        images = moments.count
-        spectrum = pfa.spectrum(covariance)
-        active = int(np.count_nonzero(~pfa.inactive_filters(covariance)))
-        wanted = METHODS[method](spectrum, energy)
-        aim = _part_of_the_way(group.filters, wanted, steps_left)
-        keep = group.buildable(min(aim, max(1, active)))
-        kept = _select(pfa.correlation(covariance), keep, group)
-        layers.append(
-            LayerRecipe(
-                layer=group.name,
-                filters=moments.filters,
-                kept_indices=tuple(int(index) for index in kept),
-                wanted=wanted,
-                active=active,
-                divergence=pfa.divergence(spectrum),
-                energy=pfa.kept_energy(spectrum, keep),
-                spectrum=tuple(float(share) for share in spectrum),
-                shared_by=group.layers if len(group.layers) > 1 else (),
-                measured_at="" if group.response.layer == group.name else str(group.response),
-            )
-        )
-    return Recipe(method, images, tuple(layers), structure.uncompressed)
-
-
-def _part_of_the_way(filters: int, wanted: int, steps_left: int) -> int:
-    """Filters after one of the equal factors that lead from ``filters`` to ``wanted``."""
-    if steps_left == 1:
-        return wanted
-    factor: float = (wanted / filters) ** (1 / steps_left)
-    return math.ceil(filters * factor * (1 - 1e-9))
-
-
-def _select(correlation: NDArray, keep: int, group: FilterGroup) -> list[int]:
-    """The filters kept, ascending: as many of each block, chosen within it."""
-    blocks = group.block_indices()
-    share = keep // len(blocks)
-    return [
-        int(block[index])
-        for block in blocks
-        for index in pfa.select_filters(correlation[np.ix_(block, block)], share)
-    ]

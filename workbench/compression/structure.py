@@ -8,6 +8,7 @@ appendix on residual networks).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -83,9 +84,14 @@ class FilterGroup:
     blocks: int = 1
     cuts: tuple[Cut, ...] = ()
 
-    def buildable(self, count: int) -> int:
-        """The least width of at least ``count`` filters that can be built."""
-        return min(self.filters, -(-count // self.blocks) * self.blocks)
+    def buildable(self, count: int, multiple_of: int = 1) -> int:
+        """The least width of at least ``count`` filters that can be built.
+
+        Args:
+            multiple_of: the width is a multiple of this, or the full one.
+        """
+        unit = math.lcm(self.blocks, multiple_of)
+        return min(self.filters, -(-count // unit) * unit)
 
     def block_indices(self) -> NDArray[np.int64]:
         """Shape (blocks, filters / blocks): the filters of each block."""

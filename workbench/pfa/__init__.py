@@ -11,6 +11,10 @@ from workbench.pfa.covariance import (
 )
 from workbench.pfa.covariance import correlation as correlation
 from workbench.pfa.covariance import inactive_filters as inactive_filters
+from workbench.pfa.divergences import DIVERGENCES as DIVERGENCES
+from workbench.pfa.divergences import MAPS as MAPS
+from workbench.pfa.divergences import divergence_keep_count as divergence_keep_count
+from workbench.pfa.divergences import divergence_ratio as divergence_ratio
 from workbench.pfa.energy import energy_keep_count as energy_keep_count
 from workbench.pfa.energy import kept_energy as kept_energy
 from workbench.pfa.kl import divergence as divergence
@@ -19,9 +23,13 @@ from workbench.pfa.selection import select_filters as select_filters
 from workbench.pfa.spectrum import spectrum as spectrum
 
 __all__ = [
+    "DIVERGENCES",
+    "MAPS",
     "StreamingCovariance",
     "correlation",
     "divergence",
+    "divergence_keep_count",
+    "divergence_ratio",
     "energy_keep_count",
     "inactive_filters",
     "kept_energy",

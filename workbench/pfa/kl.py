@@ -22,7 +22,7 @@ from scipy.special import xlogy
 from workbench.pfa.spectrum import check_spectrum
 
 #: Relative slack of the ceiling: gamma n = 8.000000001 is 8 filters and rounding, not 9.
-_TOLERANCE = 1e-9
+TOLERANCE = 1e-9
 
 
 def divergence(spectrum: ArrayLike) -> float:
@@ -49,4 +49,4 @@ def kl_keep_count(spectrum: ArrayLike) -> int:
     if n == 1:
         return 1  # ln 1 = 0: the ratio below does not exist
     wanted = (1.0 - divergence(shares) / math.log(n)) * n
-    return min(max(math.ceil(wanted * (1.0 - _TOLERANCE)), 1), n)
+    return min(max(math.ceil(wanted * (1.0 - TOLERANCE)), 1), n)

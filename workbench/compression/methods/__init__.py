@@ -10,8 +10,9 @@ from collections.abc import Callable
 from numpy.typing import NDArray
 
 from workbench.compression.methods import pfa_en, pfa_kl
+from workbench.compression.options import RecipeOptions
 
-METHODS: dict[str, Callable[[NDArray, float | None], int]] = {
+METHODS: dict[str, Callable[[NDArray, RecipeOptions], int]] = {
     "pfa-kl": pfa_kl.keep_count,
     "pfa-en": pfa_en.keep_count,
 }

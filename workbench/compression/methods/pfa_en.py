@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from numpy.typing import NDArray
 
+from workbench.compression.options import RecipeOptions
 from workbench.pfa import energy_keep_count
 
-#: Energy kept when the user names none.
+#: Energy kept when the user names neither an energy nor a budget.
 DEFAULT_ENERGY = 0.95
 
 
-def keep_count(spectrum: NDArray, energy: float | None) -> int:
-    """Filters to keep so that at least ``energy`` of the layer's energy is kept."""
-    return energy_keep_count(spectrum, DEFAULT_ENERGY if energy is None else energy)
+def keep_count(spectrum: NDArray, options: RecipeOptions) -> int:
+    """Filters to keep so that at least ``options.energy`` of the layer's energy is kept."""
+    return energy_keep_count(spectrum, options.energy or DEFAULT_ENERGY)

@@ -1,0 +1,78 @@
+"""Cost of a budget: seconds to find the largest network within it, after the analysis.
+
+    python benchmarks/budgets.py [--model vgg16] [--rounds 5]
+
+Prints the median time of the search for a footprint and for a FLOPs budget (aim: under 2 s for
+vgg16), beside the time of building and counting one candidate, which the search does without.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from workbench.compression.budgets import Budget
+from workbench.compression.choice import Candidate, choose
+from workbench.compression.costs import count_costs
+from workbench.compression.deciding import diagnose
+from workbench.compression.options import RecipeOptions
+from workbench.compression.rebuild import rebuild
+from workbench.compression.shapes import structure_of
+from workbench.models.networks import build_network
+from workbench.pfa import StreamingCovariance
+from workbench.processor import machine_name
+
+SHAPE = (3, 32, 32)
+
+
+def responses_of(structure, rng):
+    """Random responses of falling strength, 2,000 images."""
+    found = {}
+    for group in structure.groups:
+        matrix = rng.normal(size=(2000, group.filters)) * np.geomspace(1, 0.01, group.filters)
+        found[group.name] = StreamingCovariance(group.filters)
+        found[group.name].update(matrix)
+    return found
+
+
+def seconds(run, rounds):
+    """Median of a few runs."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="vgg16")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    model = build_network(options.model, SHAPE, 10)
+    structure = structure_of(options.model, SHAPE, 10)
+    full = count_costs(model, SHAPE)
+    diagnoses = diagnose(responses_of(structure, np.random.default_rng(0)), structure)
+    candidate = Candidate(model, structure, SHAPE, torch.device("cpu"), full)
+    pfa_en = RecipeOptions("pfa-en")
+    print(
+        f"{machine_name('cpu')}, torch {torch.__version__}, {options.model}, n = {options.rounds}"
+    )
+    for name, limit in (("footprint", 0.25), ("flops", 0.3)):
+        spent = seconds(
+            lambda name=name, limit=limit: choose(
+                candidate, diagnoses, pfa_en, Budget(name, limit)
+            ),
+            options.rounds,
+        )
+        print(f"--{name} {limit}: {spent:.2f} s, the selection of the filters included")
+    kept = choose(candidate, diagnoses, pfa_en, Budget("footprint", 0.25)).kept
+    spent = seconds(lambda: count_costs(rebuild(model, kept, structure), SHAPE), options.rounds)
+    print(f"building and counting one network: {spent:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Parameters and FLOPs of a compressed network, from its widths alone.
+
+A layer's weights are filters x inputs x kernel, and its FLOPs those times the places where it is
+applied; removing filters of a group takes a known share of both from every layer that it
+touches. So a budget can try thousands of networks without building one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from workbench.compression.costs import Costs, count_costs
+from workbench.compression.rebuild import Convolution, is_depthwise, rebuild
+from workbench.compression.structure import Structure
+
+Sizes = Callable[[Mapping[str, int]], Costs]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer, as the full network has it.
+
+    Attributes:
+        filters, inputs: widths; ``inputs`` is None for norms and depthwise convolutions, whose
+            inputs are their filters.
+        kernel: weights for each filter and input, or each filter where there are no inputs.
+        each: parameters for each filter besides.
+        places: positions of the output; 0 for norms, whose FLOPs are not counted.
+    """
+
+    filters: int
+    inputs: int | None
+    kernel: float
+    each: int
+    places: int
+
+    def cost(self, filters: int, inputs: int | None) -> tuple[int, int]:
+        """Parameters and FLOPs at other widths."""
+        weights = round(self.kernel * filters * (1 if inputs is None else inputs))
+        return weights + self.each * filters, 2 * weights * self.places
+
+
+def sizes_of(model: nn.Module, structure: Structure, shape: tuple[int, int, int]) -> Sizes:
+    """A function from widths (by filter group; all of those not named) to costs.
+
+    Args:
+        model: the full network.
+        structure: its filter groups.
+        shape: channels, height, width of an image.
+    """
+    if not all(_is_even(cut.pairs[:, 0], g.filters) for g in structure.groups for cut in g.cuts):
+        return lambda widths: _by_building(model, structure, shape, widths)
+    full = count_costs(model, shape)
+    touched = {cut.layer for group in structure.groups for cut in group.cuts}
+    places = _places(model, shape)
+    layers = {
+        name: _layer(module, places.get(name, 0))
+        for name, module in model.named_modules()
+        if name in touched and hasattr(module, "weight")
+    }
+    fixed = [(layer, layer.cost(layer.filters, layer.inputs)) for layer in layers.values()]
+    parameters = full.parameters - sum(cost[0] for _, cost in fixed)
+    flops = full.flops - sum(cost[1] for _, cost in fixed)
+
+    def costs(widths: Mapping[str, int]) -> Costs:
+        filters = {name: layer.filters for name, layer in layers.items()}
+        inputs = {name: layer.inputs for name, layer in layers.items()}
+        for group in structure.groups:
+            gone = group.filters - widths.get(group.name, group.filters)
+            for cut in group.cuts:
+                if cut.layer not in layers:
+                    continue
+                less = gone * len(cut.pairs) // group.filters
+                before = inputs[cut.layer]
+                if cut.side == "filters":
+                    filters[cut.layer] -= less
+                elif before is not None:
+                    inputs[cut.layer] = before - less
+        each = [layers[name].cost(filters[name], inputs[name]) for name in layers]
+        return Costs(parameters + sum(p for p, _ in each), flops + sum(f for _, f in each))
+
+    return costs
+
+
+def _is_even(filters: NDArray[np.int64], count: int) -> bool:
+    """Whether every filter of a group stands for as many indices as any other."""
+    return len(set(np.bincount(filters, minlength=count))) == 1
+
+
+def _by_building(
+    model: nn.Module, structure: Structure, shape: tuple[int, int, int], widths: Mapping[str, int]
+) -> Costs:
+    kept = {g.name: g.first(widths.get(g.name, g.filters)) for g in structure.groups}
+    return count_costs(rebuild(model, kept, structure), shape)
+
+
+def _layer(module: Any, places: int) -> _Layer:
+    weight: Tensor = module.weight
+    parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    if isinstance(module, (nn.Linear, *Convolution)) and not is_depthwise(module):
+        filters = weight.shape[0]
+        inputs = module.in_features if isinstance(module, nn.Linear) else module.in_channels
+        kernel = weight.numel() / (filters * inputs)
+        return _Layer(filters, inputs, kernel, int(module.bias is not None), places)
+    if isinstance(module, Convolution):
+        filters = weight.shape[0]
+        kernel = weight.numel() / filters
+        return _Layer(filters, None, kernel, int(module.bias is not None), places)
+    width = module.num_parameters if isinstance(module, nn.PReLU) else module.num_features
+    return _Layer(int(width), None, 0.0, parameters // int(width), 0)
+
+
+def _places(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
+    """By layer, at how many positions of an image (or tokens) it is applied."""
+    found: dict[str, int] = {}
+    hooks = []
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, *Convolution)):
+
+            def seen(m: Any, _i: object, out: Tensor, name: str = name) -> None:
+                found[name] = out.numel() // m.weight.shape[0]
+
+            hooks.append(module.register_forward_hook(seen))
+    try:
+        count_costs(model, shape)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
