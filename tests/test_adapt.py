@@ -55,6 +55,7 @@ def test_the_result_has_every_protocol_and_every_figure(result):
         low, high = row["accuracy_interval"]
         assert 0 <= low <= row["accuracy_mean"] <= high <= 1
         assert row["latency_ms"] > 0
+        assert row["latency_64_ms"] > 0
         assert row["train_seconds"] > 0
     full, small = result["protocols"][1], result["protocols"][3]
     assert full["footprint"] == full["flops_ratio"] == 1
@@ -120,6 +121,7 @@ def test_children_carry_what_people_filter_and_sort_by(result):
         assert {"seed", "model", "epochs", "schedule", "threads", "precision"} <= run.params.keys()
         assert {
             "test_accuracy", "parameters", "footprint", "flops", "flops_ratio", "latency_ms",
+            "latency_64_ms",
             "train_seconds", "train_loss", "lr",
         } <= run.metrics.keys()  # fmt: skip
     history = Store()._client.get_metric_history(runs("protocol")[0].run_id, "train_loss")

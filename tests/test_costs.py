@@ -32,3 +32,11 @@ def test_a_network_with_more_work_takes_longer():
     small, large = nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(3, 128, 3), nn.Conv2d(128, 128, 3))
     fast, slow = measure_latencies([small, large], (3, 64, 64), torch.device("cpu"), rounds=5)
     assert 0 < fast < slow
+
+
+def test_a_large_batch_takes_longer_than_one_image():
+    model, cpu = nn.Conv2d(3, 64, 3), torch.device("cpu")
+    (one,), (many,) = (
+        measure_latencies([model], (3, 64, 64), cpu, batch_size=size, rounds=5) for size in (1, 64)
+    )
+    assert one < many

@@ -1,5 +1,7 @@
 """Intervals and the verdict."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -21,6 +23,7 @@ def result(protocol, hits, *, latency=None, parameters=None, images=200):
         flops=2 * parameters,
         flops_ratio=parameters / FULL,
         latency_ms=latency,
+        latency_64_ms=None if latency is None else 50 * latency,
         train_seconds=1.0,
         run_ids=("a",) * len(hits),
         weights=None,
@@ -39,7 +42,8 @@ def test_the_smallest_good_enough_network_is_recommended():
     ]
     assert judge(results, 1.0).recommended.protocol == "pfa-fine"
     assert sentence(results) == (
-        "pfa-fine: 98.8 % ± 0.4 at 23 % of the parameters, 2.9x faster than full-fine (99.2 %)"
+        "pfa-fine: 98.8 % ± 0.4 at 23 % of the parameters, 2.9x faster (2.9x in batches of 64) "
+        "than full-fine (99.2 %)"
     )
 
 
@@ -69,7 +73,14 @@ def test_a_slower_network_is_called_slower():
     results = [result("full-fine", [198], latency=1.0), result("pfa-fine", [198], latency=2.0)]
     assert "2.0x slower than full-fine" in sentence(results)
     results = [result("full-fine", [198], latency=1.0), result("pfa-fine", [198], latency=0.99)]
-    assert "about as fast as full-fine" in sentence(results)
+    assert "about as fast (1.0x in batches of 64) as full-fine" in sentence(results)
+
+
+def test_a_run_from_before_batches_of_64_were_measured_is_still_shown():
+    full, small = result("full-fine", [198], latency=2.0), result("pfa-fine", [198], latency=1.0)
+    results = [replace(full, latency_64_ms=None), small]
+    assert "2.0x faster than full-fine" in sentence(results)
+    assert report.table_rows(results)[0][6] == "-"
 
 
 def test_without_latency_flops_are_compared():

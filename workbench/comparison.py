@@ -129,6 +129,7 @@ def _merge(store: Store, runs: list[StoredRun]) -> ComparedResult:
             flops=round(first.metrics["flops"]),
             flops_ratio=first.metrics["flops_ratio"],
             latency_ms=first.metrics.get("latency_ms"),
+            latency_64_ms=first.metrics.get("latency_64_ms"),
             train_seconds=fmean(run.metrics["train_seconds"] for run in runs),
             run_ids=tuple(run.run_id for run in runs),
             weights=best.artifact(WEIGHTS_FILE) if best else None,

@@ -47,6 +47,7 @@ def conclude(
                 flops=costs.flops,
                 flops_ratio=costs.flops / analysis.full.flops,
                 latency_ms=costs.latency_ms,
+                latency_64_ms=costs.latency_64_ms,
                 train_seconds=fmean(run.metrics["train_seconds"] for run in part.runs),
                 run_ids=tuple(run.run_id for run in part.runs),
                 weights=part.best.artifact(WEIGHTS_FILE) if part.best else None,

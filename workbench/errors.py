@@ -66,6 +66,12 @@ class DiskError(WorkbenchError):
     exit_code = 1
 
 
+class ExportError(WorkbenchError):
+    """An exported file does not compute what its network computes."""
+
+    exit_code = 1
+
+
 def printable(text: str) -> str:
     """``text`` with everything that would break a line or steer a terminal escaped."""
     if len(text) > _LONGEST_LINE:

@@ -66,7 +66,7 @@ def source_job(task: SourceTask, processor: Processor, train: Images, test: Imag
         metrics={},
         artifacts={},
         inputs=split_inputs(source.name, source.name, len(source.classes), train, test, data),
-        card=Card(model, source.name, source.classes, source.shape),
+        card=Card.of(model, source, source.classes),
         make_model=lambda: build_network(
             model, source.shape, len(source.classes), seed=derive_seed(seed, "weights")
         ),
@@ -102,7 +102,7 @@ def protocol_job(
         metrics=analysis.metrics(protocol),
         artifacts=artifacts,
         inputs=subject_inputs(subject),
-        card=Card(task.model, task.source.name, classes, task.source.shape, widths),
+        card=Card.of(task.model, task.source, classes, widths),
         make_model=_starting_network(subject, protocol, seed, source, analysis),
         plan=plan,
         seed=seed,
@@ -153,7 +153,7 @@ def step_job(
         metrics={},
         artifacts={},
         inputs=subject_inputs(subject),
-        card=Card(task.model, task.source.name, task.domain.classes, task.source.shape, widths),
+        card=Card.of(task.model, task.source, task.domain.classes, widths),
         make_model=lambda: copy.deepcopy(network),
         plan=plan,
         seed=0,

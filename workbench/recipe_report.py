@@ -18,10 +18,12 @@ def cost_dict(full: Costs, small: Costs) -> dict[str, Any]:
         "flops": small.flops,
         "flops_ratio": small.flops / full.flops,
         "latency_ms": small.latency_ms,
+        "latency_64_ms": small.latency_64_ms,
         "full": {
             "parameters": full.parameters,
             "flops": full.flops,
             "latency_ms": full.latency_ms,
+            "latency_64_ms": full.latency_64_ms,
         },
     }
 

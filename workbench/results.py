@@ -24,7 +24,7 @@ class ProtocolResult:
         images: test images.
         parameters, flops: of the network.
         footprint, flops_ratio: the same over the full network's.
-        latency_ms: median at batch 1, None where it was not measured.
+        latency_ms, latency_64_ms: medians at batch 1 and 64, None where not measured.
         train_seconds: mean over the seeds.
         run_ids: the MLflow run of each seed.
         weights: where the best seed's weights are, None when they were not kept.
@@ -38,6 +38,7 @@ class ProtocolResult:
     flops: int
     flops_ratio: float
     latency_ms: float | None
+    latency_64_ms: float | None
     train_seconds: float
     run_ids: tuple[str, ...]
     weights: str | None

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from workbench.catalog import SOURCES, Source
 from workbench.compression.shapes import build_narrow
 from workbench.errors import WeightsError
 from workbench.models.elsewhere import is_users_own
@@ -41,6 +42,8 @@ class Card:
         classes: names of the outputs, in order.
         shape: channels, height, width of an image.
         widths: filters of every filter group; empty for the full network.
+        mean, std, white: of the images' normalisation, as in ``catalog.Source``; those of the
+            known source where a file of an earlier version does not have them.
     """
 
     model: str
@@ -48,6 +51,18 @@ class Card:
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     widths: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    white: int = 255
+
+    @classmethod
+    def of(
+        cls, model: str, source: Source, classes: tuple[str, ...], widths: tuple[int, ...] = ()
+    ) -> Card:
+        """The card of a network for some classes of a source."""
+        return cls(
+            model, source.name, classes, source.shape, widths, source.mean, source.std, source.white
+        )
 
     def metadata(self) -> dict[str, str]:
         """The card as safetensors metadata."""
@@ -71,19 +86,33 @@ def read_card(path: Path) -> Card:
     try:
         with safe_open(path, framework="pt") as file:
             saved = json.loads((file.metadata() or {})[_CARD])
-        return Card(
-            str(saved["model"]),
-            str(saved["source"]),
-            tuple(map(str, saved["classes"])),
-            (int(saved["shape"][0]), int(saved["shape"][1]), int(saved["shape"][2])),
-            tuple(map(int, saved["widths"])),
-        )
+        return card_from(saved)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: no readable safetensors file ({error})") from None
     except (KeyError, TypeError, ValueError, IndexError):
         raise WeightsError(
             f"{path}: was not written by the workbench: it does not say what its network is"
         ) from None
+
+
+def card_from(saved: Mapping[str, Any]) -> Card:
+    """A card from the plain data of ``Card.metadata``.
+
+    Raises:
+        KeyError, TypeError, ValueError, IndexError: when it is none.
+    """
+    known = SOURCES.get(str(saved["source"]))
+    has = "mean" in saved or known is None
+    return Card(
+        str(saved["model"]),
+        str(saved["source"]),
+        tuple(map(str, saved["classes"])),
+        (int(saved["shape"][0]), int(saved["shape"][1]), int(saved["shape"][2])),
+        tuple(map(int, saved["widths"])),
+        tuple(map(float, saved["mean"] if has or known is None else known.mean)),
+        tuple(map(float, saved["std"] if has or known is None else known.std)),
+        int(saved["white"] if has or known is None else known.white),
+    )
 
 
 def load_network(path: Path | str, model_name: str | None = None) -> nn.Module:

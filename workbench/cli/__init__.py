@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from workbench import __version__
-from workbench.cli import adapting, comparing, housekeeping, listing, training
+from workbench.cli import adapting, comparing, deploying, housekeeping, listing, training
 from workbench.errors import WorkbenchError, printable
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -46,6 +46,8 @@ def _root(
 app.command("adapt")(adapting.adapt)
 app.command("analyze")(adapting.analyze)
 app.command("train")(training.train)
+app.command("export")(deploying.export)
+app.command("predict")(deploying.predict)
 app.add_typer(listing.app, name="domains")
 app.command("compare")(comparing.compare)
 app.command("ui")(housekeeping.ui)

@@ -26,13 +26,14 @@ class Costs:
     Attributes:
         parameters: trainable parameters.
         flops: of one image's forward pass.
-        latency_ms: median time of a forward pass at batch 1 in fp32, in milliseconds; None
-            where it was not measured.
+        latency_ms, latency_64_ms: median time of a forward pass at batch 1 and at batch 64 in
+            fp32, in milliseconds; None where it was not measured.
     """
 
     parameters: int
     flops: int
     latency_ms: float | None = None
+    latency_64_ms: float | None = None
 
 
 def count_costs(model: nn.Module, shape: tuple[int, int, int]) -> Costs:
@@ -58,29 +59,32 @@ def measure_latencies(
     shape: tuple[int, int, int],
     device: torch.device,
     *,
+    batch_size: int = 1,
     rounds: int = 30,
 ) -> list[float]:
-    """Median latency of each network at batch 1, in milliseconds.
+    """Median time of each network's forward pass, in milliseconds.
 
     The networks take turns, so a machine whose speed drifts is as unfair to one as to another.
 
     Args:
         models: networks; they are put on ``device``, channels last, in evaluation mode.
         shape: channels, height, width of an image.
-        rounds: timed passes of each network, after three that are not.
+        batch_size: images a pass.
+        rounds: timed passes of each network, after three that are not (one, for large batches).
     """
-    image = torch.zeros(1, *shape, device=device).to(memory_format=torch.channels_last)
+    images = torch.zeros(batch_size, *shape, device=device).to(memory_format=torch.channels_last)
+    unseen = 3 if batch_size == 1 else 1
     times: list[list[float]] = [[] for _ in models]
     # A rebuilt network comes with contiguous weights: all must have the layout that they run in.
     models = [place(model, device).eval() for model in models]
     with torch.inference_mode(), exact_fp32(device.type):
-        for turn in range(rounds + 3):
+        for turn in range(rounds + unseen):
             for model, seen in zip(models, times, strict=True):
                 _wait(device)
                 start = time.perf_counter()
-                model(image)
+                model(images)
                 _wait(device)
-                if turn >= 3:
+                if turn >= unseen:
                     seen.append(time.perf_counter() - start)
     return [1000 * statistics.median(seen) for seen in times]
 
