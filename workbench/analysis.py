@@ -276,7 +276,7 @@ def _read_analysis(run: StoredRun, recipe: Recipe) -> Analysis:
             round(run.metrics[f"{prefix}parameters"]),
             round(run.metrics[f"{prefix}flops"]),
             run.metrics[f"{prefix}latency_ms"],
-            run.metrics.get(f"{prefix}{LATENCY_64}"),  # not measured before version 0.2
+            run.metrics.get(f"{prefix}{LATENCY_64}"),  # absent from the first recorded runs
         )
         for prefix in ("full_", "")
     )
