@@ -87,8 +87,10 @@ def next_steps(adaptation: Adaptation) -> list[str]:
     uri = adaptation.tracking_uri
     option = "" if uri == store_uri(None) else f" --tracking-uri {uri}"
     where = taken.weights or "not kept; run with --fresh --keep-weights best to have them"
+    deploy = [f"export    workbench export {adaptation.run_id}{option}"] if taken.weights else []
     return [
         f"weights   {where}",
+        *deploy,
         f"runs      workbench ui{option}",
         f"compare   workbench compare --target {adaptation.settings['target']}{option}",
     ]
