@@ -11,13 +11,17 @@ Paper: Suau, Zappella, Apostoloff, "Filter Distillation for Network Compression"
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.blas import dsyr, dsyrk
 
 Array = NDArray[np.float64]
 
 #: A filter is inactive when its variance is at most this share of the layer's largest.
 INACTIVE_VARIANCE = 1e-8
+_BLOCK_BYTES, _LEAST_ROWS = 2**20, 256  # of a block of samples as float64
 
 
 class StreamingCovariance:
@@ -70,21 +74,18 @@ class StreamingCovariance:
         Raises:
             ValueError: if the batch has another width or holds NaN or infinity.
         """
-        rows = np.asarray(batch, dtype=np.float64)
+        rows = np.asarray(batch)
         if rows.ndim != 2 or rows.shape[1] != self.filters:
             raise ValueError(f"a batch must have shape (b, {self.filters}), not {rows.shape}")
         if not len(rows):
             return
-        if not np.isfinite(rows).all():
+        mean, products = _moments(rows)
+        # A value that is not finite, or an overflow, reaches the mean or the filter's own product.
+        if not (np.isfinite(mean).all() and np.isfinite(np.diagonal(products)).all()):
             raise ValueError("responses hold NaN or infinity")
-        # Relative to the first row: a filter that always says the same has a variance of exactly
-        # 0 then, whatever its mean rounds to.
-        with np.errstate(over="ignore", invalid="ignore"):  # overflow: from_moments refuses it
-            shifted = rows - rows[0]
-            step = shifted.mean(axis=0)
-            centred = shifted - step
-            products = centred.T @ centred
-        self.merge(self.from_moments(len(rows), rows[0] + step, products))
+        seen = StreamingCovariance(self.filters)
+        seen._count, seen._mean, seen._products = len(rows), mean, products
+        self.merge(seen)
 
     def merge(self, other: StreamingCovariance) -> None:
         """Add the samples that ``other`` has seen; ``other`` stays as it is.
@@ -128,6 +129,35 @@ class StreamingCovariance:
         if self._count < 2:
             raise ValueError(f"a covariance needs at least 2 samples, not {self._count}")
         return (self._products + self._products.T) / (2 * (self._count - 1))
+
+
+def _moments(rows: NDArray[Any]) -> tuple[Array, Array]:
+    """Mean and centred products of some samples, block by block.
+
+    A block stays in the processor's cache from its conversion to float64 to its products; BLAS
+    adds those to one triangle, half the work of a full product, and nothing of size n x n is
+    made in between.
+    """
+    samples, n = rows.shape
+    block = max(_LEAST_ROWS, _BLOCK_BYTES // (8 * n))
+    mean, products = np.zeros(n), np.zeros((n, n), order="F")
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses what is not finite
+        for start in range(0, samples, block):
+            part = rows[start : start + block]
+            # Relative to the first row: a filter that always says the same has a variance of
+            # exactly 0 then, whatever its mean rounds to.
+            first = part[0].astype(np.float64)
+            centred = np.subtract(part, first, dtype=np.float64)
+            step = centred.mean(axis=0)
+            centred -= step
+            products = dsyrk(1.0, centred.T, 1.0, products, overwrite_c=True)
+            gap, total = first + step - mean, start + len(part)
+            if start:
+                weight = start * len(part) / total
+                products = dsyr(weight, gap, a=products, overwrite_a=True)
+            mean += gap * (len(part) / total)
+    upper = np.triu(products)
+    return mean, upper + np.triu(upper, 1).T
 
 
 def inactive_filters(covariance: ArrayLike) -> NDArray[np.bool_]:
