@@ -1,10 +1,11 @@
 # make demo   install into .venv and run the main job on a real data set that comes along
 # make test   install if needed; lint, types, import contract, tests
+# make test-all   the same with the slow tests (every group of the largest networks)
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test test-all lint clean
 
 setup: $(READY)
 
@@ -29,6 +30,10 @@ lint: setup
 test: lint
 	$(BIN)/python -m pytest
 	@echo "test: lint, types, import contract and tests passed"
+
+test-all: lint
+	$(BIN)/python -m pytest -m ""
+	@echo "test-all: everything passed"
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

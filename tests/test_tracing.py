@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.compression import tracing
+from workbench.compression.paths import Additions
 from workbench.compression.proof import prove
 from workbench.compression.rebuild import rebuild
 from workbench.compression.structure import Cut
@@ -147,7 +147,7 @@ def test_the_network_is_left_as_it_was():
 
 def test_additions_are_counted_in_order_of_execution():
     seen = []
-    with tracing.Additions(lambda number, result: seen.append((number, result.item()))):
+    with Additions(lambda number, result: seen.append((number, result.item()))):
         total = torch.tensor(1.0) + torch.tensor(2.0)
         total += torch.tensor(3.0)
         total = total + 1  # a number is no branch

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench.catalog import Source
+from workbench.compression.paths import Additions
 from workbench.compression.structure import FilterGroup
-from workbench.compression.tracing import Additions
 from workbench.data.augmentation import normalise
 from workbench.data.sets import Images
 from workbench.errors import NetworkError

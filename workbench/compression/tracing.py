@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from workbench.compression.paths import Path, short, walk
 from workbench.compression.rebuild import (
     ChannelNorm,
     Convolution,
@@ -35,59 +34,7 @@ from workbench.errors import NetworkError
 from workbench.models.scatter import Scatter
 
 Shape = tuple[int, int, int]
-_IMAGE_DIMS = 4
-_ADDITIONS = frozenset(
-    (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__)
-)
-_VIEWS = frozenset((Tensor.view, Tensor.reshape, torch.reshape))
 _CHANNEL_MIXERS = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention, nn.Embedding, nn.RNNBase)
-
-
-class Additions(TorchFunctionMode):
-    """While it is active, counts the additions of two tensors and hands each sum on.
-
-    Args:
-        on_sum: called with the addition's number and its sum before anything changes it in
-            place.
-        on_view: called with a tensor before and after each view or reshape.
-    """
-
-    def __init__(
-        self,
-        on_sum: Callable[[int, Tensor], None],
-        on_view: Callable[[Tensor, Tensor], None] = lambda before, after: None,
-    ) -> None:
-        super().__init__()
-        self._on_sum, self._on_view, self._count = on_sum, on_view, 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func in _ADDITIONS and all(isinstance(part, Tensor) for part in args[:2]):
-            self._on_sum(self._count, result)
-            self._count += 1
-        elif func in _VIEWS:
-            self._on_view(args[0], result)
-        return result
-
-
-@dataclass
-class _Path:
-    """What one forward pass went through, in order.
-
-    Attributes:
-        layers: names of convolutions and linear layers.
-        sums: the autograd node of each addition. Kept alive: the dependency graph knows them
-            by identity.
-        places: the innermost module of each addition.
-        folds: autograd nodes of views from or to five or more dimensions.
-        output: that of the logits.
-    """
-
-    layers: list[str] = field(default_factory=list)
-    sums: list[Any] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-    folds: list[Any] = field(default_factory=list)
-    output: Any = None
 
 
 def find_structure(model: nn.Module, shape: Shape) -> Structure:
@@ -109,7 +56,7 @@ def find_structure(model: nn.Module, shape: Shape) -> Structure:
             "compress"
         )
     traced = copy.deepcopy(model).cpu().float().requires_grad_(True).eval()
-    path = _Path()
+    path = Path()
     graph = _dependency_graph(traced, shape, path)
     _check_path(traced, shape, path)
     finder = _Finder(graph, dict(traced.named_modules()), path)
@@ -132,12 +79,12 @@ def find_structure(model: nn.Module, shape: Shape) -> Structure:
 # --- running the network -------------------------------------------------------------------
 
 
-def _dependency_graph(model: nn.Module, shape: Shape, path: _Path) -> Any:
+def _dependency_graph(model: nn.Module, shape: Shape, path: Path) -> Any:
     """torch-pruning's graph of the network; what ran is written down in ``path``."""
     import torch_pruning
 
     def forward(network: nn.Module, image: Tensor) -> Tensor:
-        return _walk(network, image, path)
+        return walk(network, image, path)
 
     class Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]
         def _build_dependency(self, module2node: Mapping[Any, Any]) -> None:
@@ -163,73 +110,12 @@ def _dependency_graph(model: nn.Module, shape: Shape, path: _Path) -> Any:
     except Exception as error:  # noqa: BLE001 - the user's network may raise anything
         raise NetworkError(
             f"{type(model).__name__}: the layers' dependencies cannot be found "
-            f"({type(error).__name__}: {_short(error)})"
+            f"({type(error).__name__}: {short(error)})"
         ) from None
     return graph
 
 
-def _walk(model: nn.Module, image: Tensor, path: _Path) -> Tensor:
-    """Run the network and write down its path."""
-    inside: list[str] = []
-
-    def on_sum(_number: int, result: Tensor) -> None:
-        path.sums.append(result.grad_fn)
-        path.places.append(inside[-1] if inside else "")
-
-    def on_view(before: Tensor, after: Tensor) -> None:
-        if max(before.ndim, after.ndim) > _IMAGE_DIMS:
-            path.folds.append(after.grad_fn)
-
-    with _watched(model, inside, path.layers), Additions(on_sum, on_view):
-        try:
-            output = model(image)
-        except Exception as error:  # noqa: BLE001 - the user's network may raise anything
-            size = "x".join(str(side) for side in image.shape[1:])
-            raise NetworkError(
-                f"{type(model).__name__} does not run on {size} images: "
-                f"{type(error).__name__} in '{inside[-1] if inside else 'forward'}': "
-                f"{_short(error)}; use larger images or another --model"
-            ) from None
-    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(image):
-        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output)
-        raise NetworkError(
-            f"{type(model).__name__} must return one tensor of logits, (images, classes); it "
-            f"returns {found}"
-        )
-    path.output = output.grad_fn
-    if path.output is None and torch.is_grad_enabled():
-        raise NetworkError(
-            f"{type(model).__name__} computes without gradients; remove torch.no_grad() from its "
-            "forward()"
-        )
-    return output
-
-
-@contextmanager
-def _watched(model: nn.Module, inside: list[str], layers: list[str]) -> Iterator[None]:
-    """While open: ``inside`` is the stack of modules that run, ``layers`` gets each layer."""
-    hooks = []
-    for name, module in model.named_modules():
-        filtered = isinstance(module, (*Convolution, nn.Linear))
-
-        def enter(_m: nn.Module, _i: Any, name: str = name, filtered: bool = filtered) -> None:
-            inside.append(name)
-            if filtered:
-                layers.append(name)
-
-        def leave(_m: nn.Module, _i: Any, _o: Any) -> None:
-            inside.pop()
-
-        hooks.append(module.register_forward_pre_hook(enter))
-        hooks.append(module.register_forward_hook(leave))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _check_path(model: nn.Module, shape: Shape, path: _Path) -> None:
+def _check_path(model: nn.Module, shape: Shape, path: Path) -> None:
     """Every layer runs once, with weights of its own, whatever the image shows."""
     twice = next((name for name in path.layers if path.layers.count(name) > 1), None)
     if twice:
@@ -246,9 +132,9 @@ def _check_path(model: nn.Module, shape: Shape, path: _Path) -> None:
                 "narrowed; give each its own"
             )
         owners[id(weight)] = name
-    again = _Path()
+    again = Path()
     with torch.no_grad():
-        _walk(model, torch.full((2, *shape), -1.0), again)
+        walk(model, torch.full((2, *shape), -1.0), again)
     if (again.layers, again.places) != (path.layers, path.places):
         raise NetworkError(
             f"{type(model).__name__}: which layers run depends on the image's values; such control "
@@ -285,7 +171,7 @@ class _Finder:
 
     graph: Any
     modules: Mapping[str, nn.Module]
-    path: _Path
+    path: Path
 
     def find(self) -> tuple[list[FilterGroup], list[FilterGroup], dict[str, str]]:
         """Groups, those that end in the network's output, and why other layers stay."""
@@ -300,7 +186,7 @@ class _Finder:
                 group, reason, is_output = self._read(name)
             except Exception as error:  # noqa: BLE001 - whatever the graph stumbles over
                 group, is_output = None, False
-                reason = f"its dependencies cannot be followed ({_short(error)})"
+                reason = f"its dependencies cannot be followed ({short(error)})"
             members = group.layers if group else (name,)
             seen.update(members)
             if group and is_output:
@@ -397,7 +283,3 @@ def _channels(pairs: NDArray[np.int64], filters: int) -> tuple[int, ...] | None:
     if len(pairs) != filters or len(np.unique(pairs[:, 0])) != filters:
         return None
     return tuple(int(channel) for channel in pairs[np.argsort(pairs[:, 0]), 1])
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
