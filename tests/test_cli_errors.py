@@ -120,7 +120,7 @@ def test_a_value_of_another_type_names_the_option_and_the_help(mistake, options)
         ("frobnicate", "No such command 'frobnicate'."),
         ("domains frobnicate", "No such command 'frobnicate'."),
         ("--frob", "No such option: --frob"),
-        (f"{ADAPT} --frsh", "No such option: --frsh (Possible options: --fresh"),
+        (f"{ADAPT} --frsh", "No such option: --frsh (Possible options: "),
         (f"{ADAPT} more", "unexpected extra argument(s) (more)"),
         ("analyze --source digits --target digits-3v8 --epochs 3", "No such option: --epochs"),
         ("adapt --source digits --target", "Option '--target' requires an argument."),
