@@ -13,6 +13,7 @@ from workbench.figures import comparison_chart
 from workbench.protocols import PROTOCOLS
 from workbench.recording import DROPPED, KEY, KIND, RECIPE_FILE, WEIGHTS
 from workbench.results import ProtocolResult
+from workbench.settings import RECIPE_OPTIONS
 from workbench.stores import store_exists, store_uri
 from workbench.tracking import Store, StoredRun
 from workbench.work import WEIGHTS_FILE
@@ -20,8 +21,8 @@ from workbench.work import WEIGHTS_FILE
 #: Parameters in which runs of one row agree; what differs between them is the seed alone.
 _SETTINGS = (
     "source", "domain", "model", "epochs", "schedule", "learning_rate", "batch_size",
-    "weight_decay", "head", "method", "energy", "protocol", "device", "precision", "threads",
-    "source_weights", "data",
+    "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "device",
+    "precision", "threads", "source_weights", "data",
 )  # fmt: skip
 
 
@@ -113,6 +114,9 @@ def _merge(store: Store, runs: list[StoredRun]) -> ComparedResult:
     method = first.params["method"]
     if "energy" in first.params:
         method += f" {first.params['energy']}"
+    for name in RECIPE_OPTIONS:
+        if name in first.params:
+            method += f" {name.replace('_', '-')} {first.params[name]}"
     return ComparedResult(
         source=first.params["source"],
         domain=first.params["domain"],

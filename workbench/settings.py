@@ -17,6 +17,10 @@ HEADS = ("slice", "new")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 KEEP_WEIGHTS = ("best", "all", "none")
+#: What shapes a recipe beside method and energy; recorded only where it is not the default.
+RECIPE_OPTIONS = (
+    "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map", "multiple_of", "steps",
+)  # fmt: skip
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 
 
@@ -108,13 +112,9 @@ class Settings:
 
         Only these enter keys and records, so that new options leave old records as they are.
         """
-        names = (
-            "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map",
-            "multiple_of", "steps",
-        )  # fmt: skip
         return {
             name: getattr(self, name)
-            for name in names
+            for name in RECIPE_OPTIONS
             if getattr(self, name) != getattr(Settings, name)
         }
 
