@@ -2,7 +2,9 @@
 
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from workbench.cli import main
 
@@ -28,3 +30,21 @@ def run_cli(monkeypatch, capsys):
         return ended.value.code, out, err
 
     return run
+
+
+@pytest.fixture
+def draw_folder():
+    """Write an image folder: each class has stripes of its own width, on noise."""
+
+    def draw(path, counts, size=(20, 24), suffix=".png", seed=0):
+        drawing = np.random.default_rng(seed)
+        for label, (name, count) in enumerate(counts.items()):
+            (path / name).mkdir(parents=True)
+            stripes = 160 * (np.arange(size[0]) // (label + 1) % 2)
+            for number in range(count):
+                noise = drawing.integers(0, 90, (size[1], size[0], 3))
+                pixels = (noise + stripes[None, :, None]).astype(np.uint8)
+                Image.fromarray(pixels).save(path / name / f"{number:03d}{suffix}")
+        return path
+
+    return draw

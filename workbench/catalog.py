@@ -6,7 +6,9 @@ listing or checking a domain needs neither the images nor any heavy import.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from workbench.folders import Folder
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,11 @@ class Source:
         train_images, test_images: images of each class, in the order of ``classes``.
         mean, std: of each channel over the training images, on a scale where white is 1.
         white: the stored (uint8) value of a white pixel.
-        crop: pixels of zero padding for the random crop; 0 where a crop would cut content.
+        crop: pixels of zero padding for the random crop; 0 where a crop would cut content. From
+            64 pixels on a random resized crop takes its place.
         flip: whether a mirrored image still belongs to its class.
         model: the network built when the user names none.
+        folder: where the images are, for a set of the user's own.
     """
 
     name: str
@@ -35,6 +39,34 @@ class Source:
     crop: int
     flip: bool
     model: str
+    folder: Folder | None = field(default=None, compare=False, repr=False)
+
+
+#: The set that torchvision's and timm's own weights were trained on. Its images are not here.
+IMAGENET = "imagenet"
+
+
+def imagenet(size: int = 224) -> Source:
+    """ImageNet-1k as what a network was trained on: classes and normalisation, no images.
+
+    Args:
+        size: pixels high and wide of the images that the network takes.
+    """
+    from torchvision.models import ResNet18_Weights  # heavy, and rarely asked for
+
+    return Source(
+        name=IMAGENET,
+        classes=tuple(ResNet18_Weights.DEFAULT.meta["categories"]),
+        shape=(3, size, size),
+        train_images=(),
+        test_images=(),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        white=255,
+        crop=size // 8,
+        flip=True,
+        model="torchvision:resnet18",
+    )
 
 
 _CIFAR100_CLASSES = tuple(

@@ -1,9 +1,9 @@
 """Target domains: strict YAML files into frozen records.
 
 A domain names the classes that a device must tell apart. Its file has the fields ``name``,
-``source``, ``classes`` and ``description`` and nothing else; every mistake in a file is
-reported at once, each with line, value and remedy. Only plain YAML is read: no tag ever builds
-an object.
+``source``, ``classes`` and ``description``, or those of a ``folder`` of images
+(``folder_fields``), and nothing else; every mistake in a file is reported at once, each
+with line, value and remedy. Only plain YAML is read: no tag ever builds an object.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
 from workbench.catalog import SOURCES
-from workbench.errors import DomainError, did_you_mean
+from workbench.errors import DataError, DomainError, did_you_mean
+from workbench.folder_fields import FOLDER_FIELDS, FolderFields, read_folder_fields
+from workbench.folders import FOLDER, Folder
 from workbench.strict_yaml import Odd, Places, read_mapping
 
 ENVIRONMENT = "WORKBENCH_DOMAINS"
 FIELDS = ("name", "source", "classes", "description")
+_ALL_FIELDS = (*FIELDS, *FOLDER_FIELDS)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -34,11 +37,13 @@ class Domain:
 
     Attributes:
         name: the file's name without ``.yaml``.
-        source: the data set that the images come from.
+        source: the data set that the images come from; for a folder, what the records call it.
         classes: at least two different class names of that source; the position of a name is
             its label in the specialised network.
         description: free text.
         path: where it was read from.
+        folder: its files, where there is a folder.
+        image_size: pixels high and wide of a folder's images; the network's own when None.
     """
 
     name: str
@@ -46,13 +51,20 @@ class Domain:
     classes: tuple[str, ...]
     description: str = ""
     path: Path | None = None
+    folder: Folder | None = None
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) < len(self.classes) or len(self.classes) < 2:
             raise ValueError(f"domain '{self.name}' needs two or more different classes")
 
     def images(self) -> tuple[int, int]:
-        """Number of training and of test images that the source has of these classes."""
+        """Number of training and of test images that the source has of these classes.
+
+        Of a folder, all files are counted: whether they are images is seen when they are read.
+        """
+        if self.folder is not None:
+            return sum(self.folder.counts("train")), sum(self.folder.counts("test"))
         source = SOURCES[self.source]
         labels = [source.classes.index(name) for name in self.classes]
         return (
@@ -70,6 +82,13 @@ class _File(BaseModel):
     description: StrictStr = ""
 
 
+class _FolderFile(_File):
+    source: StrictStr = FOLDER
+    classes: Annotated[
+        list[StrictStr | Annotated[int, Field(strict=True)]], Field(strict=True)
+    ] = []
+
+
 def load_domain(path: Path) -> Domain:
     """Read one domain file.
 
@@ -77,26 +96,39 @@ def load_domain(path: Path) -> Domain:
         DomainError: with all that is wrong in the file, one line each.
     """
     raw, place, odd = read_mapping(path, FIELDS)
-    problems: list[str] = []
+    own, folders, problems = read_folder_fields(place, raw)
+    own_text = {key: value for key, value in raw.items() if key not in FOLDER_FIELDS}
     try:
-        file = _File.model_validate(raw)
+        file = (_FolderFile if "folder" in raw else _File).model_validate(own_text)
     except ValidationError as error:
         # An odd key or alias may stand for the one that is missing.
         items = [item for item in error.errors() if not (odd and item["type"] == "missing")]
         problems += [_explain(place, dict(item)) for item in items]
-    problems += _check_values(place, raw)
+    problems += _check_values(place, raw, folders)
     # What is said of a line is enough: its value would be told as wrong, too.
     told = {_line(problem) for problem in odd}
     problems = odd + [problem for problem in problems if _line(problem) not in told]
     if problems:
         raise DomainError(*dict.fromkeys(problems))
+    classes = tuple(str(name) for name in file.classes)
+    folder = None if own is None else _list(place, own, classes if "classes" in raw else None)
     return Domain(
         name=file.name,
         source=file.source,
-        classes=tuple(str(name) for name in file.classes),
+        classes=classes if folder is None else folder.classes,
         description=" ".join(file.description.split()),
         path=path,
+        folder=folder,
+        image_size=None if own is None else own.image_size,
     )
+
+
+def _list(place: Places, own: FolderFields, classes: tuple[str, ...] | None) -> Folder:
+    try:
+        return own.list(classes)
+    except DataError as error:
+        problems = [f"{place('folder')}: {problem}" for problem in error.problems]
+        raise DomainError(*problems) from None
 
 
 def search_path(folder: Path | None = None) -> list[Path | Any]:
@@ -161,16 +193,44 @@ def domain_text(name: str, source: str, classes: Sequence[str], description: str
     Raises:
         DomainError: with all that is wrong, one line each.
     """
+    raw = {"source": source, "classes": list(classes)}
+    return _text(name, raw, description, f"Classes of {source}", source)
+
+
+def folder_text(
+    name: str, folder: Path, classes: Sequence[str], description: str = "", place: Path = Path()
+) -> str:
+    """The same for a domain of images in a folder.
+
+    Args:
+        folder: as the user wrote it, from the current folder on.
+        classes: subfolders; all when empty.
+        place: the folder of the domain file.
+
+    Raises:
+        DomainError: with all that is wrong, one line each.
+    """
+    own = FolderFields(folder.expanduser())
+    chosen = tuple(classes) or None
+    found = _list(Places(Path(f"{name}.yaml"), None), own, chosen)
+    path = own.path if own.path.is_absolute() else Path(os.path.relpath(own.path, place))
+    raw: dict[str, Any] = {"folder": path.as_posix()}
+    if chosen:
+        raw["classes"] = list(found.classes)
+    return _text(name, raw, description, f"Subfolders of {path.as_posix()}", "SOURCE")
+
+
+def _text(name: str, values: dict[str, Any], description: str, what: str, source: str) -> str:
     description = "".join(c if c.isprintable() else " " for c in description)
     description = " ".join(description.split())
-    raw = {"name": name, "source": source, "classes": list(classes), "description": description}
+    raw = {"name": name, **values, "description": description}
     problems = _check_values(Places(Path(f"{name}.yaml"), None), raw)
     if problems:
         raise DomainError(*problems)
     body = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, default_flow_style=None)
     return (
         f"# {description or 'What this domain is for: one line.'}\n"
-        f"# Classes of {source}; their order is the order of the network's outputs.\n"
+        f"# {what}; their order is the order of the network's outputs.\n"
         f"# Run it:  workbench adapt --source {source} --target {name}\n{body}"
     )
 
@@ -208,7 +268,7 @@ def _explain(place: Places, item: dict[str, Any]) -> str:
     key = tuple(part for part in item["loc"] if part not in ("str", "int"))
     value = item["input"]
     if item["type"] == "extra_forbidden":
-        return f"{place(*key)}: unknown key{did_you_mean(str(key[0]), FIELDS)}"
+        return f"{place(*key)}: unknown key{did_you_mean(str(key[0]), _ALL_FIELDS)}"
     if item["type"] == "missing":
         return f"{place(*key)}: the key is missing; add a line '{key[0]}: ...'"
     if isinstance(value, list):
@@ -223,8 +283,8 @@ def _explain(place: Places, item: dict[str, Any]) -> str:
     return f"{place(*key)}: {text}{kind} is not {wanted}; put it in quotes if it is a name"
 
 
-def _check_values(place: Places, raw: dict[str, Any]) -> list[str]:
-    """What is wrong with the well-typed values."""
+def _check_values(place: Places, raw: dict[str, Any], folders: Sequence[str] = ()) -> list[str]:
+    """What is wrong with the well-typed values; ``folders`` are the classes of a folder."""
     problems = []
     name, source, classes = (raw.get(key) for key in FIELDS[:3])
     if isinstance(name, str):
@@ -236,12 +296,18 @@ def _check_values(place: Places, raw: dict[str, Any]) -> list[str]:
                 f"{place('name')}: name '{name}' differs from the file's, '{place.path.stem}'; "
                 "rename one of them"
             )
-    if isinstance(source, str) and source not in SOURCES:
+    if isinstance(source, str) and "folder" not in raw and source not in SOURCES:
+        hint = did_you_mean(source, list(SOURCES))
         problems.append(
-            f"{place('source')}: unknown source '{source}'{did_you_mean(source, list(SOURCES))}"
+            f"{place('source')}: unknown source '{source}'{hint}"
+            f"{'' if hint.endswith('?') else '; or name images of your own by folder: path'}"
         )
     if isinstance(classes, list):
-        known = SOURCES[source].classes if isinstance(source, str) and source in SOURCES else None
+        known: Sequence[str] | None = None
+        if "folder" in raw:
+            known, source = folders or None, str(raw["folder"])
+        elif isinstance(source, str) and source in SOURCES:
+            known = SOURCES[source].classes
         problems += _check_classes(place, classes, known, str(source))
     return problems
 

@@ -6,14 +6,25 @@ Nothing here loops over images: a crop and a flip of a whole batch are one gathe
 from __future__ import annotations
 
 from functools import cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from workbench.catalog import Source
+
+class Scale(Protocol):
+    """Whatever holds the statistics of images as ``catalog.Source`` does."""
+
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def std(self) -> tuple[float, ...]: ...
+    @property
+    def white(self) -> int: ...
+    def __hash__(self) -> int: ...
 
 
-def normalise(images: Tensor, source: Source) -> Tensor:
+def normalise(images: Tensor, source: Scale) -> Tensor:
     """Scale to zero mean and unit spread a channel.
 
     Args:
@@ -29,7 +40,7 @@ def normalise(images: Tensor, source: Source) -> Tensor:
 
 
 @cache
-def _statistics(source: Source, device: torch.device) -> tuple[Tensor, Tensor]:
+def _statistics(source: Scale, device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and spread on the scale of the stored pixels.
 
     Kept on the device: copying them there in every step would make the host wait for it.

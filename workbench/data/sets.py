@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from workbench.catalog import SOURCES
 from workbench.errors import DataError
+from workbench.folders import LEAST_TRAINING_IMAGES
 
 Split = Literal["train", "test"]
 
 _DIGITS_TEST_IMAGES = 360
-_LEAST_TRAINING_IMAGES = 2  # of a class: one cannot be told from its noise
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,13 @@ class Images:
     Attributes:
         pixels: uint8, shape (m, channels, height, width).
         labels: int64, shape (m,), in [0, number of classes).
+        origin: hash of the files that the pixels were decoded from, where there are any: it
+            does not depend on the decoder's version.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    origin: str = ""
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or len(self.pixels) != len(self.labels):
@@ -43,7 +46,9 @@ class Images:
         return len(self.labels)
 
     def fingerprint(self) -> str:
-        """SHA-256 of pixels, labels and shape."""
+        """SHA-256 of pixels, labels and shape, or of the files that they come from."""
+        if self.origin:
+            return self.origin
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
@@ -63,9 +68,9 @@ class Images:
         counts = np.bincount(self.labels, minlength=len(names))
         problems = [
             f"{source}: class '{name}' has {count} training image(s), training needs at least "
-            f"{_LEAST_TRAINING_IMAGES}; add images or drop the class"
+            f"{LEAST_TRAINING_IMAGES}; add images or drop the class"
             for name, count in zip(names, counts, strict=True)
-            if count < _LEAST_TRAINING_IMAGES
+            if count < LEAST_TRAINING_IMAGES
         ]
         if problems:
             raise DataError(*problems)

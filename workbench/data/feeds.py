@@ -1,0 +1,96 @@
+"""One way to walk over images, whether they lie in memory or stream from files.
+
+``batches`` gives them in their order, for evaluation and analysis; ``open_feed`` gives epochs of
+them in random order and with random views, for training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.catalog import Source
+from workbench.data.augmentation import apply_views, draw_views
+from workbench.data.boxes import SMALLEST_SIZE, cut_batch, draw_boxes
+from workbench.data.sets import Images
+from workbench.data.streams import Stream
+
+ImageSet: TypeAlias = Images | Stream
+#: Images (uint8, shape (b, c, h, w)) and labels (int64, shape (b,)), both on the device.
+Batch: TypeAlias = tuple[Tensor, Tensor]
+#: From batch sizes, whether to augment, and a generator to one epoch's batches.
+Feed: TypeAlias = Callable[[Sequence[int], bool, torch.Generator], Iterator[Batch]]
+
+#: Of a batch without gradients: activations of larger images must fit in memory, too.
+_MOST_PIXELS = 2**20
+
+
+def batches(images: ImageSet, size: int, device: torch.device) -> Iterator[Batch]:
+    """All images once, in their order.
+
+    Args:
+        size: images a batch; fewer where they are larger than CIFAR's.
+    """
+    if isinstance(images, Stream):
+        size = min(size, max(1, _MOST_PIXELS // images.form.size**2))
+        sizes = [min(size, len(images) - start) for start in range(0, len(images), size)]
+        yield from images.batches(np.arange(len(images)), sizes, device)
+        return
+    height, width = images.pixels.shape[2:]
+    size = min(size, max(1, _MOST_PIXELS // (height * width)))
+    for start in range(0, len(images), size):
+        part = slice(start, start + size)
+        pixels, labels = torch.from_numpy(images.pixels[part]), images.labels[part]
+        yield pixels.to(device), torch.from_numpy(labels).to(device)
+
+
+def open_feed(images: ImageSet, source: Source, device: torch.device) -> Feed:
+    """What a training walks over; images in memory are moved to the device once.
+
+    A view is a shift and a flip (``augmentation``), or from 64 pixels on a random resized crop
+    and a flip (``boxes``), as far as the source allows crops and flips.
+    """
+    boxed = source.crop > 0 and min(source.shape[1:]) >= SMALLEST_SIZE
+    pixels = labels = torch.empty(0)
+    if isinstance(images, Images):
+        pixels = torch.from_numpy(images.pixels).to(device)
+        labels = torch.from_numpy(images.labels).to(device)
+
+    def epoch(sizes: Sequence[int], augment: bool, generator: torch.Generator) -> Iterator[Batch]:
+        padding, flip = (source.crop, source.flip) if augment else (0, False)
+        order = torch.randperm(len(images), generator=generator)
+        cut = augment and boxed
+        if cut:
+            views = draw_boxes(len(images), flip, generator)
+        else:
+            views = draw_views(len(images), padding, flip, generator)
+        if isinstance(images, Stream):
+            found = images.batches(order.numpy(), sizes, device, views if cut else None)
+        else:
+            found = _gather(pixels, labels, order.to(device), sizes)
+        if cut and isinstance(images, Stream):
+            yield from found
+            return
+        views, at = views.to(device), 0
+        for inputs, wanted in found:
+            seen = views[at : at + len(wanted)]
+            at += len(wanted)
+            if cut:
+                inputs = cut_batch(inputs, seen)
+            elif augment:
+                inputs = apply_views(inputs, seen, padding)
+            yield inputs, wanted
+
+    return epoch
+
+
+def _gather(pixels: Tensor, labels: Tensor, order: Tensor, sizes: Sequence[int]) -> Iterator[Batch]:
+    at = 0
+    for size in sizes:
+        batch = order[at : at + size]
+        yield pixels[batch], labels[batch]
+        at += size

@@ -1,0 +1,199 @@
+"""Image folders: which files belong to which class and split. Nothing is opened here.
+
+A folder has a subfolder for each class, or ``train`` and ``test`` with one for each class. What
+is not split is split here: of each class a share goes to the test images, chosen by a hash of
+the file's name, so that a new file moves no more than one other across.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.errors import DataError, did_you_mean
+
+#: What stands for a data set's name where the domain file of a folder gives none.
+FOLDER = "folder"
+TEST_FRACTION, SPLIT_SEED = 0.2, 0
+LEAST_TRAINING_IMAGES = 2  # of a class: one cannot be told from its noise
+_SPLITS = ("train", "test")
+_OTHER_TEST_NAMES = ("val", "valid", "validation")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of an image folder.
+
+    Attributes:
+        path: the folder.
+        classes: names of subfolders; the position of a name is its label.
+        train, test: files of each class, in the order of ``classes``. Whether they are images
+            is seen when they are read.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    train: tuple[tuple[Path, ...], ...]
+    test: tuple[tuple[Path, ...], ...]
+
+    def files(self, split: str) -> list[tuple[Path, int]]:
+        """Files and labels of one split ("train" or "test")."""
+        groups = self.train if split == "train" else self.test
+        return [(path, label) for label, group in enumerate(groups) for path in group]
+
+    def counts(self, split: str) -> tuple[int, ...]:
+        """Files of each class in one split."""
+        return tuple(map(len, self.train if split == "train" else self.test))
+
+
+def class_names(path: Path) -> list[str]:
+    """The classes of a folder: its subfolders, or those of its ``train``, sorted.
+
+    Raises:
+        DataError: when the folder is not there or has no subfolders.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; name one that has a subfolder for each class")
+    names = _subfolders(path)
+    if not is_split(path):
+        other = next((name for name in _OTHER_TEST_NAMES if name in names), None)
+        if "train" in names and other:
+            raise DataError(
+                f"{path}: has {other}/ beside train/ and no test/; rename {other}/ to test/, or "
+                f"name {path / 'train'} to have that divided"
+            )
+    else:
+        path = path / "train"
+        names = _subfolders(path)
+    if not names:
+        raise DataError(f"{path}: has no subfolders; put the images of each class into one")
+    odd = [name for name in names if not name.isprintable()]
+    if odd:
+        raise DataError(f"{path}: the name of folder '{odd[0]}' cannot be printed; rename it")
+    return names
+
+
+def list_folder(
+    path: Path,
+    classes: Sequence[str] | None = None,
+    *,
+    test_fraction: float = TEST_FRACTION,
+    seed: int = SPLIT_SEED,
+) -> Folder:
+    """Find the files of every class.
+
+    Args:
+        path: the folder.
+        classes: subfolders to take, in the order of their labels; all, sorted, when None.
+        test_fraction: share of each class that becomes test images, in (0, 1), at least one
+            image; without effect where there are ``train`` and ``test``.
+        seed: draws another such share.
+
+    Raises:
+        DataError: with one line for each class that is missing, empty or too small.
+    """
+    known = class_names(path)
+    chosen = tuple(known if classes is None else classes)
+    problems = [
+        f"{path}: has no folder for class '{name}'{did_you_mean(name, known)}"
+        for name in chosen
+        if name not in known
+    ]
+    if len(chosen) < 2 and not problems:
+        problems = [f"{path}: has {len(chosen)} class(es), two or more are needed; add a folder"]
+    if problems:
+        raise DataError(*problems)
+    if is_split(path):
+        there = _subfolders(path / "test")
+        extra = [name for name in there if name not in known and classes is None]
+        problems += [
+            f"{path / 'test'}: class '{name}' is not in {path / 'train'}; add it there or name "
+            "the classes to take"
+            for name in extra
+        ]
+        train, test = (tuple(_files(path / split / name) for name in chosen) for split in _SPLITS)
+    else:
+        parts = [_divide(path, _files(path / name), test_fraction, seed) for name in chosen]
+        train, test = tuple(part[0] for part in parts), tuple(part[1] for part in parts)
+    folder = Folder(path, chosen, train, test)
+    problems += shortages(folder, folder.counts("train"), folder.counts("test"))
+    if problems:
+        raise DataError(*problems)
+    return folder
+
+
+def shortages(folder: Folder, train: Sequence[int], test: Sequence[int]) -> list[str]:
+    """One line for each class that has too few images.
+
+    Args:
+        train, test: images of each class, in the order of ``folder.classes``.
+    """
+    problems = []
+    split = is_split(folder.path)
+    for name, learned, tested in zip(folder.classes, train, test, strict=True):
+        where = folder.path / "train" / name if split else folder.path / name
+        if not learned and (split or not tested):
+            problems.append(f"{where}: holds no image; add some or leave the class out")
+        elif learned < LEAST_TRAINING_IMAGES:
+            problems.append(
+                f"{where}: {learned} training image(s), training needs at least "
+                f"{LEAST_TRAINING_IMAGES}; add images or leave the class out"
+            )
+        elif not tested:
+            there = folder.path / "test" / name if split else where
+            problems.append(f"{there}: no test image; add some or leave the class out")
+    return problems
+
+
+def is_split(path: Path) -> bool:
+    """Whether a folder is divided into training and test images already."""
+    return all((path / split).is_dir() for split in _SPLITS)
+
+
+def _subfolders(path: Path) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
+
+
+def _files(folder: Path) -> tuple[Path, ...]:
+    """Every plain file below a folder, sorted; names that begin with a dot are left out."""
+    return tuple(sorted(_walk(folder)))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        return
+    for place, below, names in os.walk(folder, onerror=_refuse):
+        below[:] = [name for name in below if not name.startswith(".")]
+        for name in names:
+            path = Path(place, name)
+            # A pipe or a device would be waited on for ever.
+            if not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename}: cannot be read ({error.strerror}); check its rights"
+    ) from None
+
+
+def _divide(
+    root: Path, files: Sequence[Path], fraction: float, seed: int
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """One class's training and test images."""
+    wanted = min(max(1, int(fraction * len(files) + 0.5)), len(files) - 1)
+    ranked = sorted(files, key=lambda path: _rank(path.relative_to(root), seed))
+    chosen = set(ranked[: max(wanted, 0)])
+    train = tuple(path for path in files if path not in chosen)
+    return train, tuple(path for path in files if path in chosen)
+
+
+def _rank(name: Path, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}/".encode() + os.fsencode(name.as_posix())).digest()
