@@ -311,12 +311,11 @@ def _no_data(monkeypatch):
 @pytest.mark.parametrize(
     ("source", "target", "said"),
     [
-        ("cifar10", "S2", "domain S2 is made of cifar100 images, not of cifar10; use --source "),
         ("digits", "R1", "domain R1 is made of cifar100 images, not of digits; use --source "),
         ("cifar100", "digits-3v8", "is made of digits images, not of cifar100; use --source "),
     ],
 )
-def test_a_domain_of_another_source_is_told_before_data_is_touched(
+def test_a_domain_of_images_of_another_shape_is_told_before_data_is_touched(
     run_cli, command, source, target, said
 ):
     status, out, err = run_cli(

@@ -208,7 +208,7 @@ def test_every_image_of_an_epoch_gets_the_view_drawn_for_it(monkeypatch):
         seen.append(views)
         return apply_views(batch, views, padding)
 
-    monkeypatch.setattr("workbench.training.apply_views", record)
+    monkeypatch.setattr("workbench.data.feeds.apply_views", record)
     model = build_narrow("simplecnn", (3, 32, 32), 2, WIDTHS)
     plan = replace(PLAN, epochs=1, batch_size=4, augment=True)
     fit(model, crops, SOURCES["cifar10"], plan, seed=0, processor=CPU)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import nn
 
 from workbench.catalog import SOURCES
 from workbench.data.augmentation import normalise
+from workbench.data.decoding import UNREADABLE, Form, decode, quiet
 from workbench.data.location import data_folder, is_present
 from workbench.data.sets import load_images
 from workbench.errors import ExportError, SettingsError
@@ -85,8 +87,8 @@ def export(
     path = check_new_file(Path(out or f"network{suffix}").expanduser(), "--out", suffix)
     write, read = _FORMATS[format]()
     source = find_weights(run, tracking_uri)
-    network, card = load_network(source, model), read_card(source)
-    images, real = _images(card, data_dir)
+    network, card = load_network(source.weights, model), read_card(source.weights)
+    images, real = _images(card, source.images, data_dir)
     part = path.with_name(f"{path.stem}.part{suffix}")
     with disk_errors(path.parent):
         try:
@@ -112,16 +114,34 @@ def _compare(path: Path, wanted: Logits, found: Logits, real: bool) -> Exported:
     return Exported(path, len(wanted), real, difference, agreement)
 
 
-def _images(card: Card, data_dir: Path | None) -> tuple[torch.Tensor, bool]:
+def _images(card: Card, listed: Sequence[Path], data_dir: Path | None) -> tuple[torch.Tensor, bool]:
     """Normalised test images of the network's classes, or noise where there are none here."""
-    folder = data_folder(data_dir)
-    known = SOURCES.get(card.source)
-    if known and known.shape == card.shape and is_present(card.source, folder):
-        images = load_images(card.source, "test", folder).of_classes(card.classes, card.source)
-        places = np.linspace(0, len(images) - 1, min(_IMAGES, len(images))).astype(int)
-        return normalise(torch.from_numpy(images.pixels[places]), known).contiguous(), True
+    pixels = _folder_pixels(card, listed) if listed else _known_pixels(card, data_folder(data_dir))
+    if pixels is not None and len(pixels):
+        return normalise(torch.from_numpy(pixels), card).contiguous(), True
     generator = torch.Generator().manual_seed(0)
     return torch.randn(_IMAGES, *card.shape, generator=generator), False
+
+
+def _known_pixels(card: Card, folder: Path) -> NDArray[np.uint8] | None:
+    known = SOURCES.get(card.source)
+    own = known and known.shape == card.shape and set(card.classes) <= set(known.classes)
+    if not own or not is_present(card.source, folder):
+        return None
+    images = load_images(card.source, "test", folder).of_classes(card.classes, card.source)
+    places = np.linspace(0, len(images) - 1, min(_IMAGES, len(images))).astype(int)
+    pixels: NDArray[np.uint8] = images.pixels[places]
+    return pixels
+
+
+def _folder_pixels(card: Card, paths: Sequence[Path]) -> NDArray[np.uint8] | None:
+    """Those of the files that are still there and are images."""
+    form, read = Form(card.shape[0], card.shape[1], card.white), []
+    with quiet():
+        for path in paths[:_IMAGES]:
+            with suppress(*UNREADABLE):
+                read.append(decode(path, form))
+    return np.stack(read) if read else None
 
 
 # --- formats: each gives its writer and its reader -----------------------------------------

@@ -20,13 +20,16 @@ from workbench.analysis import Analysis, step_parts, step_plan
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.shapes import build_narrow
-from workbench.data.sets import Images
+from workbench.data.feeds import ImageSet
+from workbench.data.folders import sample_files
+from workbench.folders import Folder
 from workbench.keys import key_of
 from workbench.models.networks import build_network
 from workbench.planning import SourceTask
 from workbench.processor import Processor
 from workbench.protocols import Protocol
-from workbench.recording import RECIPE_FILE, Job
+from workbench.recording import IMAGES_FILE, RECIPE_FILE, Job
+from workbench.sources import image_parts
 from workbench.subject import (
     SourceNetwork,
     Subject,
@@ -40,14 +43,17 @@ from workbench.subject import (
 from workbench.training import Plan, derive_seed, fit_to
 from workbench.weights import Card
 
+LISTED_IMAGES = 32  # that a run remembers of a folder's test images
 _SOURCE_CHECKPOINT, _PROTOCOL_CHECKPOINT = 0.0, 60.0  # seconds between two
 
 
-def source_job(task: SourceTask, processor: Processor, train: Images, test: Images) -> Job:
+def source_job(task: SourceTask, processor: Processor, train: ImageSet, test: ImageSet) -> Job:
     """The training of a source network on all its classes."""
     source, model, seed = task.source, task.model, task.seed
     plan = fit_to(task.plan, len(train))
     data = {"train": train.fingerprint(), "test": test.fingerprint(), "source": source.name}
+    if source.folder:
+        data |= image_parts(source)
     parts = {**data, **model_parts(model, source), "seed": seed, **_how(plan, processor)}
     key = key_of("source", parts)
     return Job(
@@ -64,7 +70,7 @@ def source_job(task: SourceTask, processor: Processor, train: Images, test: Imag
             **plan_params(plan, processor),
         },
         metrics={},
-        artifacts={},
+        artifacts=image_list(source.folder),
         inputs=split_inputs(source.name, source.name, len(source.classes), train, test, data),
         card=Card.of(model, source, source.classes),
         make_model=lambda: build_network(
@@ -88,7 +94,10 @@ def protocol_job(
     recipe = analysis.recipe if protocol.compressed else None
     widths = recipe.widths if recipe else ()
     classes = task.domain.classes
-    artifacts = {"settings.json": json.dumps(settings_dict(task, subject.processor), indent=1)}
+    artifacts = {
+        "settings.json": json.dumps(settings_dict(task, subject.processor), indent=1),
+        **image_list(task.domain.folder),
+    }
     if recipe:
         artifacts[RECIPE_FILE] = recipe.to_json()
     return Job(
@@ -102,7 +111,7 @@ def protocol_job(
         metrics=analysis.metrics(protocol),
         artifacts=artifacts,
         inputs=subject_inputs(subject),
-        card=Card.of(task.model, task.source, classes, widths),
+        card=Card.of(task.model, task.source, classes, widths, images=task.domain.source),
         make_model=_starting_network(subject, protocol, seed, source, analysis),
         plan=plan,
         seed=seed,
@@ -153,7 +162,9 @@ def step_job(
         metrics={},
         artifacts={},
         inputs=subject_inputs(subject),
-        card=Card.of(task.model, task.source, task.domain.classes, widths),
+        card=Card.of(
+            task.model, task.source, task.domain.classes, widths, images=task.domain.source
+        ),
         make_model=lambda: copy.deepcopy(network),
         plan=plan,
         seed=0,
@@ -162,6 +173,14 @@ def step_job(
         source=task.source,
         checkpoint_every=_PROTOCOL_CHECKPOINT,
     )
+
+
+def image_list(folder: Folder | None) -> dict[str, str]:
+    """Where test images of a folder are, for ``workbench export``; nothing for known sets."""
+    if folder is None:
+        return {}
+    files = [str(path.resolve()) for path in sample_files(folder, LISTED_IMAGES)]
+    return {IMAGES_FILE: json.dumps(files, indent=1)}
 
 
 def _starting_network(

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.errors import StoreError, WeightsError
-from workbench.recording import KIND, WEIGHTS
+from workbench.recording import IMAGES_FILE, KIND, WEIGHTS
 from workbench.stores import store_exists
 from workbench.tracking import FINISHED, Store, StoredRun
 from workbench.work import WEIGHTS_FILE
 
 
-def find_weights(name: str, tracking_uri: str | None = None) -> Path:
+@dataclass(frozen=True)
+class Located:
+    """A network's weight file, and some of its test images where they lie in a folder."""
+
+    weights: Path
+    images: tuple[Path, ...] = ()
+
+
+def find_weights(name: str, tracking_uri: str | None = None) -> Located:
     """The weight file of a run, or the file itself.
 
     Args:
@@ -27,7 +36,7 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Path:
     if Path(name).suffix or Path(name).is_file():
         if not Path(name).is_file():
             raise WeightsError(f"{name}: no such file; name a run's id or a .safetensors file")
-        return Path(name)
+        return Located(Path(name))
     if not store_exists(tracking_uri):
         raise WeightsError(
             f"'{name}' is no file, and there is no store here to look for a run in; name a file, "
@@ -41,7 +50,8 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Path:
     for candidate in _trainings(store, run):
         path = store.fetch(candidate, WEIGHTS_FILE)
         if path is not None:
-            return path
+            images = store.fetch(candidate, IMAGES_FILE)
+            return Located(path, tuple(map(Path, json.loads(images.read_text())) if images else ()))
     raise WeightsError(
         f"run '{name}' has no weights ({_why(run)}); 'workbench compare' lists runs, and "
         "--keep-weights all keeps every network"

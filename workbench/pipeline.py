@@ -31,9 +31,10 @@ from workbench.keys import key_of
 from workbench.planning import SourceTask, Task, check_new_file, resolve, resolve_source
 from workbench.processor import Processor, resolve_processor
 from workbench.protocols import PROTOCOLS, Protocol
-from workbench.recording import DROPPED, WEIGHTS, Recorder
+from workbench.recording import DROPPED, WEIGHTS, Job, Recorder
 from workbench.results import Adaptation
 from workbench.settings import Settings
+from workbench.sources import load_source_images
 from workbench.stores import check_uri, database_path, store_uri
 from workbench.subject import (
     SourceNetwork,
@@ -156,10 +157,10 @@ def train(
     task = resolve_source(device=device, precision=precision, **options)
     out = check_new_file(Path(out).expanduser(), "--out")
     processor = resolve_processor(device, precision)
-    recorder = open_recorder(
-        task.source.name, processor, display or Display(), tracking_uri, output, fresh
-    )
-    run = _source_run(task, processor, data_folder(data_dir), recorder)
+    display = display or Display()
+    job = _source_job(task, processor, data_folder(data_dir), display)
+    recorder = open_recorder(task.source.name, processor, display, tracking_uri, output, fresh)
+    run = _train_once(job, recorder)
     weights = recorder.store.fetch(run, WEIGHTS_FILE)
     assert weights is not None  # the recorder returns whole runs only
     with disk_errors(out.parent):
@@ -182,8 +183,10 @@ def _prepare(
     source_structure(task)  # raises for a network that cannot be compressed
     given = given_weights(task)
     folder = data_folder(settings.data_dir)
-    if not is_present(task.source.name, folder):
-        load_images(task.source.name, "train", folder)  # a store is not made for nothing
+    for name in task.known_sets:
+        if not is_present(name, folder):
+            load_images(name, "train", folder)  # a store is not made for nothing
+    subject = load_subject(task, processor, display.say)
     recorder = open_recorder(
         task.source.name,
         processor,
@@ -192,7 +195,7 @@ def _prepare(
         settings.output,
         settings.fresh,
     )
-    return task, processor, given, recorder, load_subject(task, processor)
+    return task, processor, given, recorder, subject
 
 
 def open_work(output: Path | None, tracking_uri: str | None) -> Work:
@@ -241,24 +244,24 @@ def _analyse(
 def _train_source(task: Task, processor: Processor, recorder: Recorder) -> SourceNetwork:
     """The source network of an adaptation without ``--weights``, trained once for all."""
     folder = data_folder(task.settings.data_dir)
-    run = _source_run(
-        SourceTask(task.source, task.model, task.source_plan), processor, folder, recorder
-    )
+    source = SourceTask(task.trained_on, task.model, task.source_plan, strict=task.settings.strict)
+    run = _train_once(_source_job(source, processor, folder, recorder.display), recorder)
     path = recorder.store.fetch(run, WEIGHTS_FILE)
     assert path is not None  # the recorder returns whole runs only
     return SourceNetwork(read_weights(path), run.run_id)
 
 
-def _source_run(
-    task: SourceTask, processor: Processor, folder: Path, recorder: Recorder
-) -> StoredRun:
-    train = load_images(task.source.name, "train", folder)
-    test = load_images(task.source.name, "test", folder)
-    job = source_job(task, processor, train, test)
+def _source_job(task: SourceTask, processor: Processor, folder: Path, display: Display) -> Job:
+    train, test = load_source_images(task.source, folder, task.strict, display.say)
+    return source_job(task, processor, train, test)
+
+
+def _train_once(job: Job, recorder: Recorder) -> StoredRun:
+    """The run of a source network's training."""
     run, trained = recorder.train(job, None, lambda outcome: True)
     accuracy = report.percent(run.metrics["test_accuracy"])
     how = "trained" if trained else "found in the store"
-    recorder.display.say(f"source network: {how}, {accuracy} on all classes of {task.source.name}")
+    recorder.display.say(f"source network: {how}, {accuracy} on all classes of {job.source.name}")
     return run
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workbench.catalog import SOURCES, Source
+from workbench.catalog import Source
 from workbench.compression.budgets import Budget
 from workbench.compression.methods.pfa_en import DEFAULT_ENERGY
 from workbench.compression.options import RecipeOptions
+from workbench.data.folders import find_source
 from workbench.domains import Domain, find_domain
 from workbench.errors import DomainError, NetworkError, SettingsError
 from workbench.models.elsewhere import DEFAULT_WEIGHTS
@@ -21,6 +22,7 @@ from workbench.models.networks import check_image_size, find_network
 from workbench.protocols import PROTOCOLS
 from workbench.recipe_checks import check_choice, check_recipe_options, find_budget
 from workbench.settings import DEVICES, HEADS, KEEP_WEIGHTS, PRECISIONS, SCHEDULES, Settings
+from workbench.sources import check_sizes, check_source, choose_head, fit_source
 from workbench.training import Plan
 
 _MOST_SEEDS = 1000
@@ -36,6 +38,8 @@ class Task:
         plan: training of the protocols that start from random weights.
         fine_plan: training of those that start from inherited ones.
         source_plan: training of the source network.
+        source: the data set that the network was trained on, with the size of the target's images.
+        trained_on: the same with the size of its own images.
     """
 
     settings: Settings
@@ -47,6 +51,15 @@ class Task:
     plan: Plan
     fine_plan: Plan
     source_plan: Plan
+    trained_on: Source
+
+    @property
+    def known_sets(self) -> list[str]:
+        """The data sets of ``catalog.SOURCES`` that are read."""
+        names = [] if self.domain.folder else [self.domain.source]
+        if self.settings.weights is None and self.trained_on.folder is None:
+            names.append(self.trained_on.name)
+        return sorted(set(names))
 
     @property
     def title(self) -> str:
@@ -85,6 +98,7 @@ class SourceTask:
     model: str
     plan: Plan
     seed: int = 0
+    strict: bool = False
 
 
 def resolve(settings: Settings) -> Task:
@@ -101,14 +115,13 @@ def resolve(settings: Settings) -> Task:
         problems += error.problems
     if problems:
         raise SettingsError(*problems)
-    source = SOURCES[settings.source]
-    if domain.source != settings.source:
-        raise SettingsError(
-            f"{domain.path}: domain {domain.name} is made of {domain.source} images, not of "
-            f"{settings.source}; use --source {domain.source} or another --target"
-        )
+    trained_on = find_source(settings.source, settings.image_size)
+    source = fit_source(trained_on, domain)
+    settings = replace(settings, head=choose_head(settings.head, source, domain))
     model = settings.model or source.model
-    check_image_size(model, source.shape)
+    for size in (trained_on.shape, source.shape):
+        check_image_size(model, size)
+    check_sizes(model, trained_on, source, domain)
     plan = training_plan(
         model,
         source,
@@ -137,7 +150,9 @@ def resolve(settings: Settings) -> Task:
     energy = None
     if settings.method == "pfa-en" and budget is None:
         energy = settings.energy or DEFAULT_ENERGY
-    return Task(settings, source, domain, model, energy, budget, plan, fine_plan, source_plan)
+    return Task(
+        settings, source, domain, model, energy, budget, plan, fine_plan, source_plan, trained_on
+    )
 
 
 def resolve_source(
@@ -152,6 +167,8 @@ def resolve_source(
     seed: int = 0,
     device: str = Settings.device,
     precision: str = Settings.precision,
+    image_size: int | None = None,
+    strict: bool = False,
 ) -> SourceTask:
     """Check what ``workbench train`` was asked for; None stands for the network's own value.
 
@@ -160,7 +177,7 @@ def resolve_source(
         NetworkError: when the images are too small for the network.
     """
     problems = [
-        *check_choice("--source", source, list(SOURCES)),
+        *check_source(source, image_size),
         *_check_model(model),
         *check_choice("--schedule", schedule, SCHEDULES),
         *check_choice("--device", device, DEVICES),
@@ -171,7 +188,7 @@ def resolve_source(
         problems.append(f"--seed {seed} is negative; use 0 or more")
     if problems:
         raise SettingsError(*problems)
-    found = SOURCES[source]
+    found = find_source(source, image_size)
     model = model or found.model
     check_image_size(model, found.shape)
     plan = training_plan(
@@ -183,7 +200,7 @@ def resolve_source(
         batch_size=batch_size,
         weight_decay=weight_decay,
     )
-    return SourceTask(found, model, plan, seed)
+    return SourceTask(found, model, plan, seed, strict)
 
 
 def check_new_file(path: Path, option: str, suffix: str = ".safetensors") -> Path:
@@ -238,7 +255,7 @@ def training_plan(
 def check(settings: Settings) -> list[str]:
     """One line for each value that an option cannot have."""
     problems = [
-        *check_choice("--source", settings.source, list(SOURCES)),
+        *check_source(settings.source, settings.image_size, settings.weights is not None),
         *check_choice("--head", settings.head, HEADS),
         *check_choice("--schedule", settings.schedule, SCHEDULES),
         *check_choice("--device", settings.device, DEVICES),

@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
+from workbench.data.decoding import UNREADABLE, Form, decode, quiet, reason
 from workbench.errors import DataError, SettingsError, WeightsError
 from workbench.exporting import CARD, import_onnx
 from workbench.locating import find_weights
 from workbench.weights import Card, card_from, load_network, read_card
 
-_MODES = {1: "L", 3: "RGB"}
 _BATCH = 64
 Batch = NDArray[np.float32]
 
@@ -54,7 +53,7 @@ def predict(
     Args:
         run: a run or a ``.safetensors`` file, as for ``locating.find_weights``, or an ``.onnx``
             file that the workbench wrote.
-        images: image files of any size and kind that PIL reads.
+        images: image files of any size (``data.decoding.FORMATS``).
         top: how many classes to name for each.
         model: name of the network, where it is code of the user's own.
 
@@ -83,7 +82,7 @@ def predict(
 def prepare(paths: Sequence[Path], card: Card) -> Batch:
     """Images as a network takes them.
 
-    The short side is scaled to the network's, the middle is cut out, and pixels are normalised.
+    The middle square is scaled to the network's size, as in training, and pixels are normalised.
 
     Returns:
         float32, shape (number of paths, channels, height, width).
@@ -91,36 +90,25 @@ def prepare(paths: Sequence[Path], card: Card) -> Batch:
     Raises:
         DataError: with every file that is missing or no image.
     """
-    mode = _MODES.get(card.shape[0])
-    if mode is None:
+    if card.shape[0] not in (1, 3):
         raise WeightsError(f"the network takes {card.shape[0]} channels; images have 1 or 3")
+    form = Form(card.shape[0], card.shape[1])
     read, problems = [], []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                read.append(_fit(image.convert(mode), card.shape[1], card.shape[2]))
-        except FileNotFoundError:
-            problems.append(f"{path}: no such image")
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            reason = "no image" if isinstance(error, UnidentifiedImageError) else str(error)
-            problems.append(f"{path}: cannot be read as an image ({reason})")
-        except Image.DecompressionBombError as error:
-            problems.append(f"{path}: {error}")
+    with quiet():
+        for path in paths:
+            try:
+                read.append(decode(path, form))
+            except FileNotFoundError:
+                problems.append(f"{path}: no such image")
+            except UNREADABLE as error:
+                problems.append(f"{path}: cannot be read as an image ({reason(error)})")
     if problems:
         raise DataError(*problems)
     pixels = np.stack(read).astype(np.float32) / 255
-    if pixels.ndim == 3:
-        pixels = pixels[..., None]
-    mean, std = (np.asarray(values, dtype=np.float32) for values in (card.mean, card.std))
-    return np.ascontiguousarray(((pixels - mean) / std).transpose(0, 3, 1, 2))
-
-
-def _fit(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
-    scale = max(height / image.height, width / image.width)
-    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-    resized = image.resize(size, Image.Resampling.BILINEAR) if size != image.size else image
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    return np.asarray(resized.crop((left, top, left + width, top + height)))
+    mean, std = (
+        np.asarray(values, dtype=np.float32)[:, None, None] for values in (card.mean, card.std)
+    )
+    return np.ascontiguousarray((pixels - mean) / std)
 
 
 def _load(
@@ -134,7 +122,7 @@ def _load(
             f"{run}: loading a .pt2 file can run code in it; name the run, or a .safetensors or "
             ".onnx file"
         )
-    path = find_weights(run, tracking_uri)
+    path = find_weights(run, tracking_uri).weights
     network = load_network(path, model)
 
     def classify(images: Batch) -> Batch:

@@ -12,7 +12,6 @@ from workbench.analysis import analysis_key
 from workbench.compression.costs import count_costs
 from workbench.compression.recipes import Recipe
 from workbench.data.location import data_folder, is_present
-from workbench.data.sets import load_images
 from workbench.display import Display
 from workbench.jobs import protocol_key, source_job
 from workbench.models.networks import build_network
@@ -23,6 +22,7 @@ from workbench.protocols import PROTOCOLS
 from workbench.recording import FINGERPRINT, RECIPE_FILE, SPECTRA_FILE, Recorder
 from workbench.report import count
 from workbench.settings import Settings
+from workbench.sources import load_source_images
 from workbench.stores import store_exists
 from workbench.subject import Subject, given_weights, load_subject, settings_dict, source_structure
 from workbench.tracking import Store, StoredRun
@@ -48,16 +48,20 @@ def preview(**options: Any) -> dict[str, Any]:
     source_structure(task)  # raises for a network that cannot be compressed
     given = given_weights(task)
     folder = data_folder(task.settings.data_dir)
-    present = is_present(task.source.name, folder)
+    present = all(is_present(name, folder) for name in task.known_sets)
     recorder = _reader(task, processor) if present else None
     weights, steps = (given.fingerprint, []) if given else _source_step(task, processor, recorder)
     subject = load_subject(task, processor) if present else None
     steps += _steps(task, subject, weights, recorder)
-    classes = len(task.domain.classes)
+    classes, own = len(task.domain.classes), task.domain.folder
     full = count_costs(build_network(task.model, task.source.shape, classes), task.source.shape)
     return {
         "settings": settings_dict(task, processor),
-        "data": {"folder": str(folder), "present": present, "images": task.domain.images()},
+        "data": {
+            "folder": str(own.path if own else folder),
+            "present": present,
+            "images": task.domain.images(),
+        },
         "full_network": {"parameters": full.parameters, "flops": full.flops},
         "steps": steps,
     }
@@ -69,9 +73,10 @@ def preview_lines(plan: dict[str, Any]) -> list[str]:
     train, test = data["images"]
     training = settings["plan"]
     fine = settings["fine_plan"]["learning_rate"]
+    origin = settings.get("images", {}).get("from", settings["source"])
     there = "present" if data["present"] else "not there yet: adapt fetches it"
     lines = [
-        f"target      {settings['target']} of {settings['source']}: "
+        f"target      {settings['target']} of {origin}: "
         f"{len(settings['classes'])} classes, {train:,} training and {test:,} test images",
         f"data        {data['folder']} ({there})",
         f"network     {settings['model']}: {count(full['parameters'])} parameters, "
@@ -111,8 +116,9 @@ def _source_step(
     if recorder is None:
         return None, [_step(name, None)]
     folder = data_folder(task.settings.data_dir)
-    train, test = (load_images(task.source.name, split, folder) for split in ("train", "test"))
-    job = source_job(SourceTask(task.source, task.model, task.source_plan), processor, train, test)
+    source = SourceTask(task.trained_on, task.model, task.source_plan)
+    images = load_source_images(source.source, folder, task.settings.strict, lambda line: None)
+    job = source_job(source, processor, *images)
     run = recorder.find(job.key)
     return (run.tags.get(FINGERPRINT) if run else None), [_step(name, run)]
 

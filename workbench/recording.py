@@ -16,7 +16,7 @@ from torch import nn
 
 from workbench import __version__
 from workbench.catalog import Source
-from workbench.data.sets import Images
+from workbench.data.feeds import ImageSet
 from workbench.display import Display
 from workbench.errors import StoreError, WorkbenchError
 from workbench.keys import file_hash, weights_fingerprint
@@ -29,6 +29,7 @@ from workbench.work import WEIGHTS_FILE, Outcome, Work, disk_errors
 KEY, KIND, WEIGHTS = "workbench.key", "workbench.kind", "workbench.weights"
 HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
 RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
+IMAGES_FILE = "images.json"  # paths of some test images, where these lie in a folder
 OWNER = "workbench.owner"
 KEPT, DROPPED = "kept", "dropped"
 
@@ -62,8 +63,8 @@ class Job:
     make_model: Callable[[], nn.Module]
     plan: Plan
     seed: int
-    train: Images
-    test: Images
+    train: ImageSet
+    test: ImageSet
     source: Source
     checkpoint_every: float
 

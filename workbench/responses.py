@@ -22,7 +22,7 @@ from workbench.catalog import Source
 from workbench.compression.paths import Additions
 from workbench.compression.structure import FilterGroup
 from workbench.data.augmentation import normalise
-from workbench.data.sets import Images
+from workbench.data.feeds import ImageSet, batches
 from workbench.errors import NetworkError
 from workbench.models.networks import place
 from workbench.pfa import StreamingCovariance
@@ -34,7 +34,7 @@ BATCH_SIZE = 256
 def measure_responses(
     model: nn.Module,
     groups: Sequence[FilterGroup],
-    images: Images,
+    images: ImageSet,
     source: Source,
     device: torch.device,
     on_batch: Callable[[int], None] = lambda seen: None,
@@ -76,17 +76,18 @@ def measure_responses(
     ]
     try:
         with torch.inference_mode(), exact_fp32(device.type):
-            for start in range(0, len(images), BATCH_SIZE):
-                pixels = torch.from_numpy(images.pixels[start : start + BATCH_SIZE]).to(device)
+            seen = 0
+            for pixels, labels in batches(images, BATCH_SIZE, device):
                 with Additions(on_sum) if at_sum else nullcontext():
                     model(normalise(pixels, source))
-                on_batch(min(start + BATCH_SIZE, len(images)))
+                seen += len(labels)
+                on_batch(seen)
     except ValueError as error:
         raise NetworkError(f"layer '{current}': {error}; check the weights") from None
     finally:
         for handle in handles:
             handle.remove()
-    silent = [name for name, seen in moments.items() if seen.count != len(images)]
+    silent = [name for name, found in moments.items() if found.count != len(images)]
     if silent:
         raise NetworkError(f"layer '{silent[0]}' does not run exactly once in a forward pass")
     return moments

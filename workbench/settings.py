@@ -13,7 +13,7 @@ from workbench.errors import SettingsError
 from workbench.protocols import PROTOCOLS
 
 SCHEDULES = ("paper", "one-cycle")
-HEADS = ("slice", "new")
+HEADS = ("auto", "slice", "new")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 KEEP_WEIGHTS = ("best", "all", "none")
@@ -29,7 +29,7 @@ class Settings:
     """The options of ``adapt``; None stands for the network's own value.
 
     Attributes:
-        source: name of the data set that the network was trained on, D_A.
+        source: name of the data set that the network was trained on, D_A, or a folder of images.
         target: name of the domain, D_Z.
         model: architecture; the source's usual one when None.
         method: how many filters a layer keeps.
@@ -45,13 +45,15 @@ class Settings:
         epochs, schedule, lr, batch_size, weight_decay: of the protocols' training.
         fine_lr: learning rate of the protocols that start from inherited weights.
         head: "slice" keeps the classifier's rows of the target's classes, "new" draws a new
-            classifier.
+            classifier; "auto" is "slice" where all of them are classes of the source.
         weights: file with a trained source network; it is trained here when None.
         source_epochs: length of that training.
         device, precision: where and how to compute.
         tolerance: percentage points that the recommended network may lie below the best.
         keep_weights: which trained networks are kept: one a protocol, all or none.
         fresh: train again what is already recorded.
+        image_size: pixels high and wide of the images of a folder as ``source``.
+        strict: files that are no readable images are an error.
         data_dir, domains, tracking_uri, output: where things are.
     """
 
@@ -76,7 +78,7 @@ class Settings:
     fine_lr: float | None = None
     batch_size: int | None = None
     weight_decay: float | None = None
-    head: str = "slice"
+    head: str = "auto"
     weights: Path | None = None
     source_epochs: int | None = None
     device: str = "auto"
@@ -84,6 +86,8 @@ class Settings:
     tolerance: float = 1.0
     keep_weights: str = "best"
     fresh: bool = False
+    image_size: int | None = None
+    strict: bool = False
     data_dir: Path | None = None
     domains: Path | None = None
     tracking_uri: str | None = None

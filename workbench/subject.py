@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from workbench.catalog import Source
 from workbench.compression.shapes import definition_of, structure_of
 from workbench.compression.structure import Structure
+from workbench.data.feeds import ImageSet
+from workbench.data.folders import Say
 from workbench.data.location import data_folder
-from workbench.data.sets import Images, load_images
 from workbench.errors import WeightsError
 from workbench.keys import weights_fingerprint
 from workbench.models.elsewhere import DEFAULT_WEIGHTS, pretrained
@@ -22,6 +23,7 @@ from workbench.models.networks import build_network
 from workbench.planning import Task
 from workbench.processor import Processor
 from workbench.settings import Settings
+from workbench.sources import image_parts, knows_classes, load_domain_images, shared_images
 from workbench.tracking import Input
 from workbench.training import fit_to
 from workbench.weights import has_card, put_weights, read_card, read_weights
@@ -37,8 +39,8 @@ class Subject:
 
     task: Task
     processor: Processor
-    train: Images
-    test: Images
+    train: ImageSet
+    test: ImageSet
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -50,6 +52,7 @@ class Subject:
             "domain": domain.name,
             "source": domain.source,
             "classes": list(domain.classes),
+            **_foreign_parts(self.task),
         }
 
     @property
@@ -76,14 +79,34 @@ class SourceNetwork:
         return weights_fingerprint(self.tensors)
 
     def build(self, task: Task) -> nn.Module:
-        """The network with all classes of the source.
+        """The network with all classes of the source; with the target's where these are others.
 
         Raises:
             WeightsError: when the tensors do not fit.
         """
         model = build_network(task.model, task.source.shape, len(task.source.classes))
         put_weights(model, self.tensors, self.origin)
-        return model
+        return model if knows_classes(task.source, task.domain) else _with_new_classes(model, task)
+
+
+def _with_new_classes(model: nn.Module, task: Task) -> nn.Module:
+    """The network with the target's classes; what depends on their number is drawn anew."""
+    fresh = build_network(task.model, task.source.shape, len(task.domain.classes))
+    state = model.state_dict()
+    fresh.load_state_dict(
+        {
+            name: state[name] if state[name].shape == value.shape else value
+            for name, value in fresh.state_dict().items()
+        }
+    )
+    return fresh
+
+
+def _foreign_parts(task: Task) -> dict[str, Any]:
+    """What a key says of images that are not of the set that the network was trained on."""
+    if task.domain.folder is None and task.domain.source == task.trained_on.name:
+        return {}
+    return {"trained_on": task.trained_on.name, **image_parts(task.source)}
 
 
 def source_structure(task: Task) -> Structure:
@@ -102,7 +125,12 @@ def model_parts(model: str, source: Source) -> dict[str, Any]:
 
 
 def head_rows(subject: Subject) -> dict[str, Sequence[int]]:
-    """The classifier's rows of the target's classes, by the classifier's name."""
+    """The classifier's rows of the target's classes, by the classifier's name.
+
+    Nothing where these are others than the source's: the network was built with them.
+    """
+    if not knows_classes(subject.task.source, subject.task.domain):
+        return {}
     return {source_structure(subject.task).classifier.name: subject.class_rows}
 
 
@@ -129,17 +157,24 @@ def given_weights(task: Task) -> SourceNetwork | None:
     return source
 
 
-def load_subject(task: Task, processor: Processor) -> Subject:
+def load_subject(task: Task, processor: Processor, say: Say = lambda line: None) -> Subject:
     """The target's images.
+
+    Args:
+        say: takes warnings.
 
     Raises:
         DataError: when they cannot be had, or a class has fewer than two training images.
     """
     folder = data_folder(task.settings.data_dir)
-    names, source = task.domain.classes, task.source.name
-    train = load_images(source, "train", folder).of_classes(names, source)
-    train.check_trainable(names, source)
-    test = load_images(source, "test", folder).of_classes(names, source)
+    mixed = shared_images(task.trained_on, task.domain)
+    if mixed:
+        say(
+            f"warning: {mixed} test image(s) of {task.domain.name} are training images of "
+            f"{task.trained_on.name}: accuracies will be too good; divide both alike, or name a "
+            "folder with train/ and test/"
+        )
+    train, test = load_domain_images(task.domain, task.source, folder, task.settings.strict, say)
     return Subject(task, processor, train, test)
 
 
@@ -147,6 +182,7 @@ def settings_dict(task: Task, processor: Processor) -> dict[str, Any]:
     """All settings as they were resolved, as plain data."""
     settings: Settings = task.settings
     images, all_images = task.domain.images()[0], sum(task.source.train_images)
+    foreign = _foreign_parts(task)
     return {
         "source": task.source.name,
         "target": task.domain.name,
@@ -164,6 +200,7 @@ def settings_dict(task: Task, processor: Processor) -> dict[str, Any]:
         "source_plan": None if settings.weights else asdict(fit_to(task.source_plan, all_images)),
         "tolerance": settings.tolerance,
         "keep_weights": settings.keep_weights,
+        **({"images": {"from": task.domain.source, **foreign}} if foreign else {}),
         **asdict(processor),
         "torch": torch.__version__,
     }
@@ -178,7 +215,7 @@ def subject_inputs(subject: Subject) -> list[Input]:
 
 
 def split_inputs(
-    name: str, source: str, classes: int, train: Images, test: Images, data: Mapping[str, Any]
+    name: str, source: str, classes: int, train: ImageSet, test: ImageSet, data: Mapping[str, Any]
 ) -> list[Input]:
     return [
         Input(f"{name} train", data["train"], source, len(train), classes, "training"),

@@ -24,8 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workbench.catalog import Source
-from workbench.data.augmentation import apply_views, draw_views, normalise
-from workbench.data.sets import Images
+from workbench.data.augmentation import normalise
+from workbench.data.feeds import Feed, ImageSet, batches, open_feed
 from workbench.errors import TrainingError
 from workbench.models.networks import place
 from workbench.processor import Processor, exact_fp32
@@ -94,7 +94,7 @@ class Checkpoint:
 
 def fit(
     model: nn.Module,
-    images: Images,
+    images: ImageSet,
     source: Source,
     plan: Plan,
     *,
@@ -123,8 +123,7 @@ def fit(
     """
     device = processor.torch_device
     place(model, device).train()
-    pixels = torch.from_numpy(images.pixels).to(device)
-    labels = torch.from_numpy(images.labels).to(device)
+    feed = open_feed(images, source, device)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=plan.learning_rate,
@@ -139,7 +138,7 @@ def fit(
         for number in range(len(progress.epochs) + 1, plan.epochs + 1):
             start = time.perf_counter()
             total, rate = _train_epoch(
-                model, optimizer, pixels, labels, source, plan, number, seed, processor
+                model, optimizer, feed, len(images), source, plan, number, seed, processor
             )
             # Between two epochs the host waits for the device; within one it never does.
             epoch = Epoch(number, total.item() / len(images), rate)
@@ -161,8 +160,8 @@ def fit(
 def _train_epoch(
     model: nn.Module,
     optimizer: torch.optim.SGD,
-    pixels: Tensor,
-    labels: Tensor,
+    feed: Feed,
+    images: int,
     source: Source,
     plan: Plan,
     number: int,
@@ -171,42 +170,31 @@ def _train_epoch(
 ) -> tuple[Tensor, float]:
     """One pass over the images: the summed loss, still on the device, and the last rate."""
     device = processor.torch_device
-    padding, flip = (source.crop, source.flip) if plan.augment else (0, False)
-    sizes = batch_sizes(len(labels), plan.batch_size)
+    sizes = batch_sizes(images, plan.batch_size)
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", number))
-    order = torch.randperm(len(labels), generator=generator).to(device)
-    views = draw_views(len(labels), padding, flip, generator).to(device)
     torch.manual_seed(derive_seed(seed, "dropout", number))
     total = torch.zeros((), device=device)
-    rate, at = 0.0, 0
-    for index, size in enumerate(sizes):
-        batch = order[at : at + size]
-        inputs = pixels[batch]
-        if plan.augment:
-            inputs = apply_views(inputs, views[at : at + size], padding)
+    rate = 0.0
+    for index, (inputs, labels) in enumerate(feed(sizes, plan.augment, generator)):
         rate = learning_rate(plan, (number - 1) * len(sizes) + index, plan.epochs * len(sizes))
         optimizer.param_groups[0]["lr"] = rate
         with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
             logits = model(normalise(inputs, source))
-        loss = nn.functional.cross_entropy(logits.float(), labels[batch])
+        loss = nn.functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
-        total += loss.detach() * size
-        at += size
+        total += loss.detach() * len(labels)
     return total, rate
 
 
-def evaluate(model: nn.Module, images: Images, source: Source, processor: Processor) -> int:
+def evaluate(model: nn.Module, images: ImageSet, source: Source, processor: Processor) -> int:
     """Number of images whose class the network names, in evaluation mode and fp32."""
     device = processor.torch_device
     place(model, device).eval()
     hits = torch.zeros((), dtype=torch.int64, device=device)
     with torch.inference_mode(), exact_fp32(device.type):
-        for start in range(0, len(images), _EVALUATION_BATCH):
-            part = slice(start, start + _EVALUATION_BATCH)
-            inputs = torch.from_numpy(images.pixels[part]).to(device)
-            labels = torch.from_numpy(images.labels[part]).to(device)
+        for inputs, labels in batches(images, _EVALUATION_BATCH, device):
             hits += (model(normalise(inputs, source)).argmax(dim=1) == labels).sum()
     return int(hits.item())
 

@@ -57,11 +57,29 @@ class Card:
 
     @classmethod
     def of(
-        cls, model: str, source: Source, classes: tuple[str, ...], widths: tuple[int, ...] = ()
+        cls,
+        model: str,
+        source: Source,
+        classes: tuple[str, ...],
+        widths: tuple[int, ...] = (),
+        *,
+        images: str | None = None,
     ) -> Card:
-        """The card of a network for some classes of a source."""
+        """The card of a network.
+
+        Args:
+            source: the set that it was trained on, with the form of its images.
+            images: name of the set that its images come from now; the source's when None.
+        """
         return cls(
-            model, source.name, classes, source.shape, widths, source.mean, source.std, source.white
+            model,
+            images or source.name,
+            classes,
+            source.shape,
+            widths,
+            source.mean,
+            source.std,
+            source.white,
         )
 
     def metadata(self) -> dict[str, str]:

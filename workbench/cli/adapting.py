@@ -43,6 +43,8 @@ def adapt(
     device: opt.Device = Settings.device,
     precision: opt.Precision = Settings.precision,
     fresh: opt.Fresh = Settings.fresh,
+    image_size: opt.ImageSize = Settings.image_size,
+    strict: opt.Strict = Settings.strict,
     data_dir: opt.DataDir = Settings.data_dir,
     domains: opt.Domains = Settings.domains,
     tracking_uri: opt.TrackingUri = Settings.tracking_uri,
@@ -58,6 +60,7 @@ def adapt(
       workbench adapt --source digits --target digits-3v8 --seeds 3
       workbench adapt --source cifar100 --target S2 --weights vgg16-source.safetensors
       workbench adapt --source cifar100 --target R1 --method pfa-en --footprint 0.25 --dry-run
+      workbench adapt --source cifar100 --target pets --weights vgg16-source.safetensors --strict
     """
     chosen = {name: value for name, value in locals().items() if name not in ("json", "dry_run")}
     if dry_run:
@@ -86,6 +89,8 @@ def analyze(
     device: opt.Device = Settings.device,
     precision: opt.Precision = Settings.precision,
     fresh: opt.Fresh = Settings.fresh,
+    image_size: opt.ImageSize = Settings.image_size,
+    strict: opt.Strict = Settings.strict,
     data_dir: opt.DataDir = Settings.data_dir,
     domains: opt.Domains = Settings.domains,
     tracking_uri: opt.TrackingUri = Settings.tracking_uri,

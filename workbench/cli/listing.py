@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli import options as opt
-from workbench.errors import DomainError
+from workbench.errors import DomainError, SettingsError
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -24,6 +24,7 @@ def domains(
       workbench domains
       workbench domains show S2
       workbench domains new pets --source cifar10 --classes cat,dog
+      workbench domains new tools --folder photos/tools
     """
     if context.invoked_subcommand is not None:
         context.obj = domains
@@ -74,12 +75,19 @@ def show(
     domain = find_domain(name, domains or context.obj)
     train, test = domain.images()
     typer.echo(f"name:         {domain.name}")
-    typer.echo(f"source:       {domain.source}")
+    if domain.folder:
+        typer.echo(f"folder:       {domain.folder.path}")
+        typer.echo(f"image size:   {domain.image_size or 'that of the network'}")
+    else:
+        typer.echo(f"source:       {domain.source}")
     typer.echo(f"classes:      {', '.join(domain.classes)}")
     typer.echo(f"images:       {train:,} for training, {test:,} for testing")
     typer.echo(f"description:  {domain.description or '-'}")
     typer.echo(f"file:         {domain.path}")
-    typer.echo(f"run it:       workbench adapt --source {domain.source} --target {domain.name}")
+    source = "SOURCE" if domain.folder else domain.source
+    typer.echo(f"run it:       workbench adapt --source {source} --target {domain.name}")
+    if domain.folder:
+        typer.echo("              SOURCE: the data set, or folder, that the network was trained on")
 
 
 @app.command("check")
@@ -107,21 +115,43 @@ def check(paths: Annotated[list[Path], typer.Argument(help="Domain files to chec
 def new(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the new domain.")],
-    source: opt.Source,
-    classes: Annotated[str, typer.Option(help="Class names, comma-separated.")],
+    source: Annotated[
+        str | None, typer.Option(help="Data set of the images: digits, cifar10, cifar100.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of the images, a subfolder for each class.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Class names, comma-separated. (default: all of the folder)")
+    ] = None,
     description: Annotated[str, typer.Option(help="What the domain is for.")] = "",
     domains: opt.Domains = None,
 ) -> None:
     """Write a new domain file; an existing one is not overwritten.
 
     \b
-    Example:
+    Examples:
       workbench domains new pets --source cifar10 --classes cat,dog
+      workbench domains new tools --folder photos/tools
     """
-    from workbench.domains import domain_text, write_domain
+    from workbench.domains import domain_text, folder_text, write_domain
 
-    names = [part.strip() for part in classes.split(",") if part.strip()]
-    text = domain_text(name, source, names, description)
-    folder = domains or context.obj or Path("domains")
-    path = write_domain(folder, name, text)
-    typer.echo(f"{path}: written; run it:  workbench adapt --source {source} --target {name}")
+    names = [part.strip() for part in (classes or "").split(",") if part.strip()]
+    place = domains or context.obj or Path("domains")
+    if folder is not None:
+        if source is not None:
+            raise SettingsError("--source beside --folder: the images come from one; leave one out")
+        text = folder_text(name, folder, names, description, place)
+    else:
+        _demand(source=source, classes=classes)
+        text = domain_text(name, str(source), names, description)
+    path = write_domain(place, name, text)
+    run = f"workbench adapt --source {source or 'SOURCE'} --target {name}"
+    typer.echo(f"{path}: written; run it:  {run}")
+
+
+def _demand(**options: str | None) -> None:
+    """What a parser says of options that only a folder makes needless."""
+    missing = next((name for name, value in options.items() if value is None), None)
+    if missing:
+        raise SettingsError(f"Missing option '--{missing}'. (see 'workbench domains new --help')")

@@ -15,7 +15,12 @@ def _option(help_: str, panel: str, *names: str) -> Any:
 
 
 Source = Annotated[
-    str, _option("Data set that the network was trained on: digits, cifar10, cifar100.", _WHAT)
+    str,
+    _option(
+        "Data set that the network was trained on: digits, cifar10, cifar100, or a folder of "
+        "images with a subfolder for each class.",
+        _WHAT,
+    ),
 ]
 Target = Annotated[str, _option("Domain to specialise for; 'workbench domains' lists them.", _WHAT)]
 Model = Annotated[
@@ -67,7 +72,11 @@ Protocols = Annotated[
 ]
 Head = Annotated[
     str,
-    _option("Classifier of the fine protocols: 'slice' the source's rows, or 'new'.", _WHAT),
+    _option(
+        "Classifier of the fine protocols: 'slice' the source's rows, draw a 'new' one, or 'auto': "
+        "slice where the source has all classes.",
+        _WHAT,
+    ),
 ]
 Weights = Annotated[
     Path | None,
@@ -100,6 +109,14 @@ WeightDecay = Annotated[float | None, _option("L2 penalty. (default: the network
 Device = Annotated[str, _option("auto, cpu or cuda.", _HOW)]
 Precision = Annotated[str, _option("auto (bf16 where the processor has it), fp32 or bf16.", _HOW)]
 Fresh = Annotated[bool, _option("Train again what is already recorded.", _HOW, "--fresh")]
+ImageSize = Annotated[
+    int | None,
+    _option("Pixels of a folder's images. (default: 224, or their own where small)", _WHAT),
+]
+Strict = Annotated[
+    bool,
+    _option("Files of a folder that are no readable images are an error.", _WHERE, "--strict"),
+]
 DataDir = Annotated[
     Path | None,
     _option("Folder of the data sets. (default: $WORKBENCH_DATA, else the cache folder)", _WHERE),

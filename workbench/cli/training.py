@@ -24,6 +24,8 @@ def train(
     device: opt.Device = Settings.device,
     precision: opt.Precision = Settings.precision,
     fresh: opt.Fresh = False,
+    image_size: opt.ImageSize = None,
+    strict: opt.Strict = False,
     data_dir: opt.DataDir = None,
     tracking_uri: opt.TrackingUri = None,
     output: opt.Output = None,
@@ -31,8 +33,9 @@ def train(
     """Train a source network on all classes of a data set and save its weights.
 
     \b
-    Example:
+    Examples:
       workbench train --source cifar100 --epochs 12 --schedule one-cycle --out vgg16.safetensors
+      workbench train --source photos --image-size 64 --out photos.safetensors
     """
     from workbench.display import Display
     from workbench.pipeline import train as run
@@ -50,6 +53,8 @@ def train(
         device=device,
         precision=precision,
         fresh=fresh,
+        image_size=image_size,
+        strict=strict,
         data_dir=data_dir,
         tracking_uri=tracking_uri,
         output=output,
