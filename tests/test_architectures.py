@@ -41,6 +41,8 @@ ARCHITECTURES = {
     "torchvision:shufflenet_v2_x1_0": (32, 18, 21),
     "torchvision:convnext_tiny": (32, 18, 40),
     "torchvision:vit_b_16": (32, 12, 13),
+    "timm:mobilenetv3_small_050": (32, 26, 0),
+    "timm:deit_tiny_patch16_224": (32, 12, 37),
 }
 #: More than 60 million parameters: their groups are proven one by one in the slow run only.
 LARGE = ("vgg11_bn", "vgg16_bn", "wide_resnet50_2", "vit_b_16")
@@ -55,6 +57,8 @@ def shape_of(name):
 
 def make(name):
     """A network whose norms have seen something, its structure and images, in float64."""
+    if name.startswith("timm:"):
+        pytest.importorskip("timm")  # an extra, which a distributor may leave out
     model = build_network(name, shape_of(name), CLASSES, seed=1).double().eval()
     generator = torch.Generator().manual_seed(2)
     for module in model.modules():

@@ -108,6 +108,11 @@ def fickle(model, images):
     return pooled(model.head(features))
 
 
+def windows(model, images):
+    folded = model.one(images).view(2, 4, 4, 4, 4, 4).permute(0, 2, 4, 1, 3, 5)
+    return pooled(model.head(folded.reshape(32, 4, 4, 4)))
+
+
 def layers(**more):
     return {"one": nn.Conv2d(3, 4, 1), "head": nn.Conv2d(4, 2, 1), **more}
 
@@ -124,6 +129,7 @@ def layers(**more):
          r"does not run on 3x16x16 images.*in '1'"),
         (Network(lambda m, x: m.head(m.one(x)), **layers()), r"must return one tensor of logits"),
         (Network(lambda m, x: {"logits": pooled(m.one(x))}, **layers()), "it returns .*dict"),
+        (Network(windows, **layers()), "layer 'forward' folds the image into windows"),
         (Network(torch.no_grad()(lambda m, x: pooled(m.head(m.one(x)))), **layers()),
          "computes without gradients"),
     ],

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from workbench.compression.rebuild import Convolution
 from workbench.errors import NetworkError
 
-_IMAGE_DIMS = 4
+_IMAGE_DIMS, _WINDOWS_DIMS = 4, 6
 _ADDITIONS = frozenset(
     (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__)
 )
@@ -77,17 +77,25 @@ def walk(model: nn.Module, image: Tensor, path: Path) -> Tensor:
         path.places.append(inside[-1] if inside else "")
 
     def on_view(before: Tensor, after: Tensor) -> None:
+        if after.ndim >= _WINDOWS_DIMS:
+            raise NetworkError(
+                f"{type(model).__name__}: layer '{_innermost(inside)}' folds the "
+                f"image into windows (a view of {after.ndim} dimensions), through which the layers' "
+                "dependencies cannot be followed; use another --model"
+            )
         if max(before.ndim, after.ndim) > _IMAGE_DIMS:
             path.folds.append(after.grad_fn)
 
     with _watched(model, inside, path.layers), Additions(on_sum, on_view):
         try:
             output = model(image)
+        except NetworkError:
+            raise
         except Exception as error:  # noqa: BLE001 - the user's network may raise anything
             size = "x".join(str(side) for side in image.shape[1:])
             raise NetworkError(
                 f"{type(model).__name__} does not run on {size} images: "
-                f"{type(error).__name__} in '{inside[-1] if inside else 'forward'}': "
+                f"{type(error).__name__} in '{_innermost(inside)}': "
                 f"{short(error)}; use larger images or another --model"
             ) from None
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(image):
@@ -103,6 +111,10 @@ def walk(model: nn.Module, image: Tensor, path: Path) -> Tensor:
             "forward()"
         )
     return output
+
+
+def _innermost(inside: list[str]) -> str:
+    return (inside and inside[-1]) or "forward"
 
 
 @contextmanager

@@ -108,9 +108,13 @@ def _timm_builder(member: str) -> Builder:
     if member not in known:
         raise NetworkError(f"--model: timm has no network '{member}'{did_you_mean(member, known)}")
 
+    own = timm.get_pretrained_cfg(member)
+    fixed = bool(own and own.fixed_input_size)  # a transformer's positions
+
     def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        size = {"img_size": shape[1]} if fixed else {}
         network: nn.Module = timm.create_model(
-            member, pretrained=False, num_classes=classes, in_chans=shape[0]
+            member, pretrained=False, num_classes=classes, in_chans=shape[0], **size
         )
         return network
 
