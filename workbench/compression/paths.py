@@ -79,8 +79,8 @@ def walk(model: nn.Module, image: Tensor, path: Path) -> Tensor:
     def on_view(before: Tensor, after: Tensor) -> None:
         if after.ndim >= _WINDOWS_DIMS:
             raise NetworkError(
-                f"{type(model).__name__}: layer '{_innermost(inside)}' folds the "
-                f"image into windows (a view of {after.ndim} dimensions), through which the layers' "
+                f"{type(model).__name__}: layer '{_innermost(inside)}' folds the image into "
+                f"windows (a view of {after.ndim} dimensions), through which the layers' "
                 "dependencies cannot be followed; use another --model"
             )
         if max(before.ndim, after.ndim) > _IMAGE_DIMS:
