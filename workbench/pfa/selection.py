@@ -45,7 +45,7 @@ def select_filters(correlation: ArrayLike, keep: int) -> NDArray[np.int64]:
         raise ValueError(f"keep must lie between 1 and {n}, not {keep}")
     diagonal = np.diagonal(rho)
     silent = diagonal == 0
-    if np.abs(rho).max() > 1 + 1e-9 or (np.abs(diagonal[~silent] - 1) > 1e-9).any():
+    if max(rho.max(), -rho.min()) > 1 + 1e-9 or (np.abs(diagonal[~silent] - 1) > 1e-9).any():
         raise ValueError("a correlation lies between -1 and 1, with 1 on its diagonal")
     if rho[silent].any():
         raise ValueError("an inactive filter (0 on the diagonal) correlates with none")
@@ -66,7 +66,9 @@ def _strength(rho: Array) -> Array:
     strength = np.empty_like(rho)
     for start in range(0, len(rho), _ROWS):
         rows = slice(start, start + _ROWS)
-        strength[rows] = np.abs((rho[rows] + rho[:, rows].T) / 2)
+        block = np.add(rho[rows], rho[:, rows].T, out=strength[rows])
+        np.abs(block, out=block)
+        block *= 0.5
     np.fill_diagonal(strength, 0.0)
     return strength
 
@@ -84,16 +86,19 @@ def _most_redundant(strength: Array, number: int) -> NDArray[np.int64]:
     scale = 2.0 ** (52 - max(n - 1, 1).bit_length())
     high, low = np.empty(n), np.empty(n)
     remaining = np.ones(n, dtype=bool)
-    partner = np.empty(n, dtype=np.int64)
+    # Looked for when a tie asks for it, and again when that filter has gone.
+    partner = np.full(n, -1)
     for start in range(0, n, _ROWS):
         rows = slice(start, start + _ROWS)
         high[rows], low[rows] = (part.sum(axis=1) for part in _split(strength[rows], scale))
-        partner[rows] = _last_strongest(strength[rows], remaining)
     removed = np.empty(number, dtype=np.int64)
     for step in range(number):
         sums = high + low / scale
         tied = np.flatnonzero(sums >= sums.max() * (1 - _TIE))
         if len(tied) > 1:
+            stale = tied[(partner[tied] < 0) | ~remaining[partner[tied]]]
+            if len(stale):
+                partner[stale] = _last_strongest(strength[stale], remaining)
             single = strength[tied, partner[tied]]
             tied = tied[single >= single.max() * (1 - _TIE)]
         gone = removed[step] = tied[0]
@@ -101,19 +106,17 @@ def _most_redundant(strength: Array, number: int) -> NDArray[np.int64]:
         high -= less[0]
         low -= less[1]
         high[gone] = -np.inf
-        partner[gone] = -1
         remaining[gone] = False
-        stale = np.flatnonzero(partner == gone)
-        if len(stale):
-            partner[stale] = _last_strongest(strength[stale], remaining)
     return removed
 
 
 def _split(strength: Array, scale: float) -> tuple[Array, Array]:
     """High and low part of each value, whole numbers in [0, scale]."""
-    scaled = strength * scale
-    high = np.floor(scaled)
-    return high, np.floor((scaled - high) * scale)
+    low = strength * scale
+    high = np.floor(low)
+    low -= high
+    low *= scale
+    return high, np.floor(low, out=low)
 
 
 def _last_strongest(strength: Array, remaining: NDArray[np.bool_]) -> NDArray[np.int64]:
