@@ -213,6 +213,8 @@ def test_dry_run_and_domains_know_folders(run_cli, pets):
     assert (status, err) == (0, "")
     assert "20 for training, 5 for testing" in out
     assert str(pets) in str(Path(out.split("folder:")[1].split("\n")[0].strip()).resolve())
+    assert run_cli("domains", "new", "zoo", "--folder", pets)[0] == 0
+    assert "\nname: zoo\nfolder: " in Path("domains/zoo.yaml").read_text()
     status, out, err = run_cli("domains")
     assert status == 0
     assert "pets" in out

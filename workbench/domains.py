@@ -227,7 +227,9 @@ def _text(name: str, values: dict[str, Any], description: str, what: str, source
     problems = _check_values(Places(Path(f"{name}.yaml"), None), raw)
     if problems:
         raise DomainError(*problems)
-    body = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    # One field a line; a list of classes on its own.
+    flow = None if "classes" in raw else False
+    body = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, default_flow_style=flow)
     return (
         f"# {description or 'What this domain is for: one line.'}\n"
         f"# {what}; their order is the order of the network's outputs.\n"
