@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,10 @@ def train(
     out = check_new_file(Path(out).expanduser(), "--out")
     processor = resolve_processor(device, precision)
     display = display or Display()
-    job = _source_job(task, processor, data_folder(data_dir), display)
+    make_job = partial(_source_job, task, processor, data_folder(data_dir), display)
+    job = make_job() if task.source.folder else None  # as in _prepare
     recorder = open_recorder(task.source.name, processor, display, tracking_uri, output, fresh)
-    run = _train_once(job, recorder)
+    run = _train_once(job or make_job(), recorder)
     weights = recorder.store.fetch(run, WEIGHTS_FILE)
     assert weights is not None  # the recorder returns whole runs only
     with disk_errors(out.parent):
@@ -186,7 +188,8 @@ def _prepare(
     for name in task.known_sets:
         if not is_present(name, folder):
             load_images(name, "train", folder)  # a store is not made for nothing
-    subject = load_subject(task, processor, display.say)
+    # A folder may turn out to be unusable, and no store is made for that.
+    subject = load_subject(task, processor, display.say) if task.domain.folder else None
     recorder = open_recorder(
         task.source.name,
         processor,
@@ -195,7 +198,7 @@ def _prepare(
         settings.output,
         settings.fresh,
     )
-    return task, processor, given, recorder, subject
+    return task, processor, given, recorder, subject or load_subject(task, processor)
 
 
 def open_work(output: Path | None, tracking_uri: str | None) -> Work:
