@@ -118,10 +118,10 @@ def test_strict_names_every_bad_file_and_leaves_nothing(run_cli, pets):
 
 def test_the_rows_of_known_classes_are_kept_for_a_folder(run_cli, digits):
     """A folder of digits is the digits: the network that knows them needs one epoch."""
-    options = ("--source", "digits", "--target", "own", "--source-epochs", "8")
+    options = ("--source", "digits", "--target", "own", "--source-epochs", "4")
     result, _ = adapt(run_cli, *options, "--protocols", "full-fine")
     assert result["settings"]["head"] == "slice"
-    assert result["protocols"][0]["accuracy_mean"] > 0.9
+    assert result["protocols"][0]["accuracy_mean"] > 0.8
 
 
 def test_a_folder_is_a_source(run_cli, tmp_path, draw_folder):
