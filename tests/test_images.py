@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 
 from workbench.compression.shapes import build_narrow
-from workbench.data import folders
+from workbench.data import folder_images
 from workbench.data.boxes import cut_batch, draw_boxes, pixel_boxes
 from workbench.data.decoding import UNREADABLE, Form, check, decode
 from workbench.data.feeds import batches, open_feed
-from workbench.data.folders import find_source, load_folder
+from workbench.data.folder_images import find_source, load_folder
 from workbench.data.streams import Stream, decode_box
 from workbench.errors import DataError
-from workbench.folders import list_folder
+from workbench.folder_files import list_folder
 from workbench.processor import resolve_processor
 from workbench.training import Plan, evaluate, fit
 from workbench.weights import Card
@@ -35,7 +35,7 @@ def pets(tmp_path, draw_folder):
 def load(path, monkeypatch=None, *, streamed=False, size=64, **options):
     """Source and images of a folder, streamed when asked for."""
     if streamed:
-        monkeypatch.setattr(folders, "MEMORY_LIMIT", 0)
+        monkeypatch.setattr(folder_images, "MEMORY_LIMIT", 0)
     source = find_source(str(path), size)
     return source, *load_folder(list_folder(path), source, **options)
 
@@ -281,14 +281,14 @@ import resource, sys, torch
 from pathlib import Path
 from dataclasses import replace
 from workbench.catalog import SOURCES
-from workbench.data import folders
+from workbench.data import folder_images
 from workbench.data.feeds import batches, open_feed
-from workbench.folders import list_folder
+from workbench.folder_files import list_folder
 
 source = replace(SOURCES["cifar100"], shape=(3, 224, 224))
 folder = list_folder(Path(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-train, test = folders.load_folder(folder, source)
+train, test = folder_images.load_folder(folder, source)
 feed = open_feed(train, source, torch.device("cpu"))
 for pixels, labels in feed([64] * (len(train) // 64), True, torch.Generator()):
     pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from workbench.folders import Folder
+from workbench.folder_files import Folder
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 from workbench.catalog import SOURCES
 from workbench.errors import DataError, DomainError, did_you_mean
 from workbench.folder_fields import FOLDER_FIELDS, FolderFields, read_folder_fields
-from workbench.folders import FOLDER, Folder
+from workbench.folder_files import FOLDER, Folder
 from workbench.strict_yaml import Odd, Places, read_mapping
 
 ENVIRONMENT = "WORKBENCH_DOMAINS"

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import DataError
-from workbench.folders import SPLIT_SEED, TEST_FRACTION, Folder, class_names, is_split, list_folder
+from workbench.folder_files import (
+    SPLIT_SEED,
+    TEST_FRACTION,
+    Folder,
+    class_names,
+    is_split,
+    list_folder,
+)
 from workbench.strict_yaml import Odd, Places
 
 FOLDER_FIELDS = ("folder", "test_fraction", "seed", "image_size")
@@ -27,7 +34,7 @@ class FolderFields:
         """The folder's files.
 
         Raises:
-            DataError: as ``folders.list_folder``.
+            DataError: as ``folder_files.list_folder``.
         """
         return list_folder(self.path, classes, test_fraction=self.test_fraction, seed=self.seed)
 

@@ -21,8 +21,8 @@ from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.shapes import build_narrow
 from workbench.data.feeds import ImageSet
-from workbench.data.folders import sample_files
-from workbench.folders import Folder
+from workbench.data.folder_images import sample_files
+from workbench.folder_files import Folder
 from workbench.keys import key_of
 from workbench.models.networks import build_network
 from workbench.planning import SourceTask

@@ -14,7 +14,7 @@ from workbench.catalog import Source
 from workbench.compression.budgets import Budget
 from workbench.compression.methods.pfa_en import DEFAULT_ENERGY
 from workbench.compression.options import RecipeOptions
-from workbench.data.folders import find_source
+from workbench.data.folder_images import find_source
 from workbench.domains import Domain, find_domain
 from workbench.errors import DomainError, NetworkError, SettingsError
 from workbench.models.elsewhere import DEFAULT_WEIGHTS

@@ -15,12 +15,12 @@ from typing import Any
 
 from workbench.catalog import IMAGENET, SOURCES, Source
 from workbench.data.feeds import ImageSet
-from workbench.data.folders import Say, load_folder
+from workbench.data.folder_images import Say, load_folder
 from workbench.data.sets import load_images
 from workbench.domains import Domain
 from workbench.errors import DataError, SettingsError, did_you_mean
 from workbench.folder_fields import LARGEST_IMAGE, SMALLEST_IMAGE
-from workbench.folders import list_folder
+from workbench.folder_files import list_folder
 from workbench.models.networks import build_network
 
 

@@ -14,7 +14,7 @@ from workbench.catalog import Source
 from workbench.compression.shapes import definition_of, structure_of
 from workbench.compression.structure import Structure
 from workbench.data.feeds import ImageSet
-from workbench.data.folders import Say
+from workbench.data.folder_images import Say
 from workbench.data.location import data_folder
 from workbench.errors import WeightsError
 from workbench.keys import weights_fingerprint

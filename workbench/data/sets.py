@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.catalog import SOURCES
 from workbench.errors import DataError
-from workbench.folders import LEAST_TRAINING_IMAGES
+from workbench.folder_files import LEAST_TRAINING_IMAGES
 
 Split = Literal["train", "test"]
 

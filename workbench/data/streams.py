@@ -41,7 +41,7 @@ class Stream:
         files: one each; all were readable when the set was opened.
         labels: int64, shape (m,), in [0, number of classes).
         form: what the images are made into.
-        origin: hash of the files, from ``folders``.
+        origin: hash of the files, from ``folder_images``.
         workers: processes that decode; 0 decodes in this one.
     """
 

@@ -6,7 +6,7 @@ import pytest
 
 from workbench.domains import load_domain
 from workbench.errors import DataError, DomainError
-from workbench.folders import class_names, list_folder
+from workbench.folder_files import class_names, list_folder
 
 COUNTS = {"cat": 10, "dog": 15}
 

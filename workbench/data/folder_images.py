@@ -34,7 +34,7 @@ from workbench.data.feeds import ImageSet
 from workbench.data.sets import Images
 from workbench.data.streams import Stream, available_cores
 from workbench.errors import DataError, printable
-from workbench.folders import FOLDER, Folder, list_folder, shortages
+from workbench.folder_files import FOLDER, Folder, list_folder, shortages
 
 #: Bytes of decoded pixels up to which a split is held in memory: not a share of the machine's,
 #: since what a training sees of an image depends on it.
