@@ -111,6 +111,8 @@ def test_the_set_of_a_folder_may_have_a_name_of_its_own():
         ({"folder": "[a]"}, "folder: 'a list' is no path"),
         ({"folder": "nowhere"}, "nowhere: no such folder"),
         ({"split": 3}, "split: unknown key"),
+        ({"source": "cifar10"}, "source: 'cifar10' is a known data set, and these images are a"),
+        ({"source": "''"}, "source: '' is no name for the images"),
         ({"folder": None, "source": "digits", "classes": "[3, 8]", "seed": 1}, "add 'folder: path"),
         ({"folder": None, "source": "pets", "classes": "[3, 8]"}, "or name images of your own by"),
     ],
@@ -151,10 +153,28 @@ def test_a_folder_without_classes_or_with_one_is_told(tmp_path, draw_folder):
     assert "has 1 class(es), two or more are needed" in problems()
 
 
-def test_a_val_folder_is_not_taken_for_a_class(tmp_path, draw_folder):
-    for split in ("train", "val"):
-        draw_folder(tmp_path / "pets" / split, {"cat": 3, "dog": 3})
-    assert "rename" in problems()
+@pytest.mark.parametrize("halves", [("train", "val"), ("Train", "Test"), ("train", "x"), ("dev",)])
+def test_a_division_is_not_taken_for_classes(tmp_path, draw_folder, halves):
+    for half in halves:
+        draw_folder(tmp_path / "pets" / half, {"cat": 3, "dog": 3})
+    assert "rename to train/ and test/" in problems()
+
+
+@pytest.mark.usefixtures("pets")
+def test_notes_beside_the_images_are_no_test_images(tmp_path):
+    before = set(load_domain(domain()).folder.files("test"))
+    for number in range(30):
+        (tmp_path / "pets" / "cat" / f"{number}.txt").touch()
+    after = load_domain(domain()).folder
+    assert set(after.files("test")) == before
+    assert after.counts("train") == (38, 12)
+
+
+@pytest.mark.usefixtures("pets")
+def test_a_loop_of_links_and_an_unknown_home_are_told(tmp_path):
+    (tmp_path / "pets" / "loop").symlink_to(tmp_path / "pets" / "loop")
+    assert load_domain(domain()).classes == ("cat", "dog")
+    assert "there is no such home folder" in problems(folder="~nosuchuser/x")
 
 
 def test_a_class_that_is_only_tested_on_is_told(tmp_path, draw_folder):

@@ -73,18 +73,43 @@ def test_a_photo_is_turned_upright(tmp_path):
     np.testing.assert_array_equal(turned, pixels[::-1].transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_kind_of_colours_becomes_the_networks(tmp_path, mode, channels):
-    suffix = "tif" if mode in ("CMYK", "F") else "png"
+    suffix = "tif" if mode == "CMYK" else "png"
     image = Image.new("L", (10, 10), 255)
     (image if mode == "L" else image.convert(mode)).save(tmp_path / f"a.{suffix}")
-    assert decode(tmp_path / f"a.{suffix}", Form(channels, 8)).shape == (channels, 8, 8)
+    found = decode(tmp_path / f"a.{suffix}", Form(channels, 8))
+    np.testing.assert_array_equal(found, np.full((channels, 8, 8), 255))
 
 
 def test_sixteen_bits_of_grey_are_scaled(tmp_path):
     path = save(tmp_path / "a.png", np.full((8, 8), 32896, dtype=np.uint16))
     assert (decode(path, Form(3, 8)) == 128).all()
+
+
+def test_a_portable_greymap_is_scaled_from_its_own_white(tmp_path):
+    for white in (65535, 1023):
+        values = np.array([[0, white // 2, white, white]] * 4, dtype=">u2")
+        (tmp_path / "a.pgm").write_bytes(f"P5 4 4 {white}\n".encode() + values.tobytes())
+        assert decode(tmp_path / "a.pgm", Form(1, 4))[0, 0].tolist() == pytest.approx(
+            [0, 127, 255, 255], abs=1
+        )
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_pixels_without_a_known_white_are_refused(tmp_path, kind):
+    Image.fromarray(np.ones((8, 8), dtype=kind)).save(tmp_path / "a.tif")
+    with pytest.raises(UNREADABLE, match="whose white is not known"):
+        decode(tmp_path / "a.tif", Form(3, 8))
+
+
+def test_what_is_transparent_lies_on_white(tmp_path):
+    pixels = np.zeros((8, 8, 4), dtype=np.uint8)  # black everywhere
+    pixels[:4, :, 3] = 255
+    found = decode(save(tmp_path / "a.png", pixels), Form(3, 8))
+    assert (found[:, :4] == 0).all()
+    assert (found[:, 4:] == 255).all()
 
 
 def test_white_is_the_networks(tmp_path):
@@ -199,6 +224,19 @@ def test_an_epoch_does_not_depend_on_the_workers(pets, monkeypatch, workers):
         assert torch.equal(labels, classes)
 
 
+def test_an_epoch_of_a_stream_sees_the_parts_that_were_drawn(pets, monkeypatch):
+    source, train, _ = load(pets, monkeypatch, streamed=True)
+    generator = torch.Generator().manual_seed(3)
+    order = torch.randperm(len(train), generator=generator)
+    boxes = draw_boxes(len(train), True, generator).numpy()
+    feed = open_feed(train, source, CPU)
+    seen = torch.cat([b for b, _ in feed([9, 8], True, torch.Generator().manual_seed(3))])
+    for pixels, place, box in zip(seen, order, boxes, strict=True):
+        np.testing.assert_array_equal(
+            pixels.numpy(), decode_box(train.files[place], train.form, box)
+        )
+
+
 def test_a_training_on_a_stream_learns_and_can_be_repeated(pets, monkeypatch):
     source, train, test = load(pets, monkeypatch, streamed=True)
     plan = Plan(8, "one-cycle", 4, 0.05, 8, 1e-4, True)
@@ -227,6 +265,15 @@ def test_what_is_no_image_is_skipped_and_named(pets):
     with pytest.raises(DataError) as error:
         load(pets, strict=True)
     assert len(error.value.problems) == 3
+
+
+def test_the_same_image_in_both_splits_is_told(pets):
+    folder = list_folder(pets)
+    (test, _), (learned, _) = folder.files("test")[0], folder.files("train")[0]
+    test.write_bytes(learned.read_bytes())
+    said = []
+    load(pets, say=said.append)
+    assert "1 test image(s) are training images, too, under another name" in said[0]
 
 
 def test_a_class_of_damaged_files_is_told(pets):

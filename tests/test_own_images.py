@@ -16,6 +16,8 @@ from workbench.data import sets
 from workbench.data.sets import Images, load_images
 from workbench.domains import load_domain
 from workbench.models.networks import build_network
+from workbench.planning import resolve
+from workbench.settings import Settings
 
 SHORT = ("--epochs", "2", "--batch-size", "8", "--schedule", "one-cycle")
 
@@ -138,10 +140,24 @@ def test_a_folder_is_a_source(run_cli, tmp_path, draw_folder):
     assert "warning" not in err
     assert result["settings"]["head"] == "slice"
     assert result["source"] == "zoo"
+    # What the weights were trained on is in their file; without a size, that one is taken.
+    again, _ = adapt(run_cli, *options[:2], *options[4:], *weights)
+    assert again["run_id"] == result["run_id"]
+    err = adapt(run_cli, *options, *weights, "--image-size", "32", fails=True)
+    assert "was trained on 24x24 images; leave it out" in err
     # Divided another way, the domain's test images are among those that the source learned.
     Path("domains/leak.yaml").write_text("name: leak\nfolder: ../zoo\nseed: 5\n")
     _, err = adapt(run_cli, *options[:4], "--target", "leak", *weights)
     assert "test image(s) of leak are training images of zoo" in err
+
+
+def test_crops_follow_the_size_of_the_images(pets):
+    """A network for 224 pixels pads by 28; on 24 pixels that would leave nothing to see."""
+    task = resolve(
+        Settings(source="imagenet", target="pets", weights=Path("DEFAULT"), model="simplecnn")
+    )
+    assert (task.trained_on.crop, task.source.shape, task.source.crop) == (28, (3, 24, 24), 3)
+    assert pets.is_dir()
 
 
 @pytest.mark.usefixtures("random_colours")
@@ -159,7 +175,7 @@ def test_a_known_domain_of_another_set_gets_a_new_head(run_cli):
 def test_weights_of_imagenet_are_specialised_for_a_folder(run_cli, pets):
     """What torchvision's own weights are: 1,000 classes, here with random values."""
     assert pets.is_dir()
-    known = imagenet()
+    known = imagenet(224)
     assert (len(known.classes), known.classes[0]) == (1000, "tench")
     network = build_network("torchvision:resnet18", (3, 32, 32), 1000)
     save_file(network.state_dict(), "resnet18.safetensors")

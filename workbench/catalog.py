@@ -46,7 +46,12 @@ class Source:
 IMAGENET = "imagenet"
 
 
-def imagenet(size: int = 224) -> Source:
+def crop_of(size: int) -> int:
+    """Pixels of padding for images of this size: an eighth, as CIFAR's 4 of 32."""
+    return max(1, size // 8)
+
+
+def imagenet(size: int) -> Source:
     """ImageNet-1k as what a network was trained on: classes and normalisation, no images.
 
     Args:
@@ -63,7 +68,7 @@ def imagenet(size: int = 224) -> Source:
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         white=255,
-        crop=size // 8,
+        crop=crop_of(size),
         flip=True,
         model="torchvision:resnet18",
     )

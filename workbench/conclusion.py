@@ -55,7 +55,7 @@ def conclude(
         )
     runs = [run for part in rounds for run in part.runs]
     return Adaptation(
-        settings=settings_dict(subject.task, subject.processor),
+        settings=settings_dict(subject.task, subject.processor, subject),
         recipe=analysis.recipe,
         protocols=tuple(results),
         verdict=judge(results, subject.task.settings.tolerance),

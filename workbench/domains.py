@@ -19,10 +19,10 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
-from workbench.catalog import SOURCES
+from workbench.catalog import IMAGENET, SOURCES
 from workbench.errors import DataError, DomainError, did_you_mean
 from workbench.folder_fields import FOLDER_FIELDS, FolderFields, read_folder_fields
-from workbench.folder_files import FOLDER, Folder
+from workbench.folder_files import FOLDER, Folder, user_path
 from workbench.strict_yaml import Odd, Places, read_mapping
 
 ENVIRONMENT = "WORKBENCH_DOMAINS"
@@ -111,7 +111,7 @@ def load_domain(path: Path) -> Domain:
     if problems:
         raise DomainError(*dict.fromkeys(problems))
     classes = tuple(str(name) for name in file.classes)
-    folder = None if own is None else _list(place, own, classes if "classes" in raw else None)
+    folder = None if own is None else _find_files(place, own, classes if "classes" in raw else None)
     return Domain(
         name=file.name,
         source=file.source,
@@ -123,9 +123,9 @@ def load_domain(path: Path) -> Domain:
     )
 
 
-def _list(place: Places, own: FolderFields, classes: tuple[str, ...] | None) -> Folder:
+def _find_files(place: Places, own: FolderFields, classes: tuple[str, ...] | None) -> Folder:
     try:
-        return own.list(classes)
+        return own.find(classes)
     except DataError as error:
         problems = [f"{place('folder')}: {problem}" for problem in error.problems]
         raise DomainError(*problems) from None
@@ -210,10 +210,13 @@ def folder_text(
     Raises:
         DomainError: with all that is wrong, one line each.
     """
-    own = FolderFields(folder.expanduser())
+    own = FolderFields(user_path(folder))
     chosen = tuple(classes) or None
-    found = _list(Places(Path(f"{name}.yaml"), None), own, chosen)
-    path = own.path if own.path.is_absolute() else Path(os.path.relpath(own.path, place))
+    found = _find_files(Places(Path(f"{name}.yaml"), None), own, chosen)
+    # From where the file really lies: its folder may be a symbolic link.
+    path = own.path
+    if not path.is_absolute():
+        path = Path(os.path.relpath(os.path.realpath(path), os.path.realpath(place)))
     raw: dict[str, Any] = {"folder": path.as_posix()}
     if chosen:
         raw["classes"] = list(found.classes)
@@ -298,12 +301,8 @@ def _check_values(place: Places, raw: dict[str, Any], folders: Sequence[str] = (
                 f"{place('name')}: name '{name}' differs from the file's, '{place.path.stem}'; "
                 "rename one of them"
             )
-    if isinstance(source, str) and "folder" not in raw and source not in SOURCES:
-        hint = did_you_mean(source, list(SOURCES))
-        problems.append(
-            f"{place('source')}: unknown source '{source}'{hint}"
-            f"{'' if hint.endswith('?') else '; or name images of your own by folder: path'}"
-        )
+    if isinstance(source, str):
+        problems += _check_source(place, source, "folder" in raw)
     if isinstance(classes, list):
         known: Sequence[str] | None = None
         if "folder" in raw:
@@ -312,6 +311,25 @@ def _check_values(place: Places, raw: dict[str, Any], folders: Sequence[str] = (
             known = SOURCES[source].classes
         problems += _check_classes(place, classes, known, str(source))
     return problems
+
+
+def _check_source(place: Places, source: str, beside_folder: bool) -> list[str]:
+    """What is wrong with the name of the images' set."""
+    where = place("source")
+    if not beside_folder:
+        if source in SOURCES:
+            return []
+        hint = did_you_mean(source, list(SOURCES))
+        other = "" if hint.endswith("?") else "; or name images of your own by folder: path"
+        return [f"{where}: unknown source '{source}'{hint}{other}"]
+    if not source.strip() or not source.isprintable():
+        return [f"{where}: '{source}' is no name for the images; rename them"]
+    if source in (*SOURCES, IMAGENET):
+        return [
+            f"{where}: '{source}' is a known data set, and these images are a folder's; give them "
+            "another name, or remove one of the two lines"
+        ]
+    return []
 
 
 def _check_classes(

@@ -14,6 +14,7 @@ from workbench.folder_files import (
     class_names,
     is_split,
     list_folder,
+    user_path,
 )
 from workbench.strict_yaml import Odd, Places
 
@@ -30,7 +31,7 @@ class FolderFields:
     seed: int = SPLIT_SEED
     image_size: int | None = None
 
-    def list(self, classes: tuple[str, ...] | None) -> Folder:
+    def find(self, classes: tuple[str, ...] | None) -> Folder:
         """The folder's files.
 
         Raises:
@@ -79,8 +80,9 @@ def read_folder_fields(
     if not isinstance(raw["folder"], str) or not raw["folder"]:
         problems.append(f"{place('folder')}: '{_text(raw['folder'])}' is no path; put it in quotes")
     else:
-        path = place.path.parent / Path(raw["folder"]).expanduser()
+        path = Path(raw["folder"])
         try:
+            path = place.path.parent / user_path(raw["folder"])
             names = class_names(path)
         except DataError as error:
             problems += [f"{place('folder')}: {problem}" for problem in error.problems]

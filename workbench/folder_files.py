@@ -20,7 +20,13 @@ FOLDER = "folder"
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
 LEAST_TRAINING_IMAGES = 2  # of a class: one cannot be told from its noise
 _SPLITS = ("train", "test")
-_OTHER_TEST_NAMES = ("val", "valid", "validation")
+_SPLIT_NAMES = frozenset(
+    "train training test testing val valid validation eval evaluation dev".split()
+)
+#: Endings of image files; what has another one is read, but is never counted for the test share.
+_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .dib .gif .tif .tiff .pgm .ppm .pbm".split()
+)
 
 
 @dataclass(frozen=True)
@@ -49,21 +55,34 @@ class Folder:
         return tuple(map(len, self.train if split == "train" else self.test))
 
 
+def user_path(text: str | Path) -> Path:
+    """A path as a user wrote it, with ``~`` for a home folder.
+
+    Raises:
+        DataError: when there is no such home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise DataError(f"{text}: there is no such home folder; write the path out") from None
+
+
 def class_names(path: Path) -> list[str]:
     """The classes of a folder: its subfolders, or those of its ``train``, sorted.
 
     Raises:
         DataError: when the folder is not there or has no subfolders.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike Path.is_dir, False where a parent cannot be read
         raise DataError(f"{path}: no such folder; name one that has a subfolder for each class")
     names = _subfolders(path)
     if not is_split(path):
-        other = next((name for name in _OTHER_TEST_NAMES if name in names), None)
-        if "train" in names and other:
+        halves = [name for name in names if name.casefold() in _SPLIT_NAMES]
+        if halves:
             raise DataError(
-                f"{path}: has {other}/ beside train/ and no test/; rename {other}/ to test/, or "
-                f"name {path / 'train'} to have that divided"
+                f"{path}: has {', '.join(f'{name}/' for name in halves)}, which looks like a "
+                "division, not like classes; rename to train/ and test/, or name the one folder "
+                "that has the classes"
             )
     else:
         path = path / "train"
@@ -150,13 +169,14 @@ def shortages(folder: Folder, train: Sequence[int], test: Sequence[int]) -> list
 
 def is_split(path: Path) -> bool:
     """Whether a folder is divided into training and test images already."""
-    return all((path / split).is_dir() for split in _SPLITS)
+    return all(os.path.isdir(path / split) for split in _SPLITS)
 
 
 def _subfolders(path: Path) -> list[str]:
     try:
         with os.scandir(path) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+            names = [entry.name for entry in entries if not entry.name.startswith(".")]
+            return sorted(name for name in names if os.path.isdir(path / name))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
 
@@ -167,7 +187,7 @@ def _files(folder: Path) -> tuple[Path, ...]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return
     for place, below, names in os.walk(folder, onerror=_refuse):
         below[:] = [name for name in below if not name.startswith(".")]
@@ -187,9 +207,10 @@ def _refuse(error: OSError) -> None:
 def _divide(
     root: Path, files: Sequence[Path], fraction: float, seed: int
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """One class's training and test images."""
-    wanted = min(max(1, int(fraction * len(files) + 0.5)), len(files) - 1)
-    ranked = sorted(files, key=lambda path: _rank(path.relative_to(root), seed))
+    """One class's training and test images; notes beside them are never taken for test images."""
+    images = [path for path in files if path.suffix.lower() in _SUFFIXES] or files
+    wanted = min(max(1, int(fraction * len(images) + 0.5)), len(images) - 1)
+    ranked = sorted(images, key=lambda path: _rank(path.relative_to(root), seed))
     chosen = set(ranked[: max(wanted, 0)])
     train = tuple(path for path in files if path not in chosen)
     return train, tuple(path for path in files if path in chosen)

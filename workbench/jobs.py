@@ -95,7 +95,7 @@ def protocol_job(
     widths = recipe.widths if recipe else ()
     classes = task.domain.classes
     artifacts = {
-        "settings.json": json.dumps(settings_dict(task, subject.processor), indent=1),
+        "settings.json": json.dumps(settings_dict(task, subject.processor, subject), indent=1),
         **image_list(task.domain.folder),
     }
     if recipe:

@@ -229,7 +229,7 @@ def open_recorder(
 
 def adapt_key(subject: Subject, given: SourceNetwork | None) -> str:
     """Key of a whole adaptation: the same call on the same data goes on in the same run."""
-    settings = settings_dict(subject.task, subject.processor)
+    settings = settings_dict(subject.task, subject.processor, subject)
     settings.pop("torch")
     weights = given.fingerprint if given else None
     parts = {**subject.data, **model_parts(subject.task.model, subject.task.source)}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workbench.catalog import Source
+from workbench.catalog import SOURCES, Source
 from workbench.compression.budgets import Budget
 from workbench.compression.methods.pfa_en import DEFAULT_ENERGY
 from workbench.compression.options import RecipeOptions
@@ -24,6 +24,7 @@ from workbench.recipe_checks import check_choice, check_recipe_options, find_bud
 from workbench.settings import DEVICES, HEADS, KEEP_WEIGHTS, PRECISIONS, SCHEDULES, Settings
 from workbench.sources import check_sizes, check_source, choose_head, fit_source
 from workbench.training import Plan
+from workbench.weights import has_card, read_card
 
 _MOST_SEEDS = 1000
 
@@ -115,7 +116,7 @@ def resolve(settings: Settings) -> Task:
         problems += error.problems
     if problems:
         raise SettingsError(*problems)
-    trained_on = find_source(settings.source, settings.image_size)
+    trained_on = _trained_on(settings)
     source = fit_source(trained_on, domain)
     settings = replace(settings, head=choose_head(settings.head, source, domain))
     model = settings.model or source.model
@@ -153,6 +154,20 @@ def resolve(settings: Settings) -> Task:
     return Task(
         settings, source, domain, model, energy, budget, plan, fine_plan, source_plan, trained_on
     )
+
+
+def _trained_on(settings: Settings) -> Source:
+    """The source; of a folder, size and normalisation are those of the weights where they say."""
+    path = settings.weights
+    card = read_card(path) if path and path.is_file() and has_card(path) else None
+    if card is None or settings.source in SOURCES:
+        return find_source(settings.source, settings.image_size)
+    if settings.image_size not in (None, card.shape[1]):
+        raise SettingsError(
+            f"--image-size {settings.image_size}: the network of {path} was trained on "
+            f"{card.shape[1]}x{card.shape[2]} images; leave it out"
+        )
+    return find_source(settings.source, card.shape[1], card)
 
 
 def resolve_source(

@@ -92,7 +92,7 @@ def prepare(paths: Sequence[Path], card: Card) -> Batch:
     """
     if card.shape[0] not in (1, 3):
         raise WeightsError(f"the network takes {card.shape[0]} channels; images have 1 or 3")
-    form = Form(card.shape[0], card.shape[1])
+    form = Form(card.shape[0], card.shape[1], card.white)
     read, problems = [], []
     with quiet():
         for path in paths:
@@ -104,7 +104,7 @@ def prepare(paths: Sequence[Path], card: Card) -> Batch:
                 problems.append(f"{path}: cannot be read as an image ({reason(error)})")
     if problems:
         raise DataError(*problems)
-    pixels = np.stack(read).astype(np.float32) / 255
+    pixels = np.stack(read).astype(np.float32) / card.white
     mean, std = (
         np.asarray(values, dtype=np.float32)[:, None, None] for values in (card.mean, card.std)
     )

@@ -11,6 +11,7 @@ from typing import Any
 from workbench.analysis import analysis_key
 from workbench.compression.costs import count_costs
 from workbench.compression.recipes import Recipe
+from workbench.data.folder_images import Say
 from workbench.data.location import data_folder, is_present
 from workbench.display import Display
 from workbench.jobs import protocol_key, source_job
@@ -30,10 +31,11 @@ from workbench.tracking import Store, StoredRun
 DONE, TO_DO = "done", "to do"
 
 
-def preview(**options: Any) -> dict[str, Any]:
+def preview(*, display: Display | None = None, **options: Any) -> dict[str, Any]:
     """The plan of an adaptation as plain data.
 
     Args:
+        display: takes warnings.
         **options: those of ``pipeline.adapt``.
 
     Returns:
@@ -43,6 +45,7 @@ def preview(**options: Any) -> dict[str, Any]:
     Raises:
         WorkbenchError: for the mistakes that ``adapt`` would report before its work.
     """
+    say = (display or Display()).say
     task = resolve(Settings.of(**options))
     processor = resolve_processor(task.settings.device, task.settings.precision)
     source_structure(task)  # raises for a network that cannot be compressed
@@ -50,13 +53,16 @@ def preview(**options: Any) -> dict[str, Any]:
     folder = data_folder(task.settings.data_dir)
     present = all(is_present(name, folder) for name in task.known_sets)
     recorder = _reader(task, processor) if present else None
-    weights, steps = (given.fingerprint, []) if given else _source_step(task, processor, recorder)
-    subject = load_subject(task, processor) if present else None
+    if given:
+        weights, steps = given.fingerprint, []
+    else:
+        weights, steps = _source_step(task, processor, recorder, say)
+    subject = load_subject(task, processor, say) if present else None
     steps += _steps(task, subject, weights, recorder)
     classes, own = len(task.domain.classes), task.domain.folder
     full = count_costs(build_network(task.model, task.source.shape, classes), task.source.shape)
     return {
-        "settings": settings_dict(task, processor),
+        "settings": settings_dict(task, processor, subject),
         "data": {
             "folder": str(own.path if own else folder),
             "present": present,
@@ -109,7 +115,7 @@ def _reader(task: Task, processor: Processor) -> Recorder | None:
 
 
 def _source_step(
-    task: Task, processor: Processor, recorder: Recorder | None
+    task: Task, processor: Processor, recorder: Recorder | None, say: Say
 ) -> tuple[str | None, list[dict[str, Any]]]:
     """Fingerprint of the source weights if they are there, and the step that makes them."""
     name = f"source training: {task.source.name}, {task.source_plan.epochs} epochs"
@@ -117,7 +123,7 @@ def _source_step(
         return None, [_step(name, None)]
     folder = data_folder(task.settings.data_dir)
     source = SourceTask(task.trained_on, task.model, task.source_plan)
-    images = load_source_images(source.source, folder, task.settings.strict, lambda line: None)
+    images = load_source_images(source.source, folder, task.settings.strict, say)
     job = source_job(source, processor, *images)
     run = recorder.find(job.key)
     return (run.tags.get(FINGERPRINT) if run else None), [_step(name, run)]

@@ -8,19 +8,20 @@ domain's images are a folder, which are made to fit.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.catalog import IMAGENET, SOURCES, Source
+from workbench.catalog import IMAGENET, SOURCES, Source, crop_of
 from workbench.data.feeds import ImageSet
 from workbench.data.folder_images import Say, load_folder
 from workbench.data.sets import load_images
 from workbench.domains import Domain
 from workbench.errors import DataError, SettingsError, did_you_mean
 from workbench.folder_fields import LARGEST_IMAGE, SMALLEST_IMAGE
-from workbench.folder_files import list_folder
+from workbench.folder_files import list_folder, user_path
 from workbench.models.networks import build_network
 
 
@@ -49,14 +50,14 @@ def check_source(name: str, image_size: int | None, weights: bool = False) -> Se
                 "with --model torchvision:NAME, a weight file, or your copy's folder as --source"
             )
         return problems
-    if not name or not ("/" in name or Path(name).expanduser().is_dir()):
+    if not name or not ("/" in name or os.path.isdir(name)):
         return [
             *problems,
             f"--source: unknown value '{name}'{did_you_mean(name, [*SOURCES, IMAGENET])}"
             f"{', or the path of a folder of images' if name else ''}",
         ]
     try:
-        list_folder(Path(name).expanduser())
+        list_folder(user_path(name))
     except DataError as error:
         problems += [f"--source: {problem}" for problem in error.problems]
     return problems
@@ -70,7 +71,8 @@ def fit_source(source: Source, domain: Domain) -> Source:
     """
     if domain.folder is not None:
         size = domain.image_size or source.shape[1]
-        return replace(source, shape=(source.shape[0], size, size))
+        crop = source.crop and crop_of(size)
+        return replace(source, shape=(source.shape[0], size, size), crop=crop)
     own = SOURCES[domain.source]
     if (own.shape, own.white) != (source.shape, source.white):
         raise SettingsError(
@@ -105,8 +107,8 @@ def check_sizes(model: str, source: Source, fitted: Source, domain: Domain) -> N
 
 
 def knows_classes(source: Source, domain: Domain) -> bool:
-    """Whether all classes of the domain are among the source's."""
-    return set(domain.classes) <= set(source.classes)
+    """Whether all classes of the domain are among the source's, each once (ImageNet has cranes)."""
+    return all(source.classes.count(name) == 1 for name in domain.classes)
 
 
 def shared_images(source: Source, domain: Domain) -> int:

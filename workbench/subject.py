@@ -178,10 +178,18 @@ def load_subject(task: Task, processor: Processor, say: Say = lambda line: None)
     return Subject(task, processor, train, test)
 
 
-def settings_dict(task: Task, processor: Processor) -> dict[str, Any]:
-    """All settings as they were resolved, as plain data."""
+def settings_dict(
+    task: Task, processor: Processor, subject: Subject | None = None
+) -> dict[str, Any]:
+    """All settings as they were resolved, as plain data.
+
+    Args:
+        subject: the same with its images, once they are read: fewer than the files of a folder
+            where some are no images.
+    """
     settings: Settings = task.settings
-    images, all_images = task.domain.images()[0], sum(task.source.train_images)
+    images = len(subject.train) if subject else task.domain.images()[0]
+    all_images = sum(task.source.train_images)
     foreign = _foreign_parts(task)
     return {
         "source": task.source.name,

@@ -88,11 +88,14 @@ class Card:
 
 
 def has_card(path: Path) -> bool:
-    """Whether a readable weight file says what its network is."""
+    """Whether a weight file says what its network is; False for one that cannot be read."""
     if path.suffix != ".safetensors":
         return False
-    with safe_open(path, framework="pt") as file:
-        return _CARD in (file.metadata() or {})
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _CARD in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def read_card(path: Path) -> Card:

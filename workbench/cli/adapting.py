@@ -132,9 +132,10 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
 
 
 def _preview(chosen: dict[str, Any], as_json: bool) -> None:
+    from workbench.display import Display
     from workbench.preview import preview, preview_lines
 
-    plan = preview(**chosen)
+    plan = preview(display=Display(quiet=False), **chosen)
     if as_json:
         print(json.dumps(plan, indent=1))
         return

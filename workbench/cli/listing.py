@@ -137,6 +137,8 @@ def new(
     from workbench.domains import domain_text, folder_text, write_domain
 
     names = [part.strip() for part in (classes or "").split(",") if part.strip()]
+    if folder is not None and classes is not None and not names:
+        raise SettingsError(f"--classes '{classes}' names none; name some, or leave it out")
     place = domains or context.obj or Path("domains")
     if folder is not None:
         if source is not None:
@@ -152,6 +154,7 @@ def new(
 
 def _demand(**options: str | None) -> None:
     """What a parser says of options that only a folder makes needless."""
-    missing = next((name for name, value in options.items() if value is None), None)
+    missing = [name for name, value in options.items() if value is None]
+    said = "Missing option '--{}'. (see 'workbench domains new --help')"
     if missing:
-        raise SettingsError(f"Missing option '--{missing}'. (see 'workbench domains new --help')")
+        raise SettingsError(*(said.format(name) for name in missing))

@@ -98,7 +98,7 @@ def open_image(file: Path | bytes, form: Form, share: float) -> Iterator[Image.I
     with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, "r", _formats()) as raw:
         least = int(np.ceil(_SPARE * form.size / share))
         raw.draft(_MODES[form.channels], (least, least))
-        image = _eight_bits(_upright(raw)).convert(_MODES[form.channels])
+        image = _plain(_upright(raw), raw.format).convert(_MODES[form.channels])
     if not min(image.size):
         raise ValueError("it has no pixels")
     yield image
@@ -140,6 +140,8 @@ def reason(error: BaseException) -> str:
     """Why a file cannot be read, for people."""
     if isinstance(error, UnidentifiedImageError):
         return "no image"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return f"damaged: {' '.join(str(error).split())[:80] or type(error).__name__}"
 
 
@@ -165,11 +167,17 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16 bits of grey to 8: PIL would cut off what is above 255."""
-    if not image.mode.startswith("I;16"):
+def _plain(image: Image.Image, kind: str | None) -> Image.Image:
+    """What PIL would convert wrongly: 16 bits of grey to 8, and transparency to white paper."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PPM"):
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel, whose white is not known; save it with 8 or 16")
+    if not image.has_transparency_data:
         return image
-    return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    paper = Image.new("RGBA", image.size, "white")
+    paper.alpha_composite(image.convert("RGBA"))
+    return paper.convert("RGB")
 
 
 @cache

@@ -19,7 +19,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.catalog import IMAGENET, SOURCES, Source, imagenet
+from workbench.catalog import IMAGENET, SOURCES, Source, crop_of, imagenet
+from workbench.data.augmentation import Scale
 from workbench.data.decoding import (
     UNREADABLE,
     Form,
@@ -34,7 +35,7 @@ from workbench.data.feeds import ImageSet
 from workbench.data.sets import Images
 from workbench.data.streams import Stream, available_cores
 from workbench.errors import DataError, printable
-from workbench.folder_files import FOLDER, Folder, list_folder, shortages
+from workbench.folder_files import FOLDER, Folder, list_folder, shortages, user_path
 
 #: Bytes of decoded pixels up to which a split is held in memory: not a share of the machine's,
 #: since what a training sees of an image depends on it.
@@ -50,13 +51,15 @@ Say = Callable[[str], None]
 _T = TypeVar("_T")
 
 
-def find_source(name: str, image_size: int | None = None) -> Source:
+def find_source(name: str, image_size: int | None = None, scale: Scale | None = None) -> Source:
     """The data set that a network is trained on: a known one by name, or an image folder.
 
     Args:
         name: a key of ``catalog.SOURCES``, ``catalog.IMAGENET``, or a path.
         image_size: of a folder's images; 224 or, where they are smaller than 64 pixels, near
             their own when None.
+        scale: mean, spread and white that a network's weights were trained with; those of a
+            folder's images when None.
 
     Raises:
         DataError: when the folder cannot be used.
@@ -65,20 +68,21 @@ def find_source(name: str, image_size: int | None = None) -> Source:
         return SOURCES[name]
     if name == IMAGENET:
         return imagenet(image_size or IMAGE_SIZE)
-    folder = list_folder(Path(name).expanduser())
+    folder = list_folder(user_path(name))
     paths = [path for path, _ in folder.files("train")]
     size = image_size or _usual_size(paths)
-    mean, std = _statistics(paths, Form(3, size))
+    channels = len(scale.mean) if scale else 3
+    mean, std = (scale.mean, scale.std) if scale else _statistics(paths, Form(3, size))
     return Source(
         name=_short_name(folder.path),
         classes=folder.classes,
-        shape=(3, size, size),
+        shape=(channels, size, size),
         train_images=folder.counts("train"),
         test_images=folder.counts("test"),
         mean=mean,
         std=std,
-        white=255,
-        crop=max(1, size // 8),
+        white=scale.white if scale else 255,
+        crop=crop_of(size),
         flip=True,
         model=_usual_model(size),
         folder=folder,
@@ -120,6 +124,12 @@ def load_folder(
     if bad:
         say(_warning(folder, bad))
     counts = [np.bincount(part.labels, minlength=len(folder.classes)) for part in (train, test)]
+    shared = len(set(train.hashes).intersection(test.hashes))
+    if shared:
+        say(
+            f"warning: {printable(str(folder.path))}: {shared} test image(s) are training images, "
+            "too, under another name: accuracies will be too good; remove one of each two"
+        )
     problems = shortages(folder, counts[0].tolist(), counts[1].tolist())
     if problems:
         raise DataError(*problems)
@@ -128,11 +138,15 @@ def load_folder(
 
 @dataclass(frozen=True)
 class _Read:
-    """What was read of a split: ``pixels`` is None where it does not fit in memory."""
+    """What was read of a split: ``pixels`` is None where it does not fit in memory.
+
+    ``hashes`` are the files', ``origin`` that of all of them with names, labels and form.
+    """
 
     files: tuple[Path, ...]
     labels: NDArray[np.int64]
     pixels: NDArray[np.uint8] | None
+    hashes: tuple[bytes, ...]
     origin: str
     bad: list[tuple[Path, str]]
 
@@ -151,11 +165,17 @@ def _read_split(folder: Folder, split: str, form: Form) -> _Read:
     digest = hashlib.sha256(f"{form}".encode())
     files: list[Path] = []
     labels: list[int] = []
+    hashes: list[bytes] = []
     bad: list[tuple[Path, str]] = []
 
     def read(path: Path) -> tuple[bytes, int, NDArray[np.uint8] | None, str]:
         try:
             content = path.read_bytes()
+        except OSError as error:  # a fault of the disk or of rights must not change the set
+            raise DataError(
+                f"{path}: cannot be read ({error.strerror}); check its rights"
+            ) from None
+        try:
             image = decode(content, form) if fits else None
             if image is None:
                 check(content)
@@ -175,10 +195,12 @@ def _read_split(folder: Folder, split: str, form: Form) -> _Read:
         digest.update(name + f"\0{label}\0{length}\0".encode() + content_hash)
         files.append(path)
         labels.append(label)
+        hashes.append(content_hash)
     return _Read(
         tuple(files),
         np.asarray(labels, dtype=np.int64),
         pixels[: len(files)] if fits else None,
+        tuple(hashes),
         digest.hexdigest(),
         bad,
     )
