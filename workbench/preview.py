@@ -53,9 +53,9 @@ def preview(*, display: Display | None = None, **options: Any) -> dict[str, Any]
     folder = data_folder(task.settings.data_dir)
     present = all(is_present(name, folder) for name in task.known_sets)
     recorder = _reader(task, processor) if present else None
-    if given:
-        weights, steps = given.fingerprint, []
-    else:
+    weights: str | None = given.fingerprint if given else None
+    steps: list[dict[str, Any]] = []
+    if not given:
         weights, steps = _source_step(task, processor, recorder, say)
     subject = load_subject(task, processor, say) if present else None
     steps += _steps(task, subject, weights, recorder)
