@@ -2,8 +2,11 @@
 # make test   install if needed; lint, types, import contract, tests
 # make test-all   the same with the slow tests (every group of the largest networks)
 PYTHON ?= python3
+JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
+# One thread each: two workers on two cores, and sums in the same order everywhere.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .PHONY: setup demo test test-all lint clean
 
@@ -28,11 +31,11 @@ lint: setup
 	$(BIN)/lint-imports --no-logo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	@echo "test: lint, types, import contract and tests passed"
 
 test-all: lint
-	$(BIN)/python -m pytest -m ""
+	$(PYTEST) -m ""
 	@echo "test-all: everything passed"
 
 clean:

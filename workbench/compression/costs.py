@@ -1,7 +1,7 @@
 """What a network costs: parameters, FLOPs, measured latency.
 
-One multiply-add counts as two FLOPs; batch norms, activations and poolings are not counted.
-Ratios between networks do not depend on that choice.
+One multiply-add counts as two FLOPs; batch norms, activations, poolings and scatters are not
+counted. Ratios between networks do not depend on that choice.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.models.networks import place
+from workbench.models.scatter import Scatter
 from workbench.processor import exact_fp32
 
 
@@ -51,7 +52,15 @@ def count_costs(model: nn.Module, shape: tuple[int, int, int]) -> Costs:
     with torch.inference_mode(), counter:
         model(torch.zeros(1, *shape, device=device))
     model.train(was_training)
-    return Costs(parameters, counter.get_total_flops())
+    return Costs(parameters, counter.get_total_flops() - _scatter_flops(model, counter))
+
+
+def _scatter_flops(model: nn.Module, counter: FlopCounterMode) -> int:
+    """What a scatter's product with ones and zeros was counted as: it only moves channels."""
+    counts = counter.get_flop_counts()
+    root = type(model).__name__
+    scatters = [name for name, part in model.named_modules() if isinstance(part, Scatter)]
+    return sum(sum(counts.get(f"{root}.{name}", {}).values()) for name in scatters)
 
 
 def measure_latencies(
