@@ -44,8 +44,10 @@ ARCHITECTURES = {
     "timm:mobilenetv3_small_050": (32, 26, 0),
     "timm:deit_tiny_patch16_224": (32, 12, 37),
 }
-#: More than 60 million parameters: their groups are proven one by one in the slow run only.
-LARGE = ("vgg11_bn", "vgg16_bn", "wide_resnet50_2", "vit_b_16")
+#: Many parameters or many groups: their groups are proven one by one in the slow run only.
+LARGE = (
+    "vgg11_bn", "vgg16_bn", "wide_resnet50_2", "vit_b_16", "densenet121", "efficientnet_b0",
+)  # fmt: skip
 #: Built from 224x224 pixels on, 138 million parameters.
 SLOW_ONLY = {"vgg16-convolutional": (224, 15, 0), "torchvision:inception_v3": (75, 94, 0)}
 

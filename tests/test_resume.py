@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from processes import spawn
 
 from workbench.errors import StoreError
 from workbench.tracking import FAILED, FINISHED, KILLED, Store
@@ -22,11 +21,8 @@ TASK = (
 
 
 def start(folder, *extra):
-    command = [sys.executable, "-m", "workbench", "adapt", *TASK, *extra, "--json"]
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return spawn("adapt", *TASK, *extra, "--json", cwd=folder)
 
 
 def finish(process):

@@ -3,18 +3,16 @@
 import os
 import signal
 import subprocess
-import sys
 import urllib.request
+
+from processes import spawn
 
 from workbench.tracking import Store
 
 
 def test_it_prints_its_address_answers_there_and_ends_cleanly(tmp_path):
     Store(f"sqlite:///{tmp_path}/mlruns/mlflow.db").experiment("digits")
-    command = [sys.executable, "-m", "workbench", "ui"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = spawn("ui", cwd=tmp_path)
     line = process.stdout.readline()
     address = line.split()[2]
     assert address.startswith("http://127.0.0.1:")
