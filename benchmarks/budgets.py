@@ -16,7 +16,7 @@ import torch
 from workbench.compression.budgets import Budget
 from workbench.compression.choice import Candidate, choose
 from workbench.compression.costs import count_costs
-from workbench.compression.deciding import diagnose
+from workbench.compression.evidence import collect
 from workbench.compression.options import RecipeOptions
 from workbench.compression.rebuild import rebuild
 from workbench.compression.shapes import structure_of
@@ -55,21 +55,19 @@ def main():
     model = build_network(options.model, SHAPE, 10)
     structure = structure_of(options.model, SHAPE, 10)
     full = count_costs(model, SHAPE)
-    diagnoses = diagnose(responses_of(structure, np.random.default_rng(0)), structure)
+    evidence = collect(model, responses_of(structure, np.random.default_rng(0)), structure)
     candidate = Candidate(model, structure, SHAPE, torch.device("cpu"), full)
-    pfa_en = RecipeOptions("pfa-en")
+    pfa_en = RecipeOptions(recipe="pfa-en")
     print(
         f"{machine_name('cpu')}, torch {torch.__version__}, {options.model}, n = {options.rounds}"
     )
     for name, limit in (("footprint", 0.25), ("flops", 0.3)):
         spent = seconds(
-            lambda name=name, limit=limit: choose(
-                candidate, diagnoses, pfa_en, Budget(name, limit)
-            ),
+            lambda name=name, limit=limit: choose(candidate, evidence, pfa_en, Budget(name, limit)),
             options.rounds,
         )
         print(f"--{name} {limit}: {spent:.2f} s, the selection of the filters included")
-    kept = choose(candidate, diagnoses, pfa_en, Budget("footprint", 0.25)).kept
+    kept = choose(candidate, evidence, pfa_en, Budget("footprint", 0.25)).kept
     spent = seconds(lambda: count_costs(rebuild(model, kept, structure), SHAPE), options.rounds)
     print(f"building and counting one network: {spent:.2f} s")
 

@@ -150,3 +150,52 @@ def wasserstein_to_flat(spectrum):
         carried += share - 1 / n
         work += abs(carried)
     return work
+
+
+# --- the other methods, from their own papers -------------------------------------------------
+
+
+def l1_norms(filters: Matrix) -> list[float]:
+    """Sum of the absolute weights of each filter (Li et al. 2017, section 3.1)."""
+    return [math.fsum(abs(float(weight)) for weight in row) for row in filters]
+
+
+def distances_to_all(filters: Matrix) -> list[float]:
+    """Summed Euclidean distance of each filter to every other (He et al. 2019, equation 6)."""
+    return [
+        math.fsum(
+            math.sqrt(math.fsum((float(a) - float(b)) ** 2 for a, b in zip(one, two, strict=True)))
+            for two in filters
+        )
+        for one in filters
+    ]
+
+
+def slimming_counts(scales: Sequence[Sequence[float]], share: float) -> list[int]:
+    """Filters a layer keeps when all layers share one threshold (Liu et al. 2017, section 3)."""
+    every = sorted((abs(value) for layer in scales for value in layer), reverse=True)
+    threshold = every[round(share * len(every)) - 1]
+    return [max(1, sum(abs(value) >= threshold for value in layer)) for layer in scales]
+
+
+def apoz(activations: np.ndarray) -> list[float]:
+    """Share of zeros of each channel of (images, channels, places) (Hu et al. 2016, equation 1)."""
+    shares = []
+    for channel in range(activations.shape[1]):
+        values = activations[:, channel].ravel().tolist()
+        shares.append(sum(value == 0 for value in values) / len(values))
+    return shares
+
+
+def soft_cross_entropy(student: Matrix, teacher: Matrix, temperature: float) -> float:
+    """T^2 times the mean of sum q ln(q / p) at temperature T (Hinton et al. 2015, section 2)."""
+
+    def softmax(logits: Sequence[float]) -> list[float]:
+        powers = [math.exp(float(value) / temperature) for value in logits]
+        return [power / math.fsum(powers) for power in powers]
+
+    each = [
+        math.fsum(q * math.log(q / p) for q, p in zip(softmax(wanted), softmax(ours), strict=True))
+        for ours, wanted in zip(student, teacher, strict=True)
+    ]
+    return temperature**2 * math.fsum(each) / len(each)

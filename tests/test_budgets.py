@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.compression.budgets import confirmed, largest_within, thresholds
+from workbench.compression.budgets import confirmed, largest_within
 from workbench.compression.costs import count_costs
 from workbench.compression.rebuild import rebuild
 from workbench.compression.sizes import sizes_of
 from workbench.compression.tracing import find_structure
 from workbench.models.networks import build_network
-from workbench.pfa import energy_keep_count
+from workbench.pfa import energy_keep_count, energy_thresholds
 
 ANALYZE = ["analyze", "--source", "digits", "--target", "digits-3v8", "--source-epochs", 1]
 
@@ -32,7 +32,7 @@ def size(layers, energy):
 @pytest.mark.parametrize("seed", range(8))
 def test_the_search_finds_what_trying_everything_finds(seed):
     layers = spectra(seed)
-    candidates = thresholds(layers)
+    candidates = energy_thresholds(layers)
     every = sorted({size(layers, energy) for energy in np.linspace(1e-6, 1, 20_001)})
     reached = {size(layers, energy) for energy in candidates}
     assert set(every) <= reached
@@ -44,7 +44,7 @@ def test_the_search_finds_what_trying_everything_finds(seed):
 
 def test_thresholds_are_where_counts_change():
     layers = spectra(3)
-    candidates = thresholds(layers)
+    candidates = energy_thresholds(layers)
     counts = [tuple(energy_keep_count(s, energy) for s in layers) for energy in candidates]
     assert len(set(counts)) == len(counts)
     for (low, high), count in zip(pairwise(candidates), counts[1:], strict=True):
@@ -115,7 +115,7 @@ def test_the_network_is_the_largest_within_its_budget(run_cli, weights, budget, 
     assert status == 0, err
     result = json.loads(out)
     assert 0.9 * limit <= result[key] <= limit
-    energy = float(err.split("PFA-En at an energy of ")[1].split()[0])
+    energy = float(err.split("pfa-en at an energy of ")[1].split()[0])
     if "--multiple-of" in budget:
         assert all(row["kept"] % 8 == 0 for row in result["recipe"])
         assert "--multiple-of 8: +" in err
@@ -160,7 +160,7 @@ def test_wrong_budgets_are_told(run_cli, tmp_path, options, message):
 def test_a_budget_belongs_to_pfa_en(run_cli):
     status, _, err = run_cli(*ANALYZE, "--footprint", 0.2)
     assert status == 2
-    assert "--footprint is an option of --method pfa-en, not of pfa-kl" in err
+    assert "--footprint: pfa-kl says itself how many filters to keep" in err
 
 
 @pytest.mark.parametrize("budget", [["--footprint", 1e-6], ["--params", 5]])

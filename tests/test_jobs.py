@@ -7,16 +7,18 @@ import torch
 
 from workbench.analysis import Analysis
 from workbench.compression.costs import Costs
-from workbench.compression.deciding import diagnose, make_recipe
+from workbench.compression.deciding import make_recipe
+from workbench.compression.evidence import collect
 from workbench.compression.options import RecipeOptions
 from workbench.data.sets import load_images
-from workbench.jobs import make_network, protocol_job
+from workbench.jobs import protocol_key
 from workbench.models.networks import build_network
 from workbench.planning import resolve
 from workbench.processor import Processor
 from workbench.protocols import PROTOCOLS
 from workbench.responses import measure_responses
 from workbench.settings import Settings
+from workbench.starting import make_network
 from workbench.subject import SourceNetwork, Subject, source_structure
 
 CPU = Processor("cpu", "fp32", 1)
@@ -60,7 +62,7 @@ def recipe(subject, source):
     moments = measure_responses(
         model, structure.groups, subject.train, subject.task.source, torch.device("cpu")
     )
-    return make_recipe(diagnose(moments, structure), structure, RecipeOptions())
+    return make_recipe(collect(model, moments, structure), structure, RecipeOptions())
 
 
 def start(subject, name, source, recipe, seed=0):
@@ -105,12 +107,19 @@ def test_a_new_head_is_drawn_and_all_else_inherited(make_subject, source):
     assert torch.equal(state[f"{FIRST}.weight"], source.tensors[f"{FIRST}.weight"])
 
 
-def keys(subject, source, recipe, seed=0):
-    analysis = Analysis(recipe, Costs(2, 2, 1.0), Costs(1, 1, 1.0))
+def analysis_of(recipe):
+    return Analysis(recipe, Costs(2, 2, 1.0), Costs(1, 1, 1.0))
+
+
+def keys_of(subject, source, analysis, seed=0, teacher="a"):
     return {
-        name: protocol_job(subject, protocol, seed, source, analysis).key
+        name: protocol_key(subject, protocol, seed, source.fingerprint, analysis, teacher)
         for name, protocol in PROTOCOLS.items()
     }
+
+
+def keys(subject, source, recipe, seed=0):
+    return keys_of(subject, source, analysis_of(recipe), seed)
 
 
 def changed(before, after):
@@ -128,7 +137,8 @@ def test_a_key_depends_on_what_determines_the_result_and_on_nothing_else(
     assert changed(before, keys(subject, source, recipe, seed=1)) == everything
     threads = replace(subject, processor=Processor("cpu", "fp32", 2))
     assert changed(before, keys(threads, source, recipe)) == everything
-    fine = {"full-fine", "pfa-fine"}
+    fine = {"full-fine", "pfa-fine", "pfa-distill"}
+    small = {"pfa-scratch", "pfa-fine", "pfa-scratch-b", "pfa-distill"}
     assert changed(before, keys(make_subject(fine_lr=0.01), source, recipe)) == fine
     assert changed(before, keys(make_subject(head="new"), source, recipe)) == fine
     tensors = {name: value * 2 for name, value in source.tensors.items()}
@@ -136,7 +146,12 @@ def test_a_key_depends_on_what_determines_the_result_and_on_nothing_else(
     layer = recipe.layers[0]
     other = replace(layer, kept_indices=tuple(i for i in range(96) if i not in layer.kept_indices))
     moved = replace(recipe, layers=(other, *recipe.layers[1:]))
-    assert changed(before, keys(subject, source, moved)) == {"pfa-scratch", "pfa-fine"}
+    assert changed(before, keys(subject, source, moved)) == small
+    costly = replace(analysis_of(recipe), full=Costs(2, 9, 1.0))
+    assert changed(before, keys_of(subject, source, costly)) == {"pfa-scratch-b"}
+    assert changed(before, keys(make_subject(temperature=2.0), source, recipe)) == {"pfa-distill"}
+    other_teacher = keys_of(subject, source, analysis_of(recipe), teacher="b")
+    assert changed(before, other_teacher) == {"pfa-distill"}
     pixels = subject.train.pixels.copy()
     pixels[0, 0, 0, 0] += 1
     data = replace(subject, train=replace(subject.train, pixels=pixels))

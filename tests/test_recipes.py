@@ -5,9 +5,11 @@ import math
 
 import numpy as np
 import pytest
+from torch import nn
 
 from workbench.compression import deciding
-from workbench.compression.deciding import diagnose, keep_counts
+from workbench.compression.deciding import keep_counts
+from workbench.compression.evidence import collect
 from workbench.compression.options import RecipeOptions
 from workbench.compression.recipes import LayerRecipe, Recipe
 from workbench.compression.structure import FilterGroup, ResponsePoint, Structure
@@ -23,10 +25,10 @@ def structure_for(moments, blocks=1):
     return Structure(groups, group("head", 2))
 
 
-def make_recipe(moments, method, energy=None, blocks=1, **options):
+def make_recipe(moments, recipe, energy=None, blocks=1, **options):
     structure = structure_for(moments, blocks)
-    chosen = RecipeOptions(method, energy, **options)
-    return deciding.make_recipe(diagnose(moments, structure), structure, chosen)
+    chosen = RecipeOptions(recipe, threshold=energy, **options)
+    return deciding.make_recipe(collect(nn.Module(), moments, structure), structure, chosen)
 
 
 def moments(responses):
@@ -104,7 +106,7 @@ def test_widths_are_rounded_up_to_a_multiple_within_the_layer(multiple):
 def test_counts_alone_are_those_of_the_recipe():
     seen = {"a": moments(responses(9, 2)), "b": moments(responses(5, 0))}
     structure = structure_for(seen)
-    counts = keep_counts(diagnose(seen, structure), RecipeOptions())
+    counts = keep_counts(collect(nn.Module(), seen, structure), RecipeOptions())
     assert tuple(c.kept for c in counts.values()) == make_recipe(seen, "pfa-kl").widths
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from torch import nn
 
 from workbench.compression.choice import Candidate, choose, unrounded_costs
 from workbench.compression.costs import Costs, count_costs, measure_latencies
-from workbench.compression.deciding import diagnose
+from workbench.compression.evidence import Evidence, collect
+from workbench.compression.methods import READS_ZEROS
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.structure import Structure
 from workbench.display import Display
 from workbench.keys import file_hash, key_of
-from workbench.pfa import StreamingCovariance
 from workbench.planning import Task
 from workbench.protocols import Protocol
 from workbench.recording import HASH, RECIPE_FILE, SPECTRA_FILE, Recorder
-from workbench.responses import measure_responses
+from workbench.responses import measure_responses, measure_zeros
 from workbench.subject import (
     SourceNetwork,
     Subject,
@@ -102,6 +102,14 @@ def analysis_key(subject: Subject, weights: str) -> str:
     )
 
 
+def find_analysis(
+    subject: Subject, weights: str, recorder: Recorder
+) -> tuple[StoredRun, Analysis] | None:
+    """The analysis if it is recorded, and its run."""
+    run = recorder.find(analysis_key(subject, weights))
+    return (run, _fetch_analysis(run, recorder)) if run else None
+
+
 def step_parts(subject: Subject) -> dict[str, Any]:
     """What a key says of iterative PFA; nothing of one shot."""
     task = subject.task
@@ -149,11 +157,7 @@ def analyse(
                 result = measure() if measure else _measure(subject, source, display)
                 _record_analysis(result, recorder, run_id)
             done = recorder.store.run(run_id)
-    recipe, spectra = (recorder.store.fetch(done, name) for name in (RECIPE_FILE, SPECTRA_FILE))
-    assert recipe is not None
-    assert spectra is not None
-    analysis = _read_analysis(done, Recipe.from_json(recipe.read_text(), spectra.read_text()))
-    analysis = replace(analysis, measured=found is None)
+    analysis = replace(_fetch_analysis(done, recorder), measured=found is None)
     for layer in analysis.recipe.dead_layers:
         display.say(
             f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1"
@@ -167,8 +171,10 @@ def _remarks(analysis: Analysis, task: Task) -> list[str]:
     """What a budget and a rounding came to."""
     lines = []
     if task.budget and analysis.recipe.threshold is not None:
-        option = f"--{task.budget.option.replace('_', '-')} {task.budget.limit:g}"
-        lines.append(f"{option}: PFA-En at an energy of {analysis.recipe.threshold:.6g}")
+        name = "an energy" if task.settings.method == "pfa-en" else "a threshold"
+        lines.append(
+            f"{task.budget}: {task.settings.method} at {name} of {analysis.recipe.threshold:.6g}"
+        )
     if analysis.unrounded:
         more = [
             100 * (rounded / plain - 1)
@@ -185,30 +191,34 @@ def _remarks(analysis: Analysis, task: Task) -> list[str]:
 
 
 def _measure(subject: Subject, source: SourceNetwork, display: Display) -> Analysis:
-    task, processor = subject.task, subject.processor
-    device = processor.torch_device
+    task = subject.task
     model = source.build(task)
-    with display.track(f"analysis · {task.domain.name}", len(subject.train)) as advance:
-        structure = source_structure(task)
-        moments = measure_responses(
-            model,
-            structure.groups,
-            subject.train,
-            task.source,
-            device,
-            lambda seen: advance(seen, "images"),
-        )
+    structure = source_structure(task)
+    evidence = gather(subject, model, structure, display, f"analysis · {task.domain.name}")
     full = rebuild(model, head_rows(subject), structure)
-    recipe, unrounded = decide(subject, full, structure, moments)
+    recipe, unrounded = decide(subject, full, structure, evidence)
     small = rebuild(full, recipe.kept, structure)
     return Analysis(recipe, *compare_costs(full, small, subject), unrounded=unrounded)
+
+
+def gather(
+    subject: Subject, network: nn.Module, structure: Structure, display: Display, title: str
+) -> tuple[Evidence, ...]:
+    """What the task's method has to know of every filter group, on the target's images."""
+    task, options = subject.task, subject.task.recipe_options()
+    looks = (structure.groups, subject.train, task.source, subject.processor.torch_device)
+    with display.track(title, len(subject.train)) as advance:
+        moments = measure_responses(network, *looks, lambda seen: advance(seen, "images"))
+    silent = READS_ZEROS & {options.recipe, options.selection}
+    zeros = measure_zeros(network, *looks) if silent else None
+    return collect(network, moments, structure, zeros)
 
 
 def decide(
     subject: Subject,
     network: nn.Module,
     structure: Structure,
-    moments: Mapping[str, StreamingCovariance],
+    evidence: Sequence[Evidence],
     *,
     full: Costs | None = None,
     steps_left: int = 1,
@@ -218,7 +228,7 @@ def decide(
     Args:
         network: what is narrowed, with the target's classes.
         structure: its filter groups.
-        moments: its responses.
+        evidence: what is known of them.
         full: costs that shares of a budget are shares of; the network's own when None.
         steps_left: of iterative PFA.
 
@@ -227,7 +237,6 @@ def decide(
     """
     task, shape = subject.task, subject.task.source.shape
     options = replace(task.recipe_options(), steps_left=steps_left)
-    diagnoses = diagnose(moments, structure)
     candidate = Candidate(
         network,
         structure,
@@ -235,9 +244,9 @@ def decide(
         subject.processor.torch_device,
         full or count_costs(network, shape),
     )
-    recipe = choose(candidate, diagnoses, options, task.budget)
+    recipe = choose(candidate, evidence, options, task.budget)
     rounded = task.settings.multiple_of > 1
-    return recipe, unrounded_costs(candidate, diagnoses, options, recipe) if rounded else None
+    return recipe, unrounded_costs(candidate, evidence, options, recipe) if rounded else None
 
 
 def compare_costs(full: nn.Module, small: nn.Module, subject: Subject) -> tuple[Costs, Costs]:
@@ -270,7 +279,9 @@ def _record_analysis(analysis: Analysis, recorder: Recorder, run_id: str) -> Non
     store.attach_text(run_id, SPECTRA_FILE, recipe.spectra_json())
 
 
-def _read_analysis(run: StoredRun, recipe: Recipe) -> Analysis:
+def _fetch_analysis(run: StoredRun, recorder: Recorder) -> Analysis:
+    texts = [recorder.store.fetch(run, name) for name in (RECIPE_FILE, SPECTRA_FILE)]
+    recipe = Recipe.from_json(*(path.read_text() for path in texts if path))
     full, small = (
         Costs(
             round(run.metrics[f"{prefix}parameters"]),

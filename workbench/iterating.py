@@ -22,15 +22,15 @@ from functools import cache, partial
 
 from torch import nn
 
-from workbench.analysis import Analysis, analyse, compare_costs, decide
+from workbench.analysis import Analysis, analyse, compare_costs, decide, gather
 from workbench.compression.costs import Costs, count_costs
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import LayerRecipe, Recipe
 from workbench.compression.tracing import find_structure
-from workbench.jobs import make_network, step_job
+from workbench.jobs import step_job
 from workbench.protocols import PROTOCOLS
 from workbench.recording import Recorder
-from workbench.responses import measure_responses
+from workbench.starting import make_network
 from workbench.subject import SourceNetwork, Subject, source_structure
 from workbench.weights import put_weights, read_weights
 from workbench.work import WEIGHTS_FILE
@@ -83,20 +83,12 @@ def _recipe(
     subject: Subject, network: nn.Module, full: Costs, recorder: Recorder, step: int
 ) -> Recipe:
     """The recipe of one step, for the network as it is."""
-    task, device = subject.task, subject.processor.torch_device
+    task = subject.task
     structure = find_structure(network, task.source.shape)
     title = f"analysis · {task.domain.name} · step {step}"
-    with recorder.display.track(title, len(subject.train)) as advance:
-        moments = measure_responses(
-            network,
-            structure.groups,
-            subject.train,
-            task.source,
-            device,
-            lambda seen: advance(seen, "images"),
-        )
+    evidence = gather(subject, network, structure, recorder.display, title)
     left = task.settings.steps - step + 1
-    return decide(subject, network, structure, moments, full=full, steps_left=left)[0]
+    return decide(subject, network, structure, evidence, full=full, steps_left=left)[0]
 
 
 def _whole(layer: LayerRecipe, kept: Kept) -> LayerRecipe:

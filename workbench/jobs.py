@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
 
 from workbench.analysis import Analysis, step_parts, step_plan
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import Recipe
-from workbench.compression.shapes import build_narrow
 from workbench.data.feeds import ImageSet
 from workbench.data.folder_images import sample_files
 from workbench.folder_files import Folder
@@ -30,17 +27,16 @@ from workbench.processor import Processor
 from workbench.protocols import Protocol
 from workbench.recording import IMAGES_FILE, RECIPE_FILE, Job
 from workbench.sources import image_parts
+from workbench.starting import starting_network, teacher_of
 from workbench.subject import (
     SourceNetwork,
     Subject,
-    head_rows,
     model_parts,
     settings_dict,
-    source_structure,
     split_inputs,
     subject_inputs,
 )
-from workbench.training import Plan, derive_seed, fit_to
+from workbench.training import Plan, derive_seed, fit_to, stretch
 from workbench.weights import Card
 
 LISTED_IMAGES = 32  # that a run remembers of a folder's test images
@@ -86,11 +82,20 @@ def source_job(task: SourceTask, processor: Processor, train: ImageSet, test: Im
 
 
 def protocol_job(
-    subject: Subject, protocol: Protocol, seed: int, source: SourceNetwork, analysis: Analysis
+    subject: Subject,
+    protocol: Protocol,
+    seed: int,
+    source: SourceNetwork,
+    analysis: Analysis,
+    teacher: SourceNetwork | None = None,
 ) -> Job:
-    """The training of one protocol with one seed."""
+    """The training of one protocol with one seed.
+
+    Args:
+        teacher: the trained full network, for a protocol that follows one.
+    """
     task = subject.task
-    plan = protocol_plan(subject, protocol)
+    plan = protocol_plan(subject, protocol, analysis)
     recipe = analysis.recipe if protocol.compressed else None
     widths = recipe.widths if recipe else ()
     classes = task.domain.classes
@@ -101,7 +106,14 @@ def protocol_job(
     if recipe:
         artifacts[RECIPE_FILE] = recipe.to_json()
     return Job(
-        key=protocol_key(subject, protocol, seed, source.fingerprint, recipe),
+        key=protocol_key(
+            subject,
+            protocol,
+            seed,
+            source.fingerprint,
+            analysis,
+            teacher.fingerprint if teacher else "",
+        ),
         kind="protocol",
         title=f"{protocol.name} · {task.domain.name} · seed {seed}",
         params={
@@ -112,13 +124,14 @@ def protocol_job(
         artifacts=artifacts,
         inputs=subject_inputs(subject),
         card=Card.of(task.model, task.source, classes, widths, images=task.domain.source),
-        make_model=_starting_network(subject, protocol, seed, source, analysis),
+        make_model=starting_network(subject, protocol, seed, source, analysis),
         plan=plan,
         seed=seed,
         train=subject.train,
         test=subject.test,
         source=task.source,
         checkpoint_every=_PROTOCOL_CHECKPOINT,
+        make_teacher=teacher_of(subject, source, teacher) if teacher else None,
     )
 
 
@@ -183,87 +196,65 @@ def image_list(folder: Folder | None) -> dict[str, str]:
     return {IMAGES_FILE: json.dumps(files, indent=1)}
 
 
-def _starting_network(
-    subject: Subject, protocol: Protocol, seed: int, source: SourceNetwork, analysis: Analysis
-) -> Callable[[], nn.Module]:
-    if analysis.start and protocol.compressed and protocol.inherited:
-        return analysis.start
-    recipe = analysis.recipe if protocol.compressed else None
-    return lambda: make_network(subject, protocol, seed, source, recipe)
-
-
-def protocol_plan(subject: Subject, protocol: Protocol) -> Plan:
+def protocol_plan(subject: Subject, protocol: Protocol, analysis: Analysis | None) -> Plan:
     """The protocol's training, its batch size capped at the number of images.
 
-    With iterative PFA the steps have had their share of pfa-fine's epochs already.
+    With iterative PFA the steps have had their share of pfa-fine's epochs already. Training for
+    equal compute takes as many more epochs as an image takes fewer FLOPs.
+
+    Args:
+        analysis: the costs of both networks; only training for equal compute reads it.
     """
     task = subject.task
     plan = fit_to(task.fine_plan if protocol.inherited else task.plan, len(subject.train))
+    if protocol.equal_compute:
+        assert analysis is not None
+        more = analysis.full.flops / analysis.compressed.flops
+        return stretch(plan, max(1, round(plan.epochs * more)))
     if not (protocol.compressed and protocol.inherited) or task.settings.steps == 1:
         return plan
     share = step_plan(subject)
-    epochs = plan.epochs - (task.settings.steps - 1) * share.epochs
-    decay = max(1, plan.decay_epoch * epochs // plan.epochs)
-    return replace(plan, epochs=epochs, decay_epoch=decay)
+    return stretch(plan, plan.epochs - (task.settings.steps - 1) * share.epochs)
 
 
 def protocol_key(
-    subject: Subject, protocol: Protocol, seed: int, weights: str, recipe: Recipe | None
+    subject: Subject,
+    protocol: Protocol,
+    seed: int,
+    weights: str,
+    analysis: Analysis | None,
+    teacher: str = "",
 ) -> str:
     """Key of a protocol's training.
 
     Args:
         weights: fingerprint of the source weights.
-        recipe: None for the full network.
+        analysis: only compressed networks need it.
+        teacher: fingerprint of the network that is followed.
     """
+    recipe = analysis.recipe if analysis and protocol.compressed else None
     parts: dict[str, Any] = {
         **subject.data,
         **model_parts(subject.task.model, subject.task.source),
         "protocol": protocol.name,
         "seed": seed,
-        **_how(protocol_plan(subject, protocol), subject.processor),
+        **_how(protocol_plan(subject, protocol, analysis), subject.processor),
     }
     if protocol.inherited:
         parts |= {"weights": weights, "head": subject.task.settings.head}
     if protocol.inherited and protocol.compressed:
         parts |= step_parts(subject)
+    if protocol.distilled:
+        settings = subject.task.settings
+        parts |= {
+            "teacher": teacher,
+            "temperature": settings.temperature,
+            "distill_weight": settings.distill_weight,
+        }
     if recipe:
         kept = {name: list(indices) for name, indices in recipe.kept.items()}
         parts["recipe"] = kept if protocol.inherited else list(recipe.widths)
     return key_of("protocol", parts)
-
-
-def make_network(
-    subject: Subject,
-    protocol: Protocol,
-    seed: int,
-    source: SourceNetwork,
-    recipe: Recipe | None,
-) -> nn.Module:
-    """The network that a protocol starts from.
-
-    "Scratch" draws all weights anew. "Fine" keeps the (kept) filters' weights; its classifier
-    keeps the rows of the target's classes (``--head slice``) or is drawn anew (``new``).
-    """
-    task = subject.task
-    fresh = build_narrow(
-        task.model,
-        task.source.shape,
-        len(task.domain.classes),
-        recipe.widths if recipe else (),
-        seed=derive_seed(seed, "weights"),
-    )
-    if not protocol.inherited:
-        return fresh
-    full = source.build(task)
-    structure = source_structure(task)
-    kept = {**(recipe.kept if recipe else {}), **head_rows(subject)}
-    inherited = rebuild(full, kept, structure)
-    if task.settings.head == "new":  # the classifier, and the batch norm behind it
-        for cut in structure.classifier.cuts:
-            part = inherited.get_submodule(cut.layer)
-            part.load_state_dict(fresh.get_submodule(cut.layer).state_dict())
-    return inherited
 
 
 def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
@@ -308,4 +299,7 @@ def _protocol_params(
         params["energy"] = task.energy
     if protocol.inherited:
         params["head"] = task.settings.head
+    if protocol.distilled:
+        params["temperature"] = task.settings.temperature
+        params["distill_weight"] = task.settings.distill_weight
     return params

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from workbench.jobs import protocol_job, source_job
 from workbench.keys import key_of
 from workbench.planning import SourceTask, Task, check_new_file, resolve, resolve_source
 from workbench.processor import Processor, resolve_processor
-from workbench.protocols import PROTOCOLS, Protocol
+from workbench.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
 from workbench.recording import DROPPED, WEIGHTS, Job, Recorder
 from workbench.results import Adaptation
 from workbench.settings import Settings
@@ -75,10 +76,13 @@ def adapt(*, display: Display | None = None, **options: Any) -> Adaptation:
         with nullcontext() if finished else recorder.closing(parent):
             source = given or _train_source(task, processor, recorder)
             analysis = _analyse(subject, source, recorder, parent)
-            rounds = [
-                _train_seeds(subject, PROTOCOLS[name], source, analysis, recorder, parent)
-                for name in task.settings.protocols
-            ]
+            # A teacher comes before those that follow it, in whatever order they were named.
+            order = sorted(task.settings.protocols, key=lambda name: PROTOCOLS[name].distilled)
+            done = {
+                name: _train_seeds(subject, PROTOCOLS[name], source, analysis, recorder, parent)
+                for name in order
+            }
+            rounds = [done[name] for name in task.settings.protocols]
             adaptation = conclude(subject, analysis, rounds, recorder, parent)
             if not finished or adaptation.trained or analysis.measured:
                 write_conclusion(adaptation, rounds, recorder, parent)
@@ -281,6 +285,7 @@ def _train_seeds(
     The best seed is the one with the lowest training loss: the test images choose nothing.
     """
     settings = subject.task.settings
+    teacher = _teacher(subject, source, analysis, recorder, parent) if protocol.distilled else None
     runs: list[StoredRun] = []
     best: StoredRun | None = None
     trained = 0
@@ -293,14 +298,39 @@ def _train_seeds(
             settings.keep_weights == "best" and is_better(outcome.epochs[-1].loss)
         )
 
-    for seed in range(settings.seeds):
-        job = protocol_job(subject, protocol, seed, source, analysis)
+    for seed in settings.seed_range:
+        job = protocol_job(subject, protocol, seed, source, analysis, teacher)
         run, new = recorder.train(job, parent, keep)
         trained += new
         if run.tags.get(WEIGHTS) != DROPPED and is_better(run.metrics["train_loss"]):
             # Only weights of this adaptation are dropped: another's are not ours to delete.
-            if best and settings.keep_weights == "best" and best.parent == parent:
+            own = best and settings.keep_weights == "best" and best.parent == parent
+            if best and own and not (settings.distils and _is_teacher(best)):
                 recorder.drop_weights(best)
             best = run
         runs.append(run)
     return Round(protocol, tuple(runs), trained, best)
+
+
+def _is_teacher(run: StoredRun) -> bool:
+    return (run.params["protocol"], run.params["seed"]) == (TEACHER, str(TEACHER_SEED))
+
+
+def _teacher(
+    subject: Subject,
+    source: SourceNetwork,
+    analysis: Analysis,
+    recorder: Recorder,
+    parent: str,
+) -> SourceNetwork:
+    """The trained full network that a small one follows; its weights are kept.
+
+    It is trained again where only its result was kept.
+    """
+    job = protocol_job(subject, PROTOCOLS[TEACHER], TEACHER_SEED, source, analysis)
+    run, _ = recorder.train(job, parent, lambda outcome: True)
+    if run.tags.get(WEIGHTS) == DROPPED:
+        run, _ = replace(recorder, fresh=True).train(job, parent, lambda outcome: True)
+    path = recorder.store.fetch(run, WEIGHTS_FILE)
+    assert path is not None  # the recorder returns whole runs only
+    return SourceNetwork(read_weights(path), run.run_id)

@@ -17,6 +17,7 @@ from workbench.compression.options import RecipeOptions
 from workbench.data.folder_images import find_source
 from workbench.domains import Domain, find_domain
 from workbench.errors import DomainError, NetworkError, SettingsError
+from workbench.method_names import METHODS
 from workbench.models.elsewhere import DEFAULT_WEIGHTS
 from workbench.models.networks import check_image_size, find_network
 from workbench.protocols import PROTOCOLS
@@ -82,12 +83,15 @@ class Task:
     def recipe_options(self) -> RecipeOptions:
         """What shapes the recipe, but for a budget."""
         settings = self.settings
+        recipe, selection = METHODS[settings.method]
         return RecipeOptions(
-            settings.method,
-            self.energy,
-            settings.divergence,
-            settings.gamma_map,
-            settings.multiple_of,
+            recipe=recipe,
+            selection=settings.selection or selection,
+            threshold=self.energy,
+            divergence=settings.divergence,
+            gamma_map=settings.gamma_map,
+            multiple_of=settings.multiple_of,
+            draw=settings.draw,
         )
 
 
@@ -148,6 +152,8 @@ def resolve(settings: Settings) -> Task:
             "many parts; take fewer steps or more --epochs"
         )
     budget = find_budget(settings)
+    if budget and isinstance(budget.limit, str):
+        settings = replace(settings, footprint=budget.limit)
     energy = None
     if settings.method == "pfa-en" and budget is None:
         energy = settings.energy or DEFAULT_ENERGY
@@ -285,7 +291,7 @@ def check(settings: Settings) -> list[str]:
     if len(set(settings.protocols)) < len(settings.protocols):
         problems.append("--protocols names one twice; name each once")
     problems += _check_numbers(
-        seeds=settings.seeds,
+        seeds=settings.seeds and settings.seeds + max(0, settings.first_seed),
         steps=settings.steps,
         epochs=settings.epochs,
         source_epochs=settings.source_epochs,
@@ -294,6 +300,12 @@ def check(settings: Settings) -> list[str]:
         fine_lr=settings.fine_lr,
         weight_decay=settings.weight_decay,
     )
+    if settings.first_seed < 0:
+        problems.append(f"--first-seed {settings.first_seed} is negative; use 0 or more")
+    if not 0 < settings.temperature < float("inf"):
+        problems.append(f"--temperature {settings.temperature:g} is not a positive number; try 4")
+    if not 0 <= settings.distill_weight <= 1:
+        problems.append(f"--distill-weight {settings.distill_weight:g} is not within [0, 1]")
     if not 0 <= settings.tolerance <= 100:
         problems.append(f"--tolerance {settings.tolerance:g} is not within 0 to 100 points")
     return problems + check_recipe_options(settings) + _check_weights(settings)

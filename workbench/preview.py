@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.analysis import analysis_key
+from workbench.analysis import find_analysis
 from workbench.compression.costs import count_costs
-from workbench.compression.recipes import Recipe
 from workbench.data.folder_images import Say
 from workbench.data.location import data_folder, is_present
 from workbench.display import Display
@@ -19,8 +18,8 @@ from workbench.models.networks import build_network
 from workbench.pipeline import open_work
 from workbench.planning import SourceTask, Task, resolve
 from workbench.processor import Processor, resolve_processor
-from workbench.protocols import PROTOCOLS
-from workbench.recording import FINGERPRINT, RECIPE_FILE, SPECTRA_FILE, Recorder
+from workbench.protocols import PROTOCOLS, TEACHER, TEACHER_SEED
+from workbench.recording import FINGERPRINT, Recorder
 from workbench.report import count
 from workbench.settings import Settings
 from workbench.sources import load_source_images
@@ -133,23 +132,29 @@ def _steps(
     task: Task, subject: Subject | None, weights: str | None, recorder: Recorder | None
 ) -> list[dict[str, Any]]:
     """Analysis and every training, with the run in which it is done."""
-    recipe, analysis = None, None
-    if subject and recorder and weights:
-        analysis = recorder.find(analysis_key(subject, weights))
-        if analysis:
-            texts = [recorder.store.fetch(analysis, name) for name in (RECIPE_FILE, SPECTRA_FILE)]
-            recipe = Recipe.from_json(*(path.read_text() for path in texts if path))
-    steps = [_step(f"analysis: {task.settings.method}", analysis)]
+    found = find_analysis(subject, weights, recorder) if subject and recorder and weights else None
+    run, analysis = found or (None, None)
+    steps = [_step(f"analysis: {task.settings.method}", run)]
     for name in task.settings.protocols:
         protocol = PROTOCOLS[name]
-        known = (weights or not protocol.inherited) and (recipe or not protocol.compressed)
-        for seed in range(task.settings.seeds):
+        known = (weights or not protocol.inherited) and (analysis or not protocol.compressed)
+        for seed in task.settings.seed_range:
             run = None
             if subject and recorder and known:
-                used = recipe if protocol.compressed else None
-                run = recorder.find(protocol_key(subject, protocol, seed, weights or "", used))
+                teacher = ""
+                if protocol.distilled:
+                    teacher = _teacher(subject, recorder, weights or "")
+                key = protocol_key(subject, protocol, seed, weights or "", analysis, teacher)
+                run = recorder.find(key)
             steps.append(_step(f"{name}, seed {seed}", run))
     return steps
+
+
+def _teacher(subject: Subject, recorder: Recorder, weights: str) -> str:
+    """Fingerprint of the network that is followed, if it is trained."""
+    key = protocol_key(subject, PROTOCOLS[TEACHER], TEACHER_SEED, weights, None)
+    run = recorder.find(key)
+    return run.tags[FINGERPRINT] if run else ""
 
 
 def _step(name: str, run: StoredRun | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from workbench import __version__
 from workbench.catalog import Source
 from workbench.data.feeds import ImageSet
 from workbench.display import Display
+from workbench.distillation import Teacher
 from workbench.errors import StoreError, WorkbenchError
 from workbench.keys import file_hash, weights_fingerprint
 from workbench.processor import Processor, machine_name
@@ -50,6 +51,7 @@ class Job:
         make_model: the network before training.
         plan, seed, train, test, source: the training itself.
         checkpoint_every: seconds between two writings of its state.
+        make_teacher: a trained network that it follows.
     """
 
     key: str
@@ -67,6 +69,7 @@ class Job:
     test: ImageSet
     source: Source
     checkpoint_every: float
+    make_teacher: Callable[[], Teacher] | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,7 @@ class Recorder:
                 job.plan,
                 seed=job.seed,
                 processor=self.processor,
+                teacher=job.make_teacher() if job.make_teacher else None,
                 checkpoint=self.work.checkpoint(job.key, job.checkpoint_every),
                 on_epoch=on_epoch,
             )

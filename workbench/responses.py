@@ -12,15 +12,19 @@ Memory: one batch of responses and one covariance a layer, whatever the number o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.catalog import Source
 from workbench.compression.paths import Additions
-from workbench.compression.structure import FilterGroup
+from workbench.compression.structure import FilterGroup, ResponsePoint
 from workbench.data.augmentation import normalise
 from workbench.data.feeds import ImageSet, batches
 from workbench.errors import NetworkError
@@ -29,6 +33,7 @@ from workbench.pfa import StreamingCovariance
 from workbench.processor import exact_fp32
 
 BATCH_SIZE = 256
+Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def measure_responses(
@@ -54,13 +59,94 @@ def measure_responses(
     """
     place(model, device).eval()
     moments = {group.name: StreamingCovariance(group.filters) for group in groups}
-    at_sum = {g.response.addition: g for g in groups if g.response.addition is not None}
-    current = ""
 
     def collect(group: FilterGroup, output: Tensor) -> None:
-        nonlocal current
-        current = group.name
-        moments[group.name].merge(_batch_moments(_pool(group, model, output)))
+        try:
+            moments[group.name].merge(_batch_moments(_pool(group, model, output)))
+        except ValueError as error:
+            raise NetworkError(f"layer '{group.name}': {error}; check the weights") from None
+
+    points = [(group, group.response) for group in groups]
+    _observe(model, points, batches(images, BATCH_SIZE, device), source, collect, on_batch)
+    silent = [name for name, found in moments.items() if found.count != len(images)]
+    if silent:
+        raise NetworkError(f"layer '{silent[0]}' does not run exactly once in a forward pass")
+    return moments
+
+
+def measure_zeros(
+    model: nn.Module,
+    groups: Sequence[FilterGroup],
+    images: ImageSet,
+    source: Source,
+    device: torch.device,
+) -> dict[str, NDArray[np.float64]]:
+    """Share of images and places at which a filter is silent after ReLU, by filter group.
+
+    ReLU sets to zero what is not positive: of the response, or, where a batch norm takes it up
+    directly, of what that makes of it.
+
+    Arguments are those of ``measure_responses``; the arrays have shape (n,), values in [0, 1].
+    """
+    place(model, device).eval()
+    zeros = {group.name: np.zeros(group.filters) for group in groups}
+    places = dict.fromkeys(zeros, 0)
+
+    def collect(group: FilterGroup, output: Tensor) -> None:
+        rows, dims = _channels(group, model, output)
+        silent = (rows <= 0).sum(dim=(0, *dims))
+        zeros[group.name] += silent.cpu().numpy()
+        places[group.name] += rows.numel() // group.filters
+
+    norms = _norms_behind(model, groups, batches(images, 1, device), source)
+    points = [
+        (group, replace(group.response, layer=norms.get(group.name, group.response.layer)))
+        for group in groups
+    ]
+    _observe(model, points, batches(images, BATCH_SIZE, device), source, collect)
+    return {name: count / places[name] for name, count in zeros.items()}
+
+
+def _norms_behind(
+    model: nn.Module, groups: Sequence[FilterGroup], images: Batches, source: Source
+) -> dict[str, str]:
+    """By filter group, the batch norm that takes up its response directly, if there is one."""
+    responses: dict[str, Tensor] = {}
+    found: dict[str, str] = {}
+
+    def hook_of(layer: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            found.update({name: layer for name, seen in responses.items() if seen is inputs[0]})
+
+        return hook
+
+    handles = [
+        part.register_forward_pre_hook(hook_of(name))
+        for name, part in model.named_modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm)
+    ]
+    points = [(group, group.response) for group in groups if group.response.layer is not None]
+    try:
+        _observe(
+            model, points, islice(images, 1), source,
+            lambda group, output: responses.update({group.name: output}),
+        )  # fmt: skip
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _observe(
+    model: nn.Module,
+    points: Sequence[tuple[FilterGroup, ResponsePoint]],
+    images: Batches,
+    source: Source,
+    collect: Callable[[FilterGroup, Tensor], None],
+    on_batch: Callable[[int], None] = lambda seen: None,
+) -> None:
+    """Run the network over images and hand on what happens at some points, in fp32."""
+    at_sum = {point.addition: group for group, point in points if point.addition is not None}
 
     def hook_of(group: FilterGroup) -> Callable[..., None]:
         return lambda _module, _inputs, output: collect(group, output)
@@ -70,38 +156,39 @@ def measure_responses(
             collect(at_sum[number], output)
 
     handles = [
-        model.get_submodule(group.response.layer).register_forward_hook(hook_of(group))
-        for group in groups
-        if group.response.layer is not None
+        model.get_submodule(point.layer).register_forward_hook(hook_of(group))
+        for group, point in points
+        if point.layer is not None
     ]
     try:
-        with torch.inference_mode(), exact_fp32(device.type):
-            seen = 0
-            for pixels, labels in batches(images, BATCH_SIZE, device):
-                with Additions(on_sum) if at_sum else nullcontext():
-                    model(normalise(pixels, source))
-                seen += len(labels)
-                on_batch(seen)
-    except ValueError as error:
-        raise NetworkError(f"layer '{current}': {error}; check the weights") from None
+        seen = 0
+        for pixels, labels in images:
+            watching = Additions(on_sum) if at_sum else nullcontext()
+            with torch.inference_mode(), exact_fp32(pixels.device.type), watching:
+                model(normalise(pixels, source))
+            seen += len(labels)
+            on_batch(seen)
     finally:
         for handle in handles:
             handle.remove()
-    silent = [name for name, found in moments.items() if found.count != len(images)]
-    if silent:
-        raise NetworkError(f"layer '{silent[0]}' does not run exactly once in a forward pass")
-    return moments
+
+
+def _channels(
+    group: FilterGroup, model: nn.Module, output: Tensor
+) -> tuple[Tensor, tuple[int, ...]]:
+    """The group's filters in an output, and the dimensions of places (or tokens)."""
+    linear = isinstance(model.get_submodule(group.name), nn.Linear)
+    channel = output.ndim - 1 if linear else 1
+    if group.response.channels != tuple(range(output.shape[channel])):
+        index = torch.tensor(group.response.channels, device=output.device)
+        output = output.index_select(channel, index)
+    return output, tuple(dim for dim in range(1, output.ndim) if dim != channel)
 
 
 def _pool(group: FilterGroup, model: nn.Module, output: Tensor) -> Tensor:
     """Maximum over places (or tokens): shape (b, filters)."""
-    linear = isinstance(model.get_submodule(group.name), nn.Linear)
-    channel = output.ndim - 1 if linear else 1
-    places = [dim for dim in range(1, output.ndim) if dim != channel]
-    response = output.amax(dim=places) if places else output
-    if group.response.channels == tuple(range(response.shape[1])):
-        return response
-    return response[:, list(group.response.channels)]
+    output, places = _channels(group, model, output)
+    return output.amax(dim=places) if places else output
 
 
 def _batch_moments(response: Tensor) -> StreamingCovariance:

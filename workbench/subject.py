@@ -201,6 +201,7 @@ def settings_dict(
         **settings.chosen_recipe(),
         "protocols": list(settings.protocols),
         "seeds": settings.seeds,
+        **settings.extras(),
         "head": settings.head,
         "weights": settings.weights.name if settings.weights else None,
         "plan": asdict(fit_to(task.plan, images)),

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from workbench.catalog import Source
 from workbench.data.augmentation import normalise
 from workbench.data.feeds import Feed, ImageSet, batches, open_feed
+from workbench.distillation import Teacher
 from workbench.errors import TrainingError
 from workbench.models.networks import place
 from workbench.processor import Processor, exact_fp32
@@ -100,6 +101,7 @@ def fit(
     *,
     seed: int,
     processor: Processor,
+    teacher: Teacher | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Progress:
@@ -112,6 +114,7 @@ def fit(
         plan: the training.
         seed: draws order, views and dropout masks; not the initial weights.
         processor: device and precision.
+        teacher: whose probabilities the network learns beside the labels.
         checkpoint: where the state is kept; a training found there goes on.
         on_epoch: called after each epoch.
 
@@ -123,6 +126,8 @@ def fit(
     """
     device = processor.torch_device
     place(model, device).train()
+    if teacher:
+        place(teacher.network, device).eval()
     feed = open_feed(images, source, device)
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -138,7 +143,7 @@ def fit(
         for number in range(len(progress.epochs) + 1, plan.epochs + 1):
             start = time.perf_counter()
             total, rate = _train_epoch(
-                model, optimizer, feed, len(images), source, plan, number, seed, processor
+                model, optimizer, feed, len(images), source, plan, number, seed, processor, teacher
             )
             # Between two epochs the host waits for the device; within one it never does.
             epoch = Epoch(number, total.item() / len(images), rate)
@@ -167,6 +172,7 @@ def _train_epoch(
     number: int,
     seed: int,
     processor: Processor,
+    teacher: Teacher | None,
 ) -> tuple[Tensor, float]:
     """One pass over the images: the summed loss, still on the device, and the last rate."""
     device = processor.torch_device
@@ -178,9 +184,13 @@ def _train_epoch(
     for index, (inputs, labels) in enumerate(feed(sizes, plan.augment, generator)):
         rate = learning_rate(plan, (number - 1) * len(sizes) + index, plan.epochs * len(sizes))
         optimizer.param_groups[0]["lr"] = rate
+        inputs = normalise(inputs, source)
         with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
-            logits = model(normalise(inputs, source))
+            logits = model(inputs)
+            wanted = teacher.logits(inputs) if teacher else None
         loss = nn.functional.cross_entropy(logits.float(), labels)
+        if teacher and wanted is not None:
+            loss = teacher.mix(loss, logits.float(), wanted.float())
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
@@ -236,6 +246,12 @@ def learning_rate(plan: Plan, step: int, steps: int) -> float:
 def fit_to(plan: Plan, images: int) -> Plan:
     """The plan with its batch size capped at the number of images."""
     return replace(plan, batch_size=min(plan.batch_size, images))
+
+
+def stretch(plan: Plan, epochs: int) -> Plan:
+    """The plan for another number of epochs, its decay at the same share of them."""
+    decay = max(1, plan.decay_epoch * epochs // plan.epochs)
+    return replace(plan, epochs=epochs, decay_epoch=decay)
 
 
 def derive_seed(seed: int, purpose: str, number: int = 0) -> int:

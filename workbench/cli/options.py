@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from workbench.method_names import METHODS, RECIPES, SELECTIONS
+from workbench.protocols import PROTOCOLS
+
 _WHAT, _HOW, _WHERE = "What", "How it is trained", "Where"
 
 
@@ -32,24 +35,30 @@ Model = Annotated[
     ),
 ]
 Method = Annotated[
-    str, _option("How many filters to keep: pfa-kl, or pfa-en with --energy.", _WHAT)
+    str,
+    _option(f"How many filters to keep, and which: {', '.join(METHODS)}.", _WHAT),
 ]
+Recipe = Annotated[
+    str | None,
+    _option(f"How many filters, by another method: {', '.join(RECIPES)}.", _WHAT),
+]
+Selection = Annotated[
+    str | None,
+    _option(f"Which filters, by another method: {', '.join(SELECTIONS)}.", _WHAT),
+]
+Draw = Annotated[int, _option("Number of the draw, of what is random in a recipe.", _WHAT)]
 Energy = Annotated[
     float | None,
     _option("Share of the energy that pfa-en keeps, in (0, 1]. (default: 0.95)", _WHAT),
 ]
 Footprint = Annotated[
-    float | None, _option("Budget of pfa-en: share of the full network's parameters.", _WHAT)
+    str | None,
+    _option("Budget: share of the full network's parameters, or pfa-kl for that of PFA-KL.", _WHAT),
 ]
-Flops = Annotated[
-    float | None, _option("Budget of pfa-en: share of the full network's FLOPs.", _WHAT)
-]
-Params = Annotated[
-    str | None, _option("Budget of pfa-en: parameters, as in 2500000, 2.5M, 800k.", _WHAT)
-]
+Flops = Annotated[float | None, _option("Budget: share of the full network's FLOPs.", _WHAT)]
+Params = Annotated[str | None, _option("Budget: parameters, as in 2500000, 2.5M, 800k.", _WHAT)]
 LatencyMs = Annotated[
-    float | None,
-    _option("Budget of pfa-en: milliseconds an image, measured on this machine.", _WHAT),
+    float | None, _option("Budget: milliseconds an image, measured on this machine.", _WHAT)
 ]
 Divergence = Annotated[
     str, _option("How pfa-kl measures a spectrum: kl, chi2, wasserstein.", _WHAT)
@@ -66,9 +75,7 @@ Steps = Annotated[
 ]
 Protocols = Annotated[
     str,
-    _option(
-        "Which to run, comma-separated: full-scratch, full-fine, pfa-scratch, pfa-fine.", _WHAT
-    ),
+    _option(f"Which to run, comma-separated: {', '.join(PROTOCOLS)}.", _WHAT),
 ]
 Head = Annotated[
     str,
@@ -90,6 +97,11 @@ Tolerance = Annotated[
     float, _option("Points that the recommended network may lie below the best.", _WHAT)
 ]
 Seeds = Annotated[int, _option("How often each protocol is run.", _HOW)]
+FirstSeed = Annotated[int, _option("Number of the first seed.", _HOW)]
+Temperature = Annotated[float, _option("Of pfa-distill: how soft the probabilities are.", _HOW)]
+DistillWeight = Annotated[
+    float, _option("Of pfa-distill: share of the loss that follows the full network.", _HOW)
+]
 Seed = Annotated[int, _option("Draws weights, order, crops and dropout.", _HOW)]
 Epochs = Annotated[int | None, _option("Length of a training. (default: the network's own)", _HOW)]
 SourceEpochs = Annotated[

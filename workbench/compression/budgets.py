@@ -1,9 +1,9 @@
-"""PFA-En for a budget: the energy at which the network is as large as it may be (method card).
+"""A recipe for a budget: the threshold at which the network is as large as it may be (method card).
 
 Idea: the user knows what the device can hold, not how much energy to keep.
-Formula: a group's keep count changes only where the threshold passes one of its cumulative
-energies, so these are all the recipes that there are; costs never fall as the threshold rises,
-and the largest threshold within the budget is found by bisection over them.
+Formula: a group's keep count changes only at certain thresholds (of PFA-En: where one passes a
+cumulative energy), so these are all the recipes that there are; costs never fall as the threshold
+rises, and the largest threshold within the budget is found by bisection over them.
 Cost: about twelve evaluations of the cost for VGG-16's 4,736 thresholds.
 When it does not help: one threshold for all groups is the method's choice, not the best network
 of that size. A latency is measured, so it is only nearly monotone: what is returned has been
@@ -14,7 +14,7 @@ Paper: section 3.1 (method.md, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +29,16 @@ class Budget:
 
     Attributes:
         option: as the user wrote it: "footprint", "flops", "params" or "latency_ms".
-        limit: shares in (0, 1], a count of parameters, or milliseconds.
+        limit: shares in (0, 1], a count of parameters, or milliseconds; the name of a recipe
+            stands for the footprint that this one comes to.
     """
 
     option: str
-    limit: float
+    limit: float | str
+
+    def __str__(self) -> str:
+        limit = self.limit if isinstance(self.limit, str) else f"{self.limit:g}"
+        return f"--{self.option.replace('_', '-')} {limit}"
 
 
 #: The options that are budgets, with the words for their value.
@@ -45,22 +50,11 @@ BUDGETS = {
 }
 
 
-def thresholds(spectra: Iterable[Array]) -> Array:
-    """All energies at which any group's keep count changes, ascending, in (0, 1].
-
-    Args:
-        spectra: each of shape (n,), shares of the energy.
-    """
-    sums = [np.cumsum(np.sort(spectrum)[::-1]) for spectrum in spectra]
-    every = np.concatenate([np.clip(part, 0.0, 1.0) for part in sums])
-    return np.unique(np.append(every[every > 0], 1.0))
-
-
 def largest_within(candidates: Array, cost: Callable[[float], float], limit: float) -> float | None:
     """The largest threshold whose cost is within the limit, or None when none is.
 
     Args:
-        candidates: ascending, from ``thresholds``.
+        candidates: ascending, from the recipe's ``thresholds``.
         cost: of the network at a threshold; must not fall as the threshold rises.
     """
     low, high = -1, len(candidates) - 1  # the answer lies in (low, high], or there is none

@@ -13,10 +13,11 @@ from workbench.compression.budgets import (
     Budget,
     confirmed,
     largest_within,
-    thresholds,
 )
 from workbench.compression.costs import Costs, measure_latencies
-from workbench.compression.deciding import Diagnosis, keep_counts, make_recipe
+from workbench.compression.deciding import keep_counts, make_recipe
+from workbench.compression.evidence import Evidence
+from workbench.compression.methods import RECIPES
 from workbench.compression.options import RecipeOptions
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
@@ -48,65 +49,78 @@ class Candidate:
 
 def choose(
     candidate: Candidate,
-    diagnoses: Sequence[Diagnosis],
+    evidence: Sequence[Evidence],
     options: RecipeOptions,
     budget: Budget | None = None,
 ) -> Recipe:
-    """The recipe of the method, or, with a budget, of PFA-En at the largest energy within it.
+    """The recipe of the method, or, with a budget, at the largest threshold within it.
 
     Raises:
         SettingsError: when no network is within the budget; it names the smallest there is.
     """
+    how_many = RECIPES[options.recipe]
     if budget is None:
-        return make_recipe(diagnoses, candidate.structure, options)
+        return make_recipe(evidence, candidate.structure, options)
     whole = replace(options, steps_left=1)  # a budget is for where the steps lead
-    candidates = thresholds(diagnosis.spectrum for diagnosis in diagnoses)
-    cost = _cost(candidate, diagnoses, whole, budget, _QUICK_ROUNDS)
-    energy = largest_within(candidates, cost, budget.limit)
-    if budget.option == "latency_ms" and energy is not None:
-        careful = _cost(candidate, diagnoses, whole, budget, _CAREFUL_ROUNDS)
-        energy = confirmed(candidates, energy, careful, budget.limit)
-    if energy is None:
-        option = f"--{budget.option.replace('_', '-')}"
+    if isinstance(budget.limit, str):
+        budget = replace(budget, limit=_footprint(candidate, evidence, whole, budget.limit))
+    assert how_many.thresholds is not None  # seen to when the options were checked
+    candidates = how_many.thresholds(evidence, whole)
+    limit = float(budget.limit)
+    cost = _cost(candidate, evidence, whole, budget, _QUICK_ROUNDS)
+    threshold = largest_within(candidates, cost, limit)
+    if budget.option == "latency_ms" and threshold is not None:
+        careful = _cost(candidate, evidence, whole, budget, _CAREFUL_ROUNDS)
+        threshold = confirmed(candidates, threshold, careful, limit)
+    if threshold is None:
         raise SettingsError(
-            f"{option} {budget.limit:g}: no network is so small; the smallest that can be reached "
-            f"has {cost(float(candidates[0])):.4g} {BUDGETS[budget.option]}"
+            f"{budget}: no network is so small; the smallest that can be reached has "
+            f"{cost(float(candidates[0])):.4g} {BUDGETS[budget.option]}"
         )
-    recipe = make_recipe(diagnoses, candidate.structure, replace(options, energy=energy))
-    return replace(recipe, threshold=energy)
+    recipe = make_recipe(evidence, candidate.structure, replace(options, threshold=threshold))
+    return replace(recipe, threshold=threshold)
 
 
 def unrounded_costs(
-    candidate: Candidate, diagnoses: Sequence[Diagnosis], options: RecipeOptions, recipe: Recipe
+    candidate: Candidate, evidence: Sequence[Evidence], options: RecipeOptions, recipe: Recipe
 ) -> Costs:
     """What the recipe's network would cost had its widths not been rounded to a multiple."""
-    energy = recipe.threshold or options.energy
-    plain = replace(options, energy=energy, multiple_of=1)
+    threshold = options.threshold if recipe.threshold is None else recipe.threshold
+    plain = replace(options, threshold=threshold, multiple_of=1)
     sizes = sizes_of(candidate.network, candidate.structure, candidate.shape)
-    return sizes(_widths(diagnoses, plain))
+    return sizes(_widths(evidence, plain))
 
 
-def _widths(diagnoses: Sequence[Diagnosis], options: RecipeOptions) -> dict[str, int]:
-    return {name: count.kept for name, count in keep_counts(diagnoses, options).items()}
+def _widths(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[str, int]:
+    return {name: count.kept for name, count in keep_counts(evidence, options).items()}
+
+
+def _footprint(
+    candidate: Candidate, evidence: Sequence[Evidence], options: RecipeOptions, recipe: str
+) -> float:
+    """Share of the full network's parameters that another recipe comes to."""
+    other = RecipeOptions(recipe=recipe, multiple_of=options.multiple_of)
+    sizes = sizes_of(candidate.network, candidate.structure, candidate.shape)
+    return sizes(_widths(evidence, other)).parameters / candidate.full.parameters
 
 
 def _cost(
     candidate: Candidate,
-    diagnoses: Sequence[Diagnosis],
+    evidence: Sequence[Evidence],
     options: RecipeOptions,
     budget: Budget,
     rounds: int,
 ) -> Callable[[float], float]:
-    """The cost that the budget limits, of the network at an energy."""
+    """The cost that the budget limits, of the network at a threshold."""
     if budget.option == "latency_ms":
-        return lambda energy: _latency(
-            candidate, _widths(diagnoses, replace(options, energy=energy)), rounds
+        return lambda threshold: _latency(
+            candidate, _widths(evidence, replace(options, threshold=threshold)), rounds
         )
     sizes: Sizes = sizes_of(candidate.network, candidate.structure, candidate.shape)
     full = candidate.full
 
-    def cost(energy: float) -> float:
-        small = sizes(_widths(diagnoses, replace(options, energy=energy)))
+    def cost(threshold: float) -> float:
+        small = sizes(_widths(evidence, replace(options, threshold=threshold)))
         return {
             "footprint": small.parameters / full.parameters,
             "flops": small.flops / full.flops,

@@ -56,10 +56,11 @@ class Recipe:
     """A recipe for a whole network: one ``LayerRecipe`` an analysed layer, in order.
 
     Attributes:
-        method: the compression method that made it.
+        method: how many filters are kept, a name in ``methods.RECIPES``.
         images: how many images the responses were measured on.
         uncompressed: layers that keep all their filters, and why.
-        threshold: the energy of PFA-En that a budget came to, in (0, 1].
+        threshold: that a budget came to: of PFA-En the energy, in (0, 1].
+        selection: which filters are kept, a name in ``methods.SELECTIONS``.
     """
 
     method: str
@@ -67,6 +68,7 @@ class Recipe:
     layers: tuple[LayerRecipe, ...]
     uncompressed: Mapping[str, str] = field(default_factory=dict)
     threshold: float | None = None
+    selection: str = "pfa"
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -89,7 +91,10 @@ class Recipe:
 
     def to_json(self) -> str:
         """The recipe as JSON text, without its spectra."""
-        whole = {"method": self.method, "images": self.images, "layers": self.rows()}
+        whole: dict[str, Any] = {"method": self.method}
+        if self.selection != "pfa":
+            whole["selection"] = self.selection
+        whole |= {"images": self.images, "layers": self.rows()}
         if self.uncompressed:
             whole["uncompressed"] = dict(self.uncompressed)
         if self.threshold is not None:
@@ -129,8 +134,14 @@ class Recipe:
                 )
                 for row in whole["layers"]
             )
-            kept = whole.get("uncompressed", {})
-            return cls(whole["method"], whole["images"], layers, kept, whole.get("threshold"))
+            return cls(
+                whole["method"],
+                whole["images"],
+                layers,
+                whole.get("uncompressed", {}),
+                whole.get("threshold"),
+                whole.get("selection", "pfa"),
+            )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a recipe: {error}") from None
 

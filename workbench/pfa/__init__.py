@@ -16,6 +16,7 @@ from workbench.pfa.divergences import MAPS as MAPS
 from workbench.pfa.divergences import divergence_keep_count as divergence_keep_count
 from workbench.pfa.divergences import divergence_ratio as divergence_ratio
 from workbench.pfa.energy import energy_keep_count as energy_keep_count
+from workbench.pfa.energy import energy_thresholds as energy_thresholds
 from workbench.pfa.energy import kept_energy as kept_energy
 from workbench.pfa.kl import divergence as divergence
 from workbench.pfa.kl import kl_keep_count as kl_keep_count
@@ -31,6 +32,7 @@ __all__ = [
     "divergence_keep_count",
     "divergence_ratio",
     "energy_keep_count",
+    "energy_thresholds",
     "inactive_filters",
     "kept_energy",
     "kl_keep_count",

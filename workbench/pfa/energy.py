@@ -9,8 +9,10 @@ Paper: section 3.1.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from workbench.pfa.spectrum import check_spectrum
 
@@ -39,6 +41,17 @@ def energy_keep_count(spectrum: ArrayLike, threshold: float) -> int:
     enough = np.cumsum(shares) >= threshold - _TOLERANCE
     # A spectrum that sums to a hair under 1 never reaches a threshold of 1: keep all then.
     return int(np.argmax(enough)) + 1 if enough.any() else len(shares)
+
+
+def energy_thresholds(spectra: Iterable[ArrayLike]) -> NDArray[np.float64]:
+    """All energies at which the keep count of any spectrum changes, ascending, in (0, 1].
+
+    Args:
+        spectra: each of shape (n,), shares of the energy in any order.
+    """
+    sums = [np.cumsum(np.sort(spectrum)[::-1]) for spectrum in spectra]
+    every = np.concatenate([np.clip(part, 0.0, 1.0) for part in sums])
+    return np.unique(np.append(every[every > 0], 1.0))
 
 
 def kept_energy(spectrum: ArrayLike, keep: int) -> float:

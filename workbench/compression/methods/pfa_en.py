@@ -1,16 +1,23 @@
-"""PFA-En as a compression method; the mathematics and its card are in ``pfa.energy``."""
+"""PFA-En as a recipe; the mathematics and its card are in ``pfa.energy``."""
 
 from __future__ import annotations
 
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
+from workbench.compression.evidence import Array, Evidence
 from workbench.compression.options import RecipeOptions
-from workbench.pfa import energy_keep_count
+from workbench.pfa import energy_keep_count, energy_thresholds
 
 #: Energy kept when the user names neither an energy nor a budget.
 DEFAULT_ENERGY = 0.95
 
 
-def keep_count(spectrum: NDArray, options: RecipeOptions) -> int:
-    """Filters to keep so that at least ``options.energy`` of the layer's energy is kept."""
-    return energy_keep_count(spectrum, options.energy or DEFAULT_ENERGY)
+def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
+    """Filters to keep of each group for at least the threshold's share of its energy."""
+    energy = options.threshold or DEFAULT_ENERGY
+    return [energy_keep_count(group.spectrum, energy) for group in evidence]
+
+
+def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
+    """All energies at which any group's keep count changes, ascending, in (0, 1]."""
+    return energy_thresholds(group.spectrum for group in evidence)

@@ -1,0 +1,54 @@
+"""Random widths and random filters: what luck alone comes to (method card).
+
+Idea: the other null hypothesis; many draws show what the best recipe of a size could reach.
+Formula: each group draws f from the uniform distribution on (0, 1) and keeps min(n, ceil(t f n))
+filters, with one t for all groups; t is searched for the budget. Selection: a random subset.
+Cost: none.
+When it does not help: one draw says nothing; take several (``--draw 0``, ``1``, ...).
+
+Paper: section 5.1 and figure 1 (random recipes at equal footprints).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from workbench.compression.evidence import Array, Evidence, Indices
+from workbench.compression.methods.uniform import share_of
+from workbench.compression.options import RecipeOptions
+from workbench.compression.structure import FilterGroup
+
+
+def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
+    """Filters to keep of each group: the threshold's multiple of the group's drawn share."""
+    assert options.threshold is not None  # set by the budget
+    return [
+        share_of(group.group.filters, options.threshold * _factor(group.group, options))
+        for group in evidence
+    ]
+
+
+def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
+    """All multiples at which any group's keep count changes, ascending."""
+    steps = [
+        np.arange(1, group.group.filters + 1) / group.group.filters / _factor(group.group, options)
+        for group in evidence
+    ]
+    return np.unique(np.concatenate(steps))
+
+
+def choose(evidence: Evidence, block: Indices, keep: int, options: RecipeOptions) -> Indices:
+    """A random subset of a block's filters."""
+    rng = _generator(evidence.group, options, f"selection {block[0]}")
+    return rng.choice(block, keep, replace=False)
+
+
+def _factor(group: FilterGroup, options: RecipeOptions) -> float:
+    return float(1 - _generator(group, options, "width").random())  # in (0, 1]
+
+
+def _generator(group: FilterGroup, options: RecipeOptions, purpose: str) -> np.random.Generator:
+    """Numbers that belong to the group's name: another network draws others."""
+    return np.random.default_rng([options.draw, *f"{purpose} {group.name}".encode()])

@@ -1,0 +1,63 @@
+"""Distillation: the small network learns what the full one thinks of every image (method card).
+
+Idea: the full network's probabilities say more than the label: how much of a boy there is in this
+fish. A network with a quarter of the filters can follow them where it could not find them.
+Formula: loss = (1 - a) CE(y, p(1)) + a T^2 KL(q(T) || p(T)), with the teacher's and the student's
+softmax q and p at temperature T. T^2 keeps the gradients' size independent of T.
+Cost: one forward pass of the full network an image, on top of the student's three.
+When it does not help: with two classes there is little to tell between the wrong ones; and where
+the teacher is no better than the student.
+
+Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531),
+section 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A trained network that another one follows.
+
+    Attributes:
+        network: in evaluation mode, on the device of the training.
+        temperature: T, above 0.
+        weight: a, in [0, 1]: 0 learns from labels alone, 1 from the teacher alone.
+    """
+
+    network: nn.Module
+    temperature: float
+    weight: float
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """What the teacher says of the images that the student sees: shape (b, classes)."""
+        with torch.no_grad():
+            answers: Tensor = self.network(inputs)
+        return answers
+
+    def mix(self, loss: Tensor, logits: Tensor, wanted: Tensor) -> Tensor:
+        """The loss on the labels, mixed with that on the teacher's probabilities.
+
+        Args:
+            loss: scalar, cross-entropy with the labels.
+            logits, wanted: shape (b, classes), the student's and the teacher's, fp32.
+        """
+        soft = soft_loss(logits, wanted, self.temperature)
+        return (1 - self.weight) * loss + self.weight * soft
+
+
+def soft_loss(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(q || p), the mean over the images.
+
+    Args:
+        logits, wanted: shape (b, classes), the student's and the teacher's.
+    """
+    ours = nn.functional.log_softmax(logits / temperature, dim=1)
+    theirs = nn.functional.log_softmax(wanted / temperature, dim=1)
+    divergence = nn.functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+    return divergence * temperature**2

@@ -1,0 +1,23 @@
+"""Names of compression methods, without their code, which ``compression.methods`` has.
+
+A method is a recipe (how many filters each layer keeps) and a selection (which); every recipe
+goes with every selection.
+"""
+
+from __future__ import annotations
+
+#: (recipe, selection) of each method.
+METHODS: dict[str, tuple[str, str]] = {
+    "pfa-kl": ("pfa-kl", "pfa"),
+    "pfa-en": ("pfa-en", "pfa"),
+    "fp": ("uniform", "fp"),
+    "fpgm": ("uniform", "fpgm"),
+    "apoz": ("apoz", "apoz"),
+    "network-slimming": ("network-slimming", "network-slimming"),
+    "random": ("random", "random"),
+    "uniform": ("uniform", "pfa"),
+}
+RECIPES = tuple(dict.fromkeys(recipe for recipe, _ in METHODS.values()))
+SELECTIONS = tuple(dict.fromkeys(selection for _, selection in METHODS.values()))
+#: The recipe that needs no number, so that it can set the footprint of the others.
+REFERENCE = "pfa-kl"
