@@ -153,7 +153,16 @@ def test_a_folder_without_classes_or_with_one_is_told(tmp_path, draw_folder):
     assert "has 1 class(es), two or more are needed" in problems()
 
 
-@pytest.mark.parametrize("halves", [("train", "val"), ("Train", "Test"), ("train", "x"), ("dev",)])
+def test_imagenets_val_stands_for_test(tmp_path, draw_folder):
+    draw_folder(tmp_path / "net/train", {"cat": 3, "dog": 3})
+    draw_folder(tmp_path / "net/val", {"cat": 1, "dog": 2})
+    folder = list_folder(tmp_path / "net")
+    assert (folder.counts("train"), folder.counts("test")) == ((3, 3), (1, 2))
+    draw_folder(tmp_path / "net/test", {"cat": 2, "dog": 2})
+    assert list_folder(tmp_path / "net").counts("test") == (2, 2)
+
+
+@pytest.mark.parametrize("halves", [("train", "dev"), ("Train", "Test"), ("train", "x"), ("dev",)])
 def test_a_division_is_not_taken_for_classes(tmp_path, draw_folder, halves):
     for half in halves:
         draw_folder(tmp_path / "pets" / half, {"cat": 3, "dog": 3})

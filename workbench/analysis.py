@@ -117,7 +117,7 @@ def step_parts(subject: Subject) -> dict[str, Any]:
         return {}
     return {
         "steps": task.settings.steps,
-        "step_plan": asdict(step_plan(subject)),
+        "step_plan": step_plan(subject).parts(),
         "head": task.settings.head,
     }
 
@@ -170,6 +170,14 @@ def analyse(
 def _remarks(analysis: Analysis, task: Task) -> list[str]:
     """What a budget and a rounding came to."""
     lines = []
+    if (
+        "network-slimming" in (task.settings.method, task.settings.selection)
+        and task.settings.weights
+    ):
+        lines.append(
+            "network-slimming: scales are read from --weights; it is meant for a source trained "
+            "with 'workbench train --sparsity 1e-4'"
+        )
     if task.budget and analysis.recipe.threshold is not None:
         name = "an energy" if task.settings.method == "pfa-en" else "a threshold"
         lines.append(

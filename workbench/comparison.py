@@ -12,6 +12,7 @@ from workbench.errors import StoreError
 from workbench.figures import comparison_chart
 from workbench.protocols import PROTOCOLS
 from workbench.recording import DROPPED, KEY, KIND, RECIPE_FILE, WEIGHTS
+from workbench.report import method_label
 from workbench.results import ProtocolResult
 from workbench.settings import RECIPE_OPTIONS
 from workbench.stores import store_exists, store_uri
@@ -21,8 +22,8 @@ from workbench.work import WEIGHTS_FILE
 #: Parameters in which runs of one row agree; what differs between them is the seed alone.
 _SETTINGS = (
     "source", "domain", "model", "epochs", "schedule", "learning_rate", "batch_size",
-    "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "device",
-    "precision", "threads", "source_weights", "data",
+    "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "temperature",
+    "distill_weight", "device", "precision", "threads", "source_weights", "data",
 )  # fmt: skip
 
 
@@ -110,18 +111,12 @@ def _merge(store: Store, runs: list[StoredRun]) -> ComparedResult:
     runs = sorted(runs, key=lambda run: int(run.params["seed"]))
     first = runs[0]
     kept = [run for run in runs if run.tags.get(WEIGHTS) != DROPPED]
-    best = min(kept, key=lambda run: run.metrics["train_loss"], default=None)
-    method = first.params["method"]
-    if "energy" in first.params:
-        method += f" {first.params['energy']}"
-    for name in RECIPE_OPTIONS:
-        if name in first.params:
-            method += f" {name.replace('_', '-')} {first.params[name]}"
+    best = min(kept, key=lambda run: run.train_loss, default=None)
     return ComparedResult(
         source=first.params["source"],
         domain=first.params["domain"],
         model=first.params["model"],
-        method=method,
+        method=method_label(first.params),
         training=f"{first.params['epochs']} epochs, {first.params['schedule']}, "
         f"lr {float(first.params['learning_rate']):g}",
         result=ProtocolResult(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ _COLOURS = {
     "full-fine": "#4c6a92",
     "pfa-scratch": "#f2c28b",
     "pfa-fine": "#d9772b",
+    "pfa-scratch-b": "#f7dfc4",
+    "pfa-distill": "#8f3f0a",
+    "source": "#dfe5ec",
 }
+#: Percent, by the group's label and the protocol: somebody else's numbers to stand beside ours.
+Published = Mapping[str, Mapping[str, float]]
 
 
 def accuracy_chart(groups: Accuracies, path: Path) -> None:
@@ -28,7 +34,7 @@ def accuracy_chart(groups: Accuracies, path: Path) -> None:
         path: PNG file to write.
     """
     figure, axes = _new_figure(_accuracy_width(groups), [4.2])
-    _draw_accuracies(axes[0], groups)
+    _draw_accuracies(axes[0], groups, {})
     _save(figure, path)
 
 
@@ -44,22 +50,28 @@ def filters_chart(recipes: Filters, path: Path) -> None:
     _save(figure, path)
 
 
-def comparison_chart(groups: Accuracies, recipes: Filters, path: Path) -> None:
-    """Both charts, one above the other; the second only if there are recipes."""
+def comparison_chart(
+    groups: Accuracies, recipes: Filters, path: Path, published: Published | None = None
+) -> None:
+    """Both charts, one above the other; the second only if there are recipes.
+
+    Args:
+        published: drawn as black bars beside ours.
+    """
     width = max(_accuracy_width(groups), _filters_width(recipes))
     figure, axes = _new_figure(width, [4.2, 3.8] if recipes else [4.2])
-    _draw_accuracies(axes[0], groups)
+    _draw_accuracies(axes[0], groups, published or {})
     if recipes:
         _draw_filters(axes[1], recipes)
     _save(figure, path)
 
 
-def _draw_accuracies(axes: Any, groups: Accuracies) -> None:
+def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> None:
     protocols = list(dict.fromkeys(r.protocol for group in groups.values() for r in group))
     most = max(len(group) for group in groups.values())
     width = 0.84 / most
     lowest = 100.0
-    for index, group in enumerate(groups.values()):
+    for index, (label, group) in enumerate(groups.items()):
         for place, result in enumerate(group):
             mean = 100 * result.accuracy_mean
             low, high = (100 * bound for bound in result.accuracy_interval)
@@ -70,6 +82,11 @@ def _draw_accuracies(axes: Any, groups: Accuracies) -> None:
                 x, mean, [[max(mean - low, 0)], [max(high - mean, 0)]], fmt="none",
                 ecolor="#333333", capsize=3, linewidth=1,
             )  # fmt: skip
+            theirs = published.get(label, {}).get(result.protocol)
+            if theirs is not None:
+                lowest = min(lowest, theirs)
+                half = 0.46 * width
+                axes.plot([x - half, x + half], [theirs] * 2, color="black", linewidth=2)
             if result.compressed:
                 axes.annotate(
                     f"{100 * result.footprint:.0f} %", (x, 0), (0, 4),
@@ -82,8 +99,10 @@ def _draw_accuracies(axes: Any, groups: Accuracies) -> None:
     axes.set_ylabel(f"test accuracy, % (axis from {floor:.0f})" if floor else "test accuracy, %")
     axes.set_title("Test accuracy, 95 % interval; in the bars: footprint", fontsize=10, loc="left")
     handles = [_patch(_colour(protocol), protocol) for protocol in protocols]
+    if published:
+        handles.append(_patch("black", "the paper's"))
     axes.legend(
-        handles=handles, ncols=min(4, len(protocols)), loc="upper left",
+        handles=handles, ncols=min(5, len(handles)), loc="upper left",
         bbox_to_anchor=(0, -0.1 - 0.05 * max(label.count("\n") for label in groups)),
         frameon=False, fontsize=9, columnspacing=1.2, handlelength=1.2,
     )  # fmt: skip
@@ -141,3 +160,45 @@ def _patch(colour: str, label: str) -> Any:
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network in a chart of accuracy against footprint: shares in [0, 1]."""
+
+    footprint: float
+    accuracy: float
+    low: float
+    high: float
+
+
+def trade_off_chart(
+    panels: Mapping[str, Mapping[str, Sequence[Point]]],
+    levels: Mapping[str, Mapping[str, float]],
+    path: Path,
+) -> None:
+    """Accuracy against footprint: a panel a domain, a line a method.
+
+    Args:
+        panels: by domain and method, its networks.
+        levels: by domain, accuracies to draw as dashed lines, by their label.
+        path: PNG file to write.
+    """
+    figure, axes = _new_figure(7.0, [3.6] * len(panels))
+    for axis, (domain, methods) in zip(axes, panels.items(), strict=True):
+        for label, points in methods.items():
+            ordered = sorted(points, key=lambda point: point.footprint)
+            means = [100 * point.accuracy for point in ordered]
+            lows = [max(0.0, 100 * (p.accuracy - p.low)) for p in ordered]
+            highs = [max(0.0, 100 * (p.high - p.accuracy)) for p in ordered]
+            axis.errorbar(
+                [100 * point.footprint for point in ordered], means, [lows, highs], marker="o",
+                markersize=5, linewidth=1.2, capsize=2, elinewidth=0.6, label=label,
+            )  # fmt: skip
+        for label, level in levels.get(domain, {}).items():
+            axis.axhline(100 * level, color="#4c6a92", linestyle="--", linewidth=1, label=label)
+        axis.set_title(domain, fontsize=10, loc="left")
+        axis.set_xlabel("footprint, % of the parameters")
+        axis.set_ylabel("test accuracy, %")
+        axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _save(figure, path)

@@ -19,7 +19,7 @@ from workbench.errors import DataError, did_you_mean
 FOLDER = "folder"
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
 LEAST_TRAINING_IMAGES = 2  # of a class: one cannot be told from its noise
-_SPLITS = ("train", "test")
+_TRAIN, _TESTS = "train", ("test", "val")  # ImageNet calls its labelled test images "val"
 _SPLIT_NAMES = frozenset(
     "train training test testing val valid validation eval evaluation dev".split()
 )
@@ -85,7 +85,7 @@ def class_names(path: Path) -> list[str]:
                 "that has the classes"
             )
     else:
-        path = path / "train"
+        path = path / _TRAIN
         names = _subfolders(path)
     if not names:
         raise DataError(f"{path}: has no subfolders; put the images of each class into one")
@@ -108,7 +108,7 @@ def list_folder(
         path: the folder.
         classes: subfolders to take, in the order of their labels; all, sorted, when None.
         test_fraction: share of each class that becomes test images, in (0, 1), at least one
-            image; without effect where there are ``train`` and ``test``.
+            image; without effect where there are ``train`` and ``test`` (or ``val``).
         seed: draws another such share.
 
     Raises:
@@ -125,15 +125,16 @@ def list_folder(
         problems = [f"{path}: has {len(chosen)} class(es), two or more are needed; add a folder"]
     if problems:
         raise DataError(*problems)
-    if is_split(path):
-        there = _subfolders(path / "test")
+    halves = split_folders(path)
+    if halves:
+        there = _subfolders(halves[1])
         extra = [name for name in there if name not in known and classes is None]
         problems += [
-            f"{path / 'test'}: class '{name}' is not in {path / 'train'}; add it there or name "
-            "the classes to take"
+            f"{halves[1]}: class '{name}' is not in {halves[0]}; add it there or name the "
+            "classes to take"
             for name in extra
         ]
-        train, test = (tuple(_files(path / split / name) for name in chosen) for split in _SPLITS)
+        train, test = (tuple(_files(half / name) for name in chosen) for half in halves)
     else:
         parts = [_divide(path, _files(path / name), test_fraction, seed) for name in chosen]
         train, test = tuple(part[0] for part in parts), tuple(part[1] for part in parts)
@@ -151,10 +152,10 @@ def shortages(folder: Folder, train: Sequence[int], test: Sequence[int]) -> list
         train, test: images of each class, in the order of ``folder.classes``.
     """
     problems = []
-    split = is_split(folder.path)
+    halves = split_folders(folder.path)
     for name, learned, tested in zip(folder.classes, train, test, strict=True):
-        where = folder.path / "train" / name if split else folder.path / name
-        if not learned and (split or not tested):
+        where = halves[0] / name if halves else folder.path / name
+        if not learned and (halves or not tested):
             problems.append(f"{where}: holds no image; add some or leave the class out")
         elif learned < LEAST_TRAINING_IMAGES:
             problems.append(
@@ -162,14 +163,21 @@ def shortages(folder: Folder, train: Sequence[int], test: Sequence[int]) -> list
                 f"{LEAST_TRAINING_IMAGES}; add images or leave the class out"
             )
         elif not tested:
-            there = folder.path / "test" / name if split else where
+            there = halves[1] / name if halves else where
             problems.append(f"{there}: no test image; add some or leave the class out")
     return problems
 
 
 def is_split(path: Path) -> bool:
     """Whether a folder is divided into training and test images already."""
-    return all(os.path.isdir(path / split) for split in _SPLITS)
+    return split_folders(path) is not None
+
+
+def split_folders(path: Path) -> tuple[Path, Path] | None:
+    """The folders of training and of test images, where a folder is divided already."""
+    tests = (path / name for name in _TESTS if os.path.isdir(path / name))
+    test = next(tests, None)
+    return (path / _TRAIN, test) if test and os.path.isdir(path / _TRAIN) else None
 
 
 def _subfolders(path: Path) -> list[str]:

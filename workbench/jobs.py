@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -32,12 +32,13 @@ from workbench.subject import (
     SourceNetwork,
     Subject,
     model_parts,
+    read_network,
     settings_dict,
     split_inputs,
     subject_inputs,
 )
 from workbench.training import Plan, derive_seed, fit_to, stretch
-from workbench.weights import Card
+from workbench.weights import Card, put_weights
 
 LISTED_IMAGES = 32  # that a run remembers of a folder's test images
 _SOURCE_CHECKPOINT, _PROTOCOL_CHECKPOINT = 0.0, 60.0  # seconds between two
@@ -51,6 +52,17 @@ def source_job(task: SourceTask, processor: Processor, train: ImageSet, test: Im
     if source.folder:
         data |= image_parts(source)
     parts = {**data, **model_parts(model, source), "seed": seed, **_how(plan, processor)}
+    start = read_network(task.weights, model, source) if task.weights else None
+    if start:
+        parts["start"] = start.fingerprint
+
+    def make_model() -> nn.Module:
+        weights = derive_seed(seed, "weights")
+        network = build_network(model, source.shape, len(source.classes), seed=weights)
+        if start:
+            put_weights(network, start.tensors, start.origin)
+        return network
+
     key = key_of("source", parts)
     return Job(
         key=key,
@@ -69,9 +81,7 @@ def source_job(task: SourceTask, processor: Processor, train: ImageSet, test: Im
         artifacts=image_list(source.folder),
         inputs=split_inputs(source.name, source.name, len(source.classes), train, test, data),
         card=Card.of(model, source, source.classes),
-        make_model=lambda: build_network(
-            model, source.shape, len(source.classes), seed=derive_seed(seed, "weights")
-        ),
+        make_model=make_model,
         plan=plan,
         seed=seed,
         train=train,
@@ -207,6 +217,8 @@ def protocol_plan(subject: Subject, protocol: Protocol, analysis: Analysis | Non
     """
     task = subject.task
     plan = fit_to(task.fine_plan if protocol.inherited else task.plan, len(subject.train))
+    if not protocol.trained:
+        return replace(plan, epochs=0)
     if protocol.equal_compute:
         assert analysis is not None
         more = analysis.full.flops / analysis.compressed.flops
@@ -266,6 +278,7 @@ def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
         "batch_size": plan.batch_size,
         "weight_decay": plan.weight_decay,
         "augment": plan.augment,
+        **({"sparsity": plan.sparsity} if plan.sparsity else {}),
         "device": processor.device,
         "precision": processor.precision,
         "threads": processor.threads,
@@ -274,7 +287,7 @@ def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
 
 
 def _how(plan: Plan, processor: Processor) -> dict[str, Any]:
-    return {"plan": asdict(plan), "processor": asdict(processor)}
+    return {"plan": plan.parts(), "processor": asdict(processor)}
 
 
 def _protocol_params(

@@ -11,14 +11,14 @@ from typing import Any
 from torch import Tensor
 
 #: Raised whenever a change of the code changes the result of this kind of work.
-SCHEMA = {"source": 1, "analysis": 2, "protocol": 1, "adapt": 1}
+SCHEMA = {"source": 1, "analysis": 2, "protocol": 1, "adapt": 1, "cell": 1}
 
 
 def key_of(kind: str, parts: Mapping[str, Any]) -> str:
     """SHA-256 over the kind of work, the schema version and everything that determines it.
 
     Args:
-        kind: "source", "analysis", "protocol" or "adapt".
+        kind: a name in ``SCHEMA``.
         parts: plain data; the order of mappings does not matter, that of lists does.
     """
     canonical = json.dumps(

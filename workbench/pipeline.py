@@ -291,18 +291,18 @@ def _train_seeds(
     trained = 0
 
     def is_better(loss: float) -> bool:
-        return best is None or loss < best.metrics["train_loss"]
+        return best is None or loss < best.train_loss
 
     def keep(outcome: Outcome) -> bool:
         return settings.keep_weights == "all" or (
-            settings.keep_weights == "best" and is_better(outcome.epochs[-1].loss)
+            settings.keep_weights == "best" and is_better(outcome.loss)
         )
 
     for seed in settings.seed_range:
         job = protocol_job(subject, protocol, seed, source, analysis, teacher)
         run, new = recorder.train(job, parent, keep)
         trained += new
-        if run.tags.get(WEIGHTS) != DROPPED and is_better(run.metrics["train_loss"]):
+        if run.tags.get(WEIGHTS) != DROPPED and is_better(run.train_loss):
             # Only weights of this adaptation are dropped: another's are not ours to delete.
             own = best and settings.keep_weights == "best" and best.parent == parent
             if best and own and not (settings.distils and _is_teacher(best)):

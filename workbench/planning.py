@@ -12,6 +12,7 @@ from pathlib import Path
 
 from workbench.catalog import SOURCES, Source
 from workbench.compression.budgets import Budget
+from workbench.compression.methods.network_slimming import SPARSITY
 from workbench.compression.methods.pfa_en import DEFAULT_ENERGY
 from workbench.compression.options import RecipeOptions
 from workbench.data.folder_images import find_source
@@ -97,13 +98,14 @@ class Task:
 
 @dataclass(frozen=True)
 class SourceTask:
-    """The training of a source network: data set, architecture, plan, seed."""
+    """The training of a source network: data set, architecture, plan, seed, where it starts."""
 
     source: Source
     model: str
     plan: Plan
     seed: int = 0
     strict: bool = False
+    weights: Path | None = None
 
 
 def resolve(settings: Settings) -> Task:
@@ -114,19 +116,26 @@ def resolve(settings: Settings) -> Task:
         NetworkError: when the images are too small for the network.
     """
     problems = check(settings)
-    try:
-        domain = find_domain(settings.target, settings.domains)
-    except DomainError as error:
-        problems += error.problems
+    domain = None
+    if settings.target != settings.source:
+        try:
+            domain = find_domain(settings.target, settings.domains)
+        except DomainError as error:
+            problems += error.problems
     if problems:
         raise SettingsError(*problems)
     trained_on = _trained_on(settings)
+    domain = domain or whole_domain(trained_on)
     source = fit_source(trained_on, domain)
     settings = replace(settings, head=choose_head(settings.head, source, domain))
     model = settings.model or source.model
     for size in (trained_on.shape, source.shape):
         check_image_size(model, size)
     check_sizes(model, trained_on, source, domain)
+    if settings.head == "new" and "source" in settings.protocols:
+        raise SettingsError(
+            "--protocols source: the classifier would be new and know nothing; leave it out"
+        )
     plan = training_plan(
         model,
         source,
@@ -146,6 +155,8 @@ def resolve(settings: Settings) -> Task:
         weight_decay=settings.weight_decay,
     )
     source_plan = training_plan(model, source, settings.schedule, epochs=settings.source_epochs)
+    if "network-slimming" in (settings.method, settings.selection):
+        source_plan = replace(source_plan, sparsity=SPARSITY)
     if settings.steps > fine_plan.epochs:
         raise SettingsError(
             f"--steps {settings.steps}: the {fine_plan.epochs} epoch(s) cannot be divided into so "
@@ -160,6 +171,12 @@ def resolve(settings: Settings) -> Task:
     return Task(
         settings, source, domain, model, energy, budget, plan, fine_plan, source_plan, trained_on
     )
+
+
+def whole_domain(source: Source) -> Domain:
+    """All classes of the source: to compress a network for what it was trained on."""
+    size = source.shape[1] if source.folder else None
+    return Domain(source.name, source.name, source.classes, folder=source.folder, image_size=size)
 
 
 def _trained_on(settings: Settings) -> Source:
@@ -190,8 +207,14 @@ def resolve_source(
     precision: str = Settings.precision,
     image_size: int | None = None,
     strict: bool = False,
+    sparsity: float = 0.0,
+    weights: Path | None = None,
 ) -> SourceTask:
     """Check what ``workbench train`` was asked for; None stands for the network's own value.
+
+    Args:
+        sparsity: weight of the penalty of network slimming, 0 or more.
+        weights: file of a network that the training goes on from.
 
     Raises:
         SettingsError: with one line for each wrong value.
@@ -207,6 +230,9 @@ def resolve_source(
     ]
     if seed < 0:
         problems.append(f"--seed {seed} is negative; use 0 or more")
+    if not 0 <= sparsity < 1:
+        problems.append(f"--sparsity {sparsity:g} is not within [0, 1); try {SPARSITY:g}")
+    problems += _check_weights(weights)
     if problems:
         raise SettingsError(*problems)
     found = find_source(source, image_size)
@@ -221,7 +247,8 @@ def resolve_source(
         batch_size=batch_size,
         weight_decay=weight_decay,
     )
-    return SourceTask(found, model, plan, seed, strict)
+    plan = replace(plan, sparsity=sparsity)
+    return SourceTask(found, model, plan, seed, strict, weights)
 
 
 def check_new_file(path: Path, option: str, suffix: str = ".safetensors") -> Path:
@@ -308,7 +335,9 @@ def check(settings: Settings) -> list[str]:
         problems.append(f"--distill-weight {settings.distill_weight:g} is not within [0, 1]")
     if not 0 <= settings.tolerance <= 100:
         problems.append(f"--tolerance {settings.tolerance:g} is not within 0 to 100 points")
-    return problems + check_recipe_options(settings) + _check_weights(settings)
+    if settings.weights is not None and settings.source_epochs is not None:
+        problems.append("--source-epochs has no effect beside --weights; leave one out")
+    return problems + check_recipe_options(settings) + _check_weights(settings.weights)
 
 
 def _check_model(name: str | None) -> Sequence[str]:
@@ -321,15 +350,10 @@ def _check_model(name: str | None) -> Sequence[str]:
     return []
 
 
-def _check_weights(settings: Settings) -> list[str]:
-    if settings.weights is None:
+def _check_weights(path: Path | None) -> list[str]:
+    if path is None or str(path) == DEFAULT_WEIGHTS or path.is_file():
         return []
-    problems = []
-    if settings.source_epochs is not None:
-        problems.append("--source-epochs has no effect beside --weights; leave one out")
-    if str(settings.weights) != DEFAULT_WEIGHTS and not settings.weights.is_file():
-        problems.append(f"--weights {settings.weights}: no such file; 'workbench train' makes one")
-    return problems
+    return [f"--weights {path}: no such file; 'workbench train' makes one"]
 
 
 def _check_numbers(

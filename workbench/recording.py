@@ -224,8 +224,8 @@ class Recorder:
                 checkpoint=self.work.checkpoint(job.key, job.checkpoint_every),
                 on_epoch=on_epoch,
             )
-        hits = evaluate(model, job.test, job.source, self.processor)
-        outcome = Outcome(hits, len(job.test), progress.seconds, progress.epochs)
+        hits, top = evaluate(model, job.test, job.source, self.processor)
+        outcome = Outcome(hits, len(job.test), progress.seconds, progress.epochs, top)
         self.work.finish(job.key, outcome, dict(model.state_dict()), job.card.metadata())
         return outcome
 
@@ -243,6 +243,8 @@ class Recorder:
             "test_images": outcome.images,
             "train_seconds": outcome.train_seconds,
         }
+        if outcome.top_hits is not None:
+            metrics["test_top5_hits"] = outcome.top_hits
         try:
             logged = self.store.logged_steps(run_id, "train_loss")
             steps = epoch_metrics(outcome.epochs, logged)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.compression.recipes import Recipe
 from workbench.results import Adaptation, ProtocolResult, Verdict
+from workbench.settings import RECIPE_OPTIONS
 from workbench.stores import store_uri
 
 if TYPE_CHECKING:
@@ -79,6 +80,15 @@ def recipe_rows(recipe: Recipe) -> list[tuple[str, ...]]:
         )
         for layer in recipe.layers
     ]
+
+
+def method_label(params: Mapping[str, str]) -> str:
+    """The method of a run with whatever of its options is not the default."""
+    words = [params["method"]]
+    if "energy" in params:
+        words.append(str(params["energy"]))
+    words += [f"{n.replace('_', '-')} {params[n]}" for n in RECIPE_OPTIONS if n in params]
+    return " ".join(words)
 
 
 def next_steps(adaptation: Adaptation) -> list[str]:
@@ -167,7 +177,7 @@ def interval_note(results: Sequence[ProtocolResult]) -> str:
     if seeds > 1:
         return (
             f"Accuracy: mean ± standard deviation over {seeds} seeds on {images} test images; "
-            "interval: 95 %, Student's t over the seeds."
+            "interval: 95 %, Student's t over the seeds (Wilson over the images where all agree)."
         )
     return (
         f"Accuracy: one seed on {images} test images; interval: 95 %, Wilson over the images "

@@ -60,8 +60,11 @@ class ProtocolResult:
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
-        """95 % interval of the mean: Student's t over seeds, Wilson over images with one seed."""
-        if len(self.hits) > 1:
+        """95 % interval of the mean: Student's t over seeds; Wilson over images with one seed.
+
+        Seeds that agree to the image say nothing of their spread: then it is Wilson's, too.
+        """
+        if len(set(self.hits)) > 1:
             return student_interval(self.accuracies)
         return wilson_interval(self.hits[0], self.images)
 

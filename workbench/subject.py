@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -139,22 +140,28 @@ def given_weights(task: Task) -> SourceNetwork | None:
     path = task.settings.weights
     if path is None:
         return None
+    source = read_network(path, task.model, task.source)
+    source.build(task)  # raises when the tensors do not fit
+    return source
+
+
+def read_network(path: Path, model: str, source: Source) -> SourceNetwork:
+    """The tensors of a weight file, or of the model's own weights, for this source.
+
+    Raises:
+        WeightsError: when the file is damaged, or its card names another network.
+    """
     if str(path) == DEFAULT_WEIGHTS:
-        source = SourceNetwork(pretrained(task.model), f"{task.model} (its own weights)")
-        source.build(task)  # raises when the classes are not those that it was trained on
-        return source
+        return SourceNetwork(pretrained(model), f"{model} (its own weights)")
     tensors = read_weights(path)
     if has_card(path):
         card = read_card(path)
-        wanted = (task.model, task.source.classes)
-        if (card.model, card.classes) != wanted:
+        if (card.model, card.classes) != (model, source.classes):
             raise WeightsError(
                 f"{path}: holds a {card.model} for {len(card.classes)} classes of {card.source}, "
-                f"not a {task.model} for all classes of {task.source.name}"
+                f"not a {model} for all classes of {source.name}"
             )
-    source = SourceNetwork(tensors, path.name)
-    source.build(task)  # raises when they do not fit
-    return source
+    return SourceNetwork(tensors, path.name)
 
 
 def load_subject(task: Task, processor: Processor, say: Say = lambda line: None) -> Subject:
@@ -204,9 +211,9 @@ def settings_dict(
         **settings.extras(),
         "head": settings.head,
         "weights": settings.weights.name if settings.weights else None,
-        "plan": asdict(fit_to(task.plan, images)),
-        "fine_plan": asdict(fit_to(task.fine_plan, images)),
-        "source_plan": None if settings.weights else asdict(fit_to(task.source_plan, all_images)),
+        "plan": fit_to(task.plan, images).parts(),
+        "fine_plan": fit_to(task.fine_plan, images).parts(),
+        "source_plan": None if settings.weights else fit_to(task.source_plan, all_images).parts(),
         "tolerance": settings.tolerance,
         "keep_weights": settings.keep_weights,
         **({"images": {"from": task.domain.source, **foreign}} if foreign else {}),

@@ -65,6 +65,11 @@ class StoredRun:
         """Id of the run that this one belongs to."""
         return self.tags.get(_PARENT_TAG)
 
+    @property
+    def train_loss(self) -> float:
+        """Mean training loss of the last epoch; 0 of a network that was not trained."""
+        return self.metrics.get("train_loss", 0.0)
+
     def artifact(self, name: str) -> str:
         """Where an artifact is: a local path if it has one, else an MLflow URI."""
         folder = local_path(self.artifact_uri)

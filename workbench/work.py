@@ -38,12 +38,19 @@ class Outcome:
         images: test images.
         train_seconds: time spent in epochs, those before a resume included.
         epochs: every epoch's loss and learning rate.
+        top_hits: test images whose class was among the network's first five.
     """
 
     hits: int
     images: int
     train_seconds: float
     epochs: tuple[Epoch, ...]
+    top_hits: int | None = None
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss of the last epoch; 0 without any."""
+        return self.epochs[-1].loss if self.epochs else 0.0
 
 
 @dataclass(frozen=True)

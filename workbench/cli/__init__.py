@@ -10,7 +10,15 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from workbench import __version__
-from workbench.cli import adapting, comparing, deploying, housekeeping, listing, training
+from workbench.cli import (
+    adapting,
+    comparing,
+    deploying,
+    housekeeping,
+    listing,
+    reproducing,
+    training,
+)
 from workbench.errors import WorkbenchError, printable
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -50,6 +58,8 @@ app.command("export")(deploying.export)
 app.command("predict")(deploying.predict)
 app.add_typer(listing.app, name="domains")
 app.command("compare")(comparing.compare)
+app.command("reproduce")(reproducing.reproduce)
+app.command("bench")(reproducing.bench)
 app.command("ui")(housekeeping.ui)
 app.command("clean")(housekeeping.clean)
 

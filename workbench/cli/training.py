@@ -15,6 +15,12 @@ def train(
     source: opt.Source,
     out: Annotated[Path, typer.Option(help="Weight file to write (.safetensors).")],
     model: opt.Model = Settings.model,
+    weights: Annotated[
+        Path | None, typer.Option(help="Go on from this network instead of random weights.")
+    ] = None,
+    sparsity: Annotated[
+        float, typer.Option(help="Penalty on batch norms' scales, for network-slimming: 1e-4.")
+    ] = 0.0,
     epochs: opt.Epochs = None,
     schedule: opt.Schedule = Settings.schedule,
     lr: opt.LearningRate = None,
@@ -36,6 +42,8 @@ def train(
     Examples:
       workbench train --source cifar100 --epochs 12 --schedule one-cycle --out vgg16.safetensors
       workbench train --source photos --image-size 64 --out photos.safetensors
+      workbench train --source cifar100 --weights vgg16.safetensors --sparsity 1e-4 --epochs 3 \
+        --schedule one-cycle --lr 0.01 --out sparse.safetensors
     """
     from workbench.display import Display
     from workbench.pipeline import train as run
@@ -44,6 +52,8 @@ def train(
         out,
         source=source,
         model=model,
+        weights=weights,
+        sparsity=sparsity,
         epochs=epochs,
         schedule=schedule,
         lr=lr,

@@ -1,0 +1,177 @@
+"""``reproduce`` and ``bench`` from end to end on the digits; cells are trained once."""
+
+import csv
+
+import pytest
+
+from workbench import published
+from workbench.cells import read_cells
+from workbench.errors import DataError, SettingsError
+from workbench.protocols import FOUR
+from workbench.reproduction import EXPERIMENTS, find_experiment
+from workbench.reproductions import tables
+
+QUICK = ("--source", "digits", "--epochs", 1, "--source-epochs", 1, "--schedule", "one-cycle")
+CELLS = "docs/results/data/cells.csv"
+
+
+def cells(path="."):
+    with open(f"{path}/{CELLS}", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_published_numbers_are_whole():
+    figure = published.figure4()
+    assert set(figure) == {"S1", "S2", "S3", "S4", "R1", "R2"}
+    assert all(set(row) == {*FOUR, "footprint"} for row in figure.values())
+    assert figure["S2"]["pfa-fine"] == 99.2
+    for number in tables.DEFAULTS:
+        rows = published.table(number)
+        assert rows[0].method == "full"
+        assert "pfa-kl" in tables.methods(number)
+        assert {row.full_accuracy for row in rows} == {rows[0].full_accuracy}
+    assert len(tables.methods(2)) == 9  # eight energies and PFA-KL
+
+
+def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cli, tmp_path):
+    command = ("reproduce", "figure4", *QUICK, "--domains", "digits-3v8", "--model", "simplecnn")
+    status, out, err = run_cli(*command, "--seeds", 2)
+    assert status == 0, err
+    assert "docs/results/figure4.md: written" in out
+    rows = cells()
+    assert {(row["protocol"], row["seed"]) for row in rows} == {
+        (protocol, seed) for protocol in FOUR for seed in "01"
+    }
+    small = next(row for row in rows if row["protocol"] == "pfa-fine")
+    assert len(small["filters"].split()) == 8
+    assert 0 < int(small["hits"]) <= int(small["top_hits"]) == int(small["images"])
+    page = (tmp_path / "docs/results/figure4.md").read_text()
+    assert "| digits-3v8 | pfa-fine |" in page
+    assert "workbench reproduce figure4 --source digits" in page
+    assert (tmp_path / "docs/results/figure4.png").stat().st_size > 10_000
+    # Elsewhere, with the rows alone: nothing is trained, and the page is the same.
+    (tmp_path / "docs/results/figure4.md").unlink()
+    elsewhere = ("--tracking-uri", "sqlite:///elsewhere.db", "--output", "elsewhere")
+    status, _, err = run_cli(*command, "--seeds", 2, *elsewhere)
+    assert status == 0, err
+    assert "seed 0:" not in err
+    assert not (tmp_path / "elsewhere.db").exists()
+    assert (tmp_path / "docs/results/figure4.md").read_text() == page
+    assert cells() == rows
+    # Another seed is another cell, and the page has all three.
+    status, _, err = run_cli(*command, "--first-seed", 2)
+    assert status == 0, err
+    assert len(cells()) == 12
+    assert "seeds 0, 1, 2;" in (tmp_path / "docs/results/figure4.md").read_text()
+
+
+def test_a_table_compresses_a_network_for_its_own_set(run_cli, tmp_path):
+    command = ("reproduce", "table2", *QUICK, "--model", "simplecnn")
+    status, _, err = run_cli(*command, "--methods", "pfa-kl,pfa-en 0.95")
+    assert status == 0, err
+    rows = cells()
+    assert sorted((row["protocol"], row["method"]) for row in rows) == [
+        ("pfa-fine", "pfa-en 0.95"), ("pfa-fine", "pfa-kl"), ("source", "none"),
+    ]  # fmt: skip
+    source = next(row for row in rows if row["protocol"] == "source")
+    assert (source["epochs"], source["footprint"], source["domain"]) == ("0", "1.0", "digits")
+    page = (tmp_path / "docs/results/table2.md").read_text()
+    lines = {line.split("|")[1].strip(): line for line in page.splitlines() if "|" in line}
+    assert f"{100 * int(source['hits']) / int(source['images']):.2f} % top-1" in page
+    kl = next(row for row in rows if row["method"] == "pfa-kl")
+    change = 100 * (int(kl["hits"]) - int(source["hits"])) / int(source["images"])
+    assert f"| {change:+.2f} |" in lines["PFA-KL"]
+    assert "| +1.2 |" in lines["PFA-En 0.97"]  # the paper's, beside nothing of ours
+    assert "FGA/A" in lines  # and other people's methods
+
+
+def test_an_imagenet_table_runs_on_a_folder(run_cli, tmp_path, draw_folder):
+    classes = {f"n{number:02d}": 6 for number in range(6)}
+    draw_folder(tmp_path / "net/train", classes, size=(40, 36), suffix=".jpg")
+    draw_folder(
+        tmp_path / "net/val", dict.fromkeys(classes, 2), size=(40, 36), suffix=".jpg", seed=1
+    )
+    status, _, err = run_cli(
+        "reproduce", "table8", "--source", "net", "--image-size", 32, "--epochs", 1,
+        "--source-epochs", 1, "--schedule", "one-cycle", "--methods", "pfa-kl", "--batch-size", 12,
+    )  # fmt: skip
+    assert status == 0, err
+    page = (tmp_path / "docs/results/table8.md").read_text()
+    source = next(row for row in cells() if row["protocol"] == "source")
+    assert int(source["hits"]) < int(source["top_hits"]) <= 12
+    assert f"{100 * int(source['top_hits']) / 12:.2f} % top-5" in page
+
+
+def test_figure_1_compares_recipes_and_starts(run_cli, tmp_path):
+    status, _, err = run_cli(
+        "reproduce", "figure1", *QUICK, "--footprints", "0.2", "--draws", 2,
+        "--methods", "pfa,uniform,random-widths",
+    )  # fmt: skip
+    assert status == 0, err
+    page = (tmp_path / "docs/results/figure1.md").read_text()
+    for curve in ("| pfa |", "| uniform |", "| random-widths |", "mean "):
+        assert curve in page
+    drawn = [row for row in cells() if row["method"].startswith("random")]
+    assert len({row["filters"] for row in drawn}) == 2
+    assert all(0.15 < float(row["footprint"]) <= 0.2 for row in drawn)
+    assert (tmp_path / "docs/results/figure1.png").is_file()
+
+
+def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path):
+    command = (
+        "bench", *QUICK, "--target", "digits-3v8,digits-0v1", "--methods", "pfa-kl,fp,random",
+    )  # fmt: skip
+    status, out, err = run_cli(*command)
+    assert status == 0, err
+    assert "docs/results/bench-digits-3v8-digits-0v1.md: written" in out
+    rows = cells()
+    assert len(rows) == 2 * (3 + 1)
+    for domain in ("digits-3v8", "digits-0v1"):
+        small = [r for r in rows if r["domain"] == domain and r["protocol"] == "pfa-fine"]
+        wanted = next(float(r["footprint"]) for r in small if r["method"] == "pfa-kl")
+        assert all(0.9 * wanted <= float(r["footprint"]) <= wanted for r in small)
+    page = (tmp_path / "docs/results/bench-digits-3v8-digits-0v1.md").read_text()
+    assert "## digits-0v1" in page
+    assert "is ahead" in page
+    status, _, err = run_cli(*command)
+    assert status == 0
+    assert "seed 0:" not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (["reproduce", "figure5"], "no experiment 'figure5'; did you mean"),
+        (["reproduce", "table5"], "--source: name a folder"),
+        (["reproduce", "table2", "--domains", "S1"], "--domains does not apply to table2"),
+        (["reproduce", "table2", "--methods", "pfa-kk"], "'pfa-kk' is not in table2; did you mean"),
+        (["reproduce", "figure4", "--draws", "3"], "--draws does not apply to figure4"),
+        (["reproduce", "figure4", *QUICK, "--domains", "nowhere"], "no domain 'nowhere'"),
+        (
+            ["bench", *QUICK, "--target", "digits-3v8", "--methods", "pf"],
+            "--methods: unknown value",
+        ),
+        (["bench", *QUICK, "--target", ","], "--target names none"),
+        (["bench", *QUICK, "--target", "digits-3v8,digits-3v8"], "--target names one twice"),
+    ],
+)
+def test_a_wrong_experiment_is_one_line_and_nothing_is_made(run_cli, tmp_path, command, line):
+    status, _, err = run_cli(*command)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert line in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_rows_are_named(tmp_path):
+    path = tmp_path / "cells.csv"
+    assert read_cells(path) == {}
+    path.write_text("cell,key\nabc,def\n")
+    with pytest.raises(DataError, match=r"cells.csv:2: no row of cells"):
+        read_cells(path)
+
+
+def test_every_experiment_is_found():
+    assert {*EXPERIMENTS} == {"figure1", "figure4", *(f"table{n}" for n in range(1, 9))}
+    with pytest.raises(SettingsError):
+        find_experiment("table9")

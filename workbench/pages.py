@@ -1,0 +1,129 @@
+"""Markdown pages of results: what was asked, what came out, and where every number comes from."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.cells import Cell
+from workbench.report import markdown_table, percent
+from workbench.results import ProtocolResult
+
+NOTES = "notes"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page.
+
+    Attributes:
+        name: file name without its ending; the figure has the same.
+        title: heading.
+        findings: what fits and what does not, in plain words; the first paragraph.
+        body: tables and their headings, Markdown.
+        command: as the user called it.
+        figures: names of PNG files beside the page.
+    """
+
+    name: str
+    title: str
+    findings: Sequence[str]
+    body: Sequence[str]
+    command: Sequence[str]
+    figures: Sequence[str] = ()
+
+
+def write_page(page: Page, cells: Sequence[Cell], folder: Path) -> Path:
+    """Write a page with the provenance of its cells.
+
+    What a person has to say about it stands in ``notes/NAME.md`` of the folder and follows the
+    findings.
+    """
+    notes = folder / NOTES / f"{page.name}.md"
+    lines = [f"# {page.title}", "", " ".join(page.findings), ""]
+    if notes.is_file():
+        lines += [notes.read_text(encoding="utf-8").strip(), ""]
+    lines += [f"![{page.title}]({name})\n" for name in page.figures]
+    lines += [*page.body, "", "## Where the numbers come from", ""]
+    lines += ["```sh", shlex.join(page.command), "```", ""]
+    lines += [f"- {line}" for line in provenance(cells)]
+    path = folder / f"{page.name}.md"
+    part = folder / f".{page.name}.part"
+    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def provenance(cells: Sequence[Cell]) -> list[str]:
+    """Machines, versions, schedule, seeds and time of the trainings."""
+    trained = [cell for cell in cells if cell.epochs]
+    hours = sum(cell.train_seconds for cell in cells) / 3600
+    runs = sorted({f"{cell.epochs} epochs, {cell.schedule} schedule" for cell in trained})
+    return [
+        f"{len(cells)} cells, {len(trained)} of them trainings of {hours:.2f} hours in all; each "
+        "is a row of [data/cells.csv](data/cells.csv), with the key of its MLflow run",
+        f"seeds {_listed({cell.seed for cell in cells})}; {'; '.join(runs) or 'nothing trained'}",
+        f"source weights {_listed({cell.weights for cell in cells if cell.weights})}",
+        *sorted({_machine(cell) for cell in cells}),
+        "accuracy: mean ± standard deviation over the seeds; interval: 95 %, Student's t over the "
+        "seeds; Wilson over the test images where there is one seed, or where all agree",
+    ]
+
+
+def _machine(cell: Cell) -> str:
+    return (
+        f"{cell.machine or 'machine not recorded'}, {cell.device}, {cell.precision}, "
+        f"{cell.threads} thread(s), torch {cell.torch}, workbench {cell.version or 'not recorded'}"
+    )
+
+
+def summarise(cells: Iterable[Cell]) -> ProtocolResult:
+    """The cells of one network over its seeds, as one result."""
+    found = sorted(cells, key=lambda cell: cell.seed)
+    first = found[0]
+    return ProtocolResult(
+        protocol=first.protocol,
+        hits=tuple(cell.hits for cell in found),
+        images=first.images,
+        parameters=first.parameters,
+        footprint=sum(cell.footprint for cell in found) / len(found),
+        flops=first.flops,
+        flops_ratio=sum(cell.flops_ratio for cell in found) / len(found),
+        latency_ms=first.latency_ms,
+        latency_64_ms=None,
+        train_seconds=sum(cell.train_seconds for cell in found) / len(found),
+        run_ids=tuple(cell.run_id for cell in found),
+        weights=None,
+    )
+
+
+def accuracy_text(result: ProtocolResult) -> str:
+    """Mean ± standard deviation (95 % interval)."""
+    spread = "" if result.accuracy_std is None else f" ± {100 * result.accuracy_std:.1f}"
+    low, high = (100 * bound for bound in result.accuracy_interval)
+    return f"{percent(result.accuracy_mean)}{spread} ({low:.1f} to {high:.1f})"
+
+
+def signed(points: float) -> str:
+    """A difference with its sign: percentage points."""
+    return f"{points:+.1f}"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table as lines, with an empty one behind it."""
+    return [markdown_table(columns, rows), ""]
+
+
+def grouped(cells: Iterable[Cell], *names: str) -> Mapping[tuple[str, ...], list[Cell]]:
+    """Cells that agree in some fields, in the order in which they come."""
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(str(getattr(cell, name)) for name in names), []).append(cell)
+    return groups
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in sorted(values, key=str)) or "none"

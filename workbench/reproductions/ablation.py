@@ -1,0 +1,128 @@
+"""Figure 1: which part of the method does the work: the widths, the filters, or their weights?
+
+Networks of equal footprints: PFA-En's widths with the kept filters' weights, the same widths with
+random filters, the same trained from scratch, uniform widths, and random widths (their mean, and
+the best of them as an empirical upper bound).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.cells import Cell
+from workbench.experiments import Part, Wish
+from workbench.figures import Point, trade_off_chart
+from workbench.pages import Page, accuracy_text, summarise, table
+from workbench.results import ProtocolResult, student_interval
+
+FOOTPRINTS = (0.1, 0.25, 0.5)
+DRAWS = 10
+#: Options of ``adapt`` and the protocol, by the curve's name.
+_CURVES: dict[str, tuple[dict[str, Any], str]] = {
+    "pfa": ({"method": "pfa-en"}, "pfa-fine"),
+    "pfa-scratch": ({"method": "pfa-en"}, "pfa-scratch"),
+    "random-filters": ({"method": "pfa-en", "selection": "random"}, "pfa-fine"),
+    "uniform": ({"method": "uniform"}, "pfa-fine"),
+    "random-widths": ({"method": "random", "selection": "pfa"}, "pfa-scratch"),
+}
+CURVES = tuple(_CURVES)
+_DRAWN = "random-widths"
+
+
+def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
+    """A part a curve and footprint; random widths are drawn ``draws`` times, one seed each."""
+    options = dict(options)
+    draws = options.pop("draws", None) or DRAWS
+    footprints = options.pop("footprints", None) or FOOTPRINTS
+    whole = {"target": options["source"], **options}
+    found = [Part({**whole, "method": "pfa-kl"}, ("full-fine",), seeds)]
+    for share in footprints:
+        for name in names:
+            own, protocol = _CURVES[name]
+            chosen = {**whole, **own, "footprint": share}
+            if name == _DRAWN:
+                found += [
+                    Part({**chosen, "draw": draw}, (protocol,), range(1)) for draw in range(draws)
+                ]
+            else:
+                found.append(Part(chosen, (protocol,), seeds))
+    return found
+
+
+def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
+    """Accuracy of every curve at every footprint."""
+    first = found[0][1]
+    full = summarise([cell for _, cell in found if cell.protocol == "full-fine"])
+    groups: dict[tuple[str, float], list[Cell]] = {}
+    for wish, cell in found:
+        if cell.protocol != "full-fine":
+            share = float(wish.part.options["footprint"])
+            groups.setdefault((_curve(wish), share), []).append(cell)
+    chart = folder / f"{name}.png"
+    trade_off_chart(
+        {first.domain: _lines(groups)}, {first.domain: {"full-fine": full.accuracy_mean}}, chart
+    )
+    rows = [("full network, full-fine", "100 %", accuracy_text(full), str(len(full.hits)))]
+    for (curve, _), cells in groups.items():
+        footprint = sum(cell.footprint for cell in cells) / len(cells)
+        if curve == _DRAWN:
+            each = [cell.hits / cell.images for cell in cells]
+            text = f"mean {100 * sum(each) / len(each):.1f} %, best {100 * max(each):.1f} %"
+        else:
+            text = accuracy_text(summarise(cells))
+        rows.append((curve, f"{100 * footprint:.1f} %", text, str(len(cells))))
+    columns = ("curve", "footprint", "accuracy (95 % interval)", "n")
+    return Page(
+        name=name,
+        title=f"Figure 1: what does the work? {first.model} on {first.domain}",
+        findings=_findings(groups, first.epochs),
+        body=table(columns, rows),
+        command=(),
+        figures=(chart.name,),
+    )
+
+
+def _curve(wish: Wish) -> str:
+    own = {key: wish.part.options.get(key) for key in ("method", "selection")}
+    return next(
+        name
+        for name, (options, protocol) in _CURVES.items()
+        if protocol == wish.protocol
+        and own == {"method": options["method"], "selection": options.get("selection")}
+    )
+
+
+def _lines(groups: Mapping[tuple[str, float], Sequence[Cell]]) -> dict[str, list[Point]]:
+    lines: dict[str, list[Point]] = {}
+    for (curve, _), cells in groups.items():
+        footprint = sum(cell.footprint for cell in cells) / len(cells)
+        each = [cell.hits / cell.images for cell in cells]
+        mean = sum(each) / len(each)
+        if curve != _DRAWN:
+            lines.setdefault(curve, []).append(_point(summarise(cells)))
+            continue
+        low, high = student_interval(each) if len(each) > 1 else (mean, mean)
+        lines.setdefault(f"{curve}, mean", []).append(Point(footprint, mean, low, high))
+        best = max(each)
+        lines.setdefault(f"{curve}, best", []).append(Point(footprint, best, best, best))
+    return lines
+
+
+def _point(result: ProtocolResult) -> Point:
+    return Point(result.footprint, result.accuracy_mean, *result.accuracy_interval)
+
+
+def _findings(groups: Mapping[tuple[str, float], Sequence[Cell]], epochs: int) -> list[str]:
+    lines = [f"Trained for {epochs} epochs where the paper trains 50."]
+    for share in sorted({share for _, share in groups}):
+        means = {
+            curve: sum(cell.hits / cell.images for cell in cells) / len(cells)
+            for (curve, at), cells in groups.items()
+            if at == share
+        }
+        order = sorted(means, key=lambda curve: -means[curve])
+        ranked = ", ".join(f"{curve} {100 * means[curve]:.1f} %" for curve in order)
+        lines.append(f"At {100 * share:g} %: {ranked}.")
+    return lines
