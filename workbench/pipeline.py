@@ -29,6 +29,7 @@ from workbench.display import Display
 from workbench.errors import NetworkError
 from workbench.iterating import iterate
 from workbench.jobs import protocol_job, source_job
+from workbench.joint import train_jointly
 from workbench.keys import key_of
 from workbench.planning import SourceTask, Task, check_new_file, resolve, resolve_source
 from workbench.processor import Processor, resolve_processor
@@ -298,8 +299,13 @@ def _train_seeds(
             settings.keep_weights == "best" and is_better(outcome.loss)
         )
 
-    for seed in settings.seed_range:
-        job = protocol_job(subject, protocol, seed, source, analysis, teacher)
+    jobs = [
+        protocol_job(subject, protocol, seed, source, analysis, teacher)
+        for seed in settings.seed_range
+    ]
+    if protocol.trained:
+        train_jointly(jobs, recorder)
+    for job in jobs:
         run, new = recorder.train(job, parent, keep)
         trained += new
         if run.tags.get(WEIGHTS) != DROPPED and is_better(run.train_loss):

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -139,14 +139,7 @@ def fit(
     if teacher:
         place(teacher.network, device).eval()
     feed = open_feed(images, source, device)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=plan.learning_rate,
-        momentum=plan.momentum,
-        weight_decay=plan.weight_decay,
-        nesterov=plan.momentum > 0,
-        fused=True,
-    )
+    optimizer = make_optimizer(model.parameters(), plan)
     progress = _take_up(checkpoint, model, optimizer) if checkpoint else Progress()
     saved = time.monotonic()
     with _reproducible(device):
@@ -170,6 +163,18 @@ def fit(
                 saved = time.monotonic()
             on_epoch(epoch)
     return progress
+
+
+def make_optimizer(parameters: Iterable[Tensor], plan: Plan) -> torch.optim.SGD:
+    """SGD with Nesterov's momentum over the parameters."""
+    return torch.optim.SGD(
+        parameters,
+        lr=plan.learning_rate,
+        momentum=plan.momentum,
+        weight_decay=plan.weight_decay,
+        nesterov=plan.momentum > 0,
+        fused=True,
+    )
 
 
 def _train_epoch(

@@ -42,8 +42,7 @@ def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> lis
     """
     if "source" not in options:
         raise SettingsError(
-            "--source: name a folder with ImageNet's train/ and val/ and a subfolder "
-            "for each class"
+            "--source: name a folder with ImageNet's train/ and val/ and a subfolder for each class"
         )
     whole = {**options, "target": options["source"]}
     return [

@@ -1,0 +1,140 @@
+"""Seeds trained together against the same seeds trained one by one."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from workbench import together, training
+from workbench.catalog import SOURCES
+from workbench.compression.rebuild import rebuild
+from workbench.compression.tracing import find_structure
+from workbench.data.augmentation import normalise
+from workbench.data.sets import Images
+from workbench.distillation import Teacher
+from workbench.errors import TrainingError
+from workbench.models.networks import build_network
+from workbench.processor import Processor
+from workbench.together import Learner, fit_together, pays
+from workbench.tracking import FINISHED, Store
+from workbench.training import Plan, fit
+
+DIGITS, CIFAR, CPU = SOURCES["digits"], SOURCES["cifar10"], Processor("cpu", "fp32", 1)
+PLAN = Plan(2, "one-cycle", 1, 0.05, 16, 5e-4, augment=True)
+
+
+def images_of(source, number=40, seed=0):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, source.white + 1, (number, *source.shape), dtype=np.uint8)
+    return Images(pixels, rng.integers(0, 4, number))
+
+
+def narrow(name, source, seed):
+    """A network of a few filters, dropout included."""
+    full = build_network(name, source.shape, 4, seed=seed)
+    structure = find_structure(full, source.shape)
+    widths = [group.buildable(6) for group in structure.groups]
+    return rebuild(full, structure.first(widths), structure)
+
+
+def both(name, source, plan=PLAN, seeds=(3, 5, 8), dtype=torch.float32, **options):
+    images = images_of(source)
+    stacked = [Learner(narrow(name, source, seed).to(dtype), seed) for seed in seeds]
+    losses = fit_together(stacked, images, source, plan, processor=CPU, **options)
+    alone = []
+    for seed in seeds:
+        model = narrow(name, source, seed).to(dtype)
+        fitted = fit(model, images, source, plan, seed=seed, processor=CPU, **options)
+        alone.append((model, fitted))
+    return stacked, losses, alone
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Both ways in float64: what differs then is no rounding."""
+    for module in (training, together):
+        monkeypatch.setattr(module, "normalise", lambda x, source: normalise(x, source).double())
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [("simplecnn", DIGITS), ("vgg16", CIFAR), ("torchvision:resnet18", CIFAR), ("resnet56", CIFAR)],
+)
+def test_losses_and_weights_are_those_of_each_seed_alone(double, name, source):
+    stacked, losses, alone = both(name, source, dtype=torch.float64)
+    for learner, progress, (model, fitted) in zip(stacked, losses, alone, strict=True):
+        ours, theirs = ([e.loss for e in p.epochs] for p in (progress, fitted))
+        assert ours == pytest.approx(theirs, rel=1e-6)  # sums of losses are kept in fp32
+        for (key, value), wanted in zip(
+            learner.network.state_dict().items(), model.state_dict().values(), strict=True
+        ):
+            torch.testing.assert_close(value, wanted, rtol=1e-8, atol=1e-10, msg=key)
+
+
+def test_in_fp32_the_first_losses_agree_to_rounding():
+    plan = replace(PLAN, epochs=1, batch_size=40)
+    _, losses, alone = both("vgg16", CIFAR, plan)
+    for progress, (_, fitted) in zip(losses, alone, strict=True):
+        assert progress.epochs[0].loss == pytest.approx(fitted.epochs[0].loss, rel=1e-5)
+
+
+def test_every_seed_draws_its_own_masks_and_order():
+    images = images_of(DIGITS)
+    same = [Learner(narrow("simplecnn", DIGITS, 0), seed) for seed in (1, 1, 2)]
+    fit_together(same, images, DIGITS, PLAN, processor=CPU)
+    first, again, other = (next(iter(learner.network.parameters())) for learner in same)
+    torch.testing.assert_close(first, again, rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(first, other, rtol=1e-3)
+
+
+def test_a_teacher_and_a_penalty_work_together_too():
+    teacher = Teacher(narrow("simplecnn", DIGITS, 9), 3.0, 0.7)
+    plan = replace(PLAN, sparsity=1e-3)
+    stacked, losses, alone = both("simplecnn", DIGITS, plan, teacher=teacher)
+    for progress, (_, fitted) in zip(losses, alone, strict=True):
+        ours, theirs = ([e.loss for e in p.epochs] for p in (progress, fitted))
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert isinstance(stacked[0].network, nn.Module)
+
+
+def test_a_loss_that_is_no_number_names_its_seed():
+    images = images_of(DIGITS)
+    learners = [Learner(narrow("simplecnn", DIGITS, seed), seed) for seed in (0, 7)]
+    nn.init.constant_(next(iter(learners[1].network.parameters())), float("nan"))
+    with pytest.raises(TrainingError, match="loss of seed 7 is nan after epoch 1"):
+        fit_together(learners, images, DIGITS, PLAN, processor=CPU)
+
+
+def test_it_pays_for_several_seeds_on_small_sets_on_a_gpu():
+    gpu = Processor("cuda", "bf16", 1)
+    assert pays(1000, 2, gpu)
+    assert not pays(1000, 1, gpu)
+    assert not pays(together.SMALL_SET + 1, 5, gpu)
+    assert not pays(1000, 5, CPU)
+
+
+def test_an_adaptation_whose_seeds_train_together_comes_to_the_same(run_cli, monkeypatch):
+    command = (
+        "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
+        "--source-epochs", 1, "--epochs", 2, "--seeds", 2, "--precision", "fp32", "--json",
+        "--protocols", "pfa-fine,pfa-scratch",
+    )  # fmt: skip
+    alone = json.loads(run_cli(*command, "--tracking-uri", "sqlite:///alone.db")[1])
+    monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
+    status, out, err = run_cli(*command)
+    assert status == 0, err
+    assert "pfa-fine · digits-0v1 · seeds 0, 1 together: 2/2" in err
+    result = json.loads(out)
+    for ours, theirs in zip(result["protocols"], alone["protocols"], strict=True):
+        assert ours["accuracies"] == pytest.approx(theirs["accuracies"], abs=0.02)
+    runs = [Store(None).run(run_id) for row in result["protocols"] for run_id in row["run_ids"]]
+    other = Store("sqlite:///alone.db")
+    losses = [other.run(i).train_loss for row in alone["protocols"] for i in row["run_ids"]]
+    assert [run.train_loss for run in runs] == pytest.approx(losses, rel=1e-3)
+    assert {run.status for run in runs} == {FINISHED}
+    assert not list(Path("mlruns/work").glob("*/outcome.json"))
+    assert "nothing to train" in run_cli(*command)[2]

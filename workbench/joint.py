@@ -1,0 +1,64 @@
+"""Several seeds' trainings done at once, where that pays, before they are recorded one by one.
+
+What is trained here lies in the work folder as if each had been trained by itself:
+``Recorder.train`` finds the outcomes there and records them. So records, resuming and locks need
+no second way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from workbench.errors import TrainingError
+from workbench.recording import Job, Recorder
+from workbench.together import Learner, fit_together, pays
+from workbench.training import evaluate
+from workbench.work import Outcome
+
+
+def train_jointly(jobs: Sequence[Job], recorder: Recorder) -> None:
+    """Train what is missing of these jobs together and leave the outcomes in the work folder.
+
+    Nothing happens where it does not pay, or where what is recorded shall be trained anew. A
+    training that breaks down is left to be done, and reported, by itself.
+
+    Args:
+        jobs: one protocol's, which differ in their seeds alone.
+    """
+    processor, work = recorder.processor, recorder.work
+    if recorder.fresh or not pays(len(jobs[0].train), len(jobs), processor):
+        return
+    with ExitStack() as locks:
+        for job in sorted(jobs, key=lambda job: job.key):
+            locks.enter_context(work.lock(job.key))
+        missing = [job for job in jobs if not (work.outcome(job.key) or recorder.find(job.key))]
+        if not pays(len(jobs[0].train), len(missing), processor):
+            return
+        try:
+            _train(missing, recorder)
+        except TrainingError:
+            return
+
+
+def _train(jobs: Sequence[Job], recorder: Recorder) -> None:
+    first, processor = jobs[0], recorder.processor
+    learners = [Learner(job.make_model(), job.seed) for job in jobs]
+    seeds = ", ".join(str(job.seed) for job in jobs)
+    title = f"{first.title.rpartition(' seed ')[0]} seeds {seeds} together"
+    with recorder.display.track(title, first.plan.epochs) as advance:
+        progress = fit_together(
+            learners,
+            first.train,
+            first.source,
+            first.plan,
+            processor=processor,
+            teacher=first.make_teacher() if first.make_teacher else None,
+            on_epoch=lambda epochs: advance(epochs[0].number, f"loss {epochs[0].loss:.3f}"),
+        )
+    for job, learner, done in zip(jobs, learners, progress, strict=True):
+        hits, top = evaluate(learner.network, job.test, job.source, processor)
+        outcome = Outcome(hits, len(job.test), done.seconds, done.epochs, top)
+        recorder.work.claim(job.key, recorder.store.address)
+        state = dict(learner.network.state_dict())
+        recorder.work.finish(job.key, outcome, state, job.card.metadata())
