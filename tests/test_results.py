@@ -104,6 +104,13 @@ def test_one_seed_has_no_std_and_a_wilson_interval():
     assert single.accuracy_interval == pytest.approx((centre - half, centre + half))
 
 
+def test_seeds_that_agree_have_a_wilson_interval():
+    # Two equal numbers would make Student's interval a point, as if nothing could vary.
+    agreeing = result("pfa-fine", [190, 190])
+    assert agreeing.accuracy_std == 0
+    assert agreeing.accuracy_interval == wilson_interval(190, 200)
+
+
 def test_several_seeds_have_a_student_interval():
     several = result("pfa-fine", [180, 190, 185])
     values = np.array([180, 190, 185]) / 200

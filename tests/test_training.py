@@ -195,7 +195,8 @@ def test_evaluation_counts_hits_over_all_batches(images, monkeypatch):
     assert evaluate(model, images, DIGITS, CPU) == whole
     with torch.no_grad():
         logits = model.eval()(normalise(torch.from_numpy(images.pixels), DIGITS))
-    assert whole == int((logits.argmax(1).numpy() == images.labels).sum())
+    assert whole[0] == int((logits.argmax(1).numpy() == images.labels).sum())
+    assert whole[1] == len(images)  # of two classes, both are among five
 
 
 def test_every_image_of_an_epoch_gets_the_view_drawn_for_it(monkeypatch):
@@ -228,3 +229,13 @@ def test_bf16_trains_in_bf16(images):
     assert model.features[0].weight.dtype == torch.float32
     assert told.epochs[-1].loss == pytest.approx(exact.epochs[-1].loss, rel=0.2)
     assert told.epochs[-1].loss != exact.epochs[-1].loss
+
+
+def test_evaluation_counts_hits_among_the_first_five(images):
+    model = build_narrow("simplecnn", (1, 8, 8), 9, WIDTHS, seed=4)
+    first, top = evaluate(model, images, DIGITS, CPU)
+    with torch.no_grad():
+        logits = model.eval()(normalise(torch.from_numpy(images.pixels), DIGITS)).numpy()
+    ranks = (-logits).argsort(axis=1)
+    expected = sum(label in rank[:5] for label, rank in zip(images.labels, ranks, strict=True))
+    assert first < top == expected < len(images)

@@ -189,17 +189,19 @@ def _verdict(
     domain: str, results: Mapping[tuple[str, str], ProtocolResult], full: ProtocolResult
 ) -> str:
     """Who is ahead, and whether that can be told from chance."""
-    ordered = sorted(results.items(), key=lambda item: -item[1].accuracy_mean)
-    (best, _), first = ordered[0]
+    best = max(result.accuracy_mean for result in results.values())
+    ahead = [method for (method, _), r in results.items() if r.accuracy_mean == best]
+    first = next(result for result in results.values() if result.accuracy_mean == best)
     low, _ = first.accuracy_interval
-    behind = [method for (method, _), r in ordered[1:] if r.accuracy_interval[1] < low]
+    behind = [method for (method, _), r in results.items() if r.accuracy_interval[1] < low]
+    names = " and ".join(ahead)
     clear = (
-        f"its 95 % interval lies above that of {', '.join(behind)}"
+        f"the 95 % interval lies above that of {', '.join(behind)}"
         if behind
-        else "no other method is outside its 95 % interval, so chance may have ordered them"
+        else "no other lies outside the 95 % interval, so chance may have ordered them"
     )
-    gap = 100 * (first.accuracy_mean - full.accuracy_mean)
+    gap = 100 * (best - full.accuracy_mean)
     return (
-        f"{domain}: {best} is ahead ({100 * first.accuracy_mean:.1f} %, {gap:+.1f} points against "
-        f"full-fine); {clear}."
+        f"{domain}: {names} {'is' if len(ahead) == 1 else 'are'} ahead ({100 * best:.1f} %, "
+        f"{gap:+.1f} points against full-fine); {clear}."
     )

@@ -15,6 +15,7 @@ Results = Annotated[
     Path, typer.Option(help="Folder of the pages, figures and rows.", rich_help_panel="Where")
 ]
 _RESULTS = Path("docs/results")
+_PLACES = ("--data-dir", "--tracking-uri", "--output", "--results", "--domain-files")
 
 
 def reproduce(
@@ -93,7 +94,7 @@ def reproduce(
         first_seed=first_seed,
         results=results,
         fresh=fresh,
-        command=_command(),
+        command=_command(_PLACES),
         display=Display(quiet=False),
         **chosen,
     )
@@ -164,7 +165,7 @@ def bench(
         domains=domains,
         tracking_uri=tracking_uri,
         output=output,
-        command=_command(),
+        command=_command((*_PLACES, "--domains")),
         display=Display(quiet=False),
     )
     typer.echo(f"{page}: written")
@@ -174,17 +175,14 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _command() -> list[str]:
+def _command(places: tuple[str, ...]) -> list[str]:
     """What the user typed, without where things are on this machine."""
     words, skip = ["workbench"], False
     for word in sys.argv[1:]:
         if skip:
             skip = False
-        elif word.split("=")[0] in _PLACES:
+        elif word.split("=")[0] in places:
             skip = "=" not in word
         else:
             words.append(Path(word).name if "/" in word else word)
     return words
-
-
-_PLACES = ("--data-dir", "--tracking-uri", "--output", "--results", "--domain-files")

@@ -1,0 +1,73 @@
+"""Seeds trained together against the same seeds one by one, interleaved in one process.
+
+    python benchmarks/seeds.py [--model vgg16] [--images 1000] [--seeds 5] [--rounds 3]
+
+Prints optimiser steps a second, summed over the seeds, of both ways and their ratio, for an epoch
+on a set as small as a domain of two classes. Together should win on a GPU, where launches are the
+bound; on a CPU arithmetic is, and it does not.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from workbench.catalog import SOURCES
+from workbench.data.sets import Images
+from workbench.models.networks import NETWORKS, build_network
+from workbench.planning import training_plan
+from workbench.processor import machine_name, resolve_processor
+from workbench.together import Learner, fit_together
+from workbench.training import batch_sizes, fit
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="vgg16", choices=[*NETWORKS])
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+
+    source = SOURCES["cifar100"]
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (options.images, *source.shape), dtype=np.uint8)
+    images = Images(pixels, rng.integers(0, 2, options.images))
+    processor = resolve_processor("auto", "auto")
+    plan = training_plan(options.model, source, "one-cycle", epochs=1, lr=0.01,
+                         batch_size=options.batch_size)  # fmt: skip
+
+    def networks():
+        return [build_network(options.model, source.shape, 2, seed=s) for s in range(options.seeds)]
+
+    def one_by_one():
+        for seed, network in enumerate(networks()):
+            fit(network, images, source, plan, seed=seed, processor=processor)
+
+    def together():
+        learners = [Learner(network, seed) for seed, network in enumerate(networks())]
+        fit_together(learners, images, source, plan, processor=processor)
+
+    times = {"together": [], "one by one": []}
+    for turn in range(options.rounds + 1):
+        for name, run in (("together", together), ("one by one", one_by_one)):
+            start = time.perf_counter()
+            run()
+            if turn:  # the first turn warms up
+                times[name].append(time.perf_counter() - start)
+    steps = options.seeds * len(batch_sizes(options.images, options.batch_size))
+    print(f"{machine_name(processor.device)}, torch {torch.__version__}, {processor.precision}, "
+          f"{options.model}, {options.images} images, {options.seeds} seeds, "
+          f"n = {options.rounds}")  # fmt: skip
+    for name, seen in times.items():
+        print(f"{name}: {steps / statistics.median(seen):.2f} steps/s")
+    ratios = [a / b for a, b in zip(times["one by one"], times["together"], strict=True)]
+    print(f"ratio: median {statistics.median(ratios):.2f}, "
+          f"from {min(ratios):.2f} to {max(ratios):.2f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
