@@ -58,7 +58,7 @@ def test_both_protocols_run_and_are_found_again(run_cli, tmp_path):
         for row in first["protocols"]
         for run in map(store.run, row["run_ids"])
     }
-    assert params["pfa-distill"]["temperature"] == "4.0"
+    assert params["pfa-distill"]["temperature"] == "1.0"
     assert "temperature" not in params["full-fine"]
     more = full["flops"] / scratch["flops"]
     assert int(params["pfa-scratch-b"]["epochs"]) == round(2 * more) > 2
@@ -70,11 +70,31 @@ def test_both_protocols_run_and_are_found_again(run_cli, tmp_path):
     assert {step["state"] for step in json.loads(out)["steps"]} == {"done"}
 
 
-def test_another_teacher_or_temperature_is_another_training(run_cli):
+def test_another_temperature_or_rate_is_another_training(run_cli):
     command = (*ADAPT, "--protocols", "pfa-distill")
     first = json.loads(run_cli(*command)[1])["protocols"][0]["run_ids"]
-    warm = json.loads(run_cli(*command, "--temperature", 1)[1])["protocols"][0]["run_ids"]
+    warm = json.loads(run_cli(*command, "--temperature", 3)[1])["protocols"][0]["run_ids"]
     assert first != warm
+    # Another learning rate makes another teacher; the student's own plan has the same rate.
+    taught = json.loads(run_cli(*command, "--fine-lr", 0.05)[1])["protocols"][0]["run_ids"]
+    assert taught not in (first, warm)
+
+
+def test_the_teacher_is_trained_once_whatever_is_kept(run_cli):
+    command = (*ADAPT, "--protocols", "full-fine,pfa-distill", "--keep-weights", "none")
+    status, _, err = run_cli(*command, "--fresh")
+    assert status == 0, err
+    assert err.count("full-fine · digits-0v1 · seed 0: 2/2") == 1
+    _, out, _ = run_cli(*ADAPT, "--protocols", "pfa-distill", "--epochs", 3, "--dry-run")
+    steps = {step["step"]: step["state"] for step in json.loads(out)["steps"]}
+    assert steps["teacher: full-fine, seed 0"] == "to do"
+
+
+def test_a_teacher_whose_weights_were_dropped_is_trained_again(run_cli):
+    assert run_cli(*ADAPT, "--protocols", "full-fine", "--keep-weights", "none")[0] == 0
+    status, out, err = run_cli(*ADAPT, "--protocols", "pfa-distill")
+    assert status == 0, err
+    assert json.loads(out)["protocols"][0]["protocol"] == "pfa-distill"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +103,8 @@ def test_another_teacher_or_temperature_is_another_training(run_cli):
         (["--temperature", 0], "--temperature 0 is not a positive number"),
         (["--distill-weight", 1.5], "--distill-weight 1.5 is not within [0, 1]"),
         (["--first-seed", -1], "--first-seed -1 is negative"),
+        (["--seeds", -1, "--first-seed", 5], "--seeds -1 is too small"),
+        (["--steps", 2, "--method", "uniform"], "--steps 2: PFA-KL's footprint changes"),
     ],
 )
 def test_a_wrong_number_is_one_line(run_cli, options, line):

@@ -3,16 +3,27 @@
 import csv
 
 import pytest
+from safetensors.torch import save_file
 
 from workbench import published
 from workbench.cells import read_cells
 from workbench.errors import DataError, SettingsError
+from workbench.models.networks import build_network
 from workbench.protocols import FOUR
 from workbench.reproduction import EXPERIMENTS, find_experiment
 from workbench.reproductions import tables
 
 QUICK = ("--source", "digits", "--epochs", 1, "--source-epochs", 1, "--schedule", "one-cycle")
+GIVEN = ("--source", "digits", "--epochs", 1, "--schedule", "one-cycle", "--model", "simplecnn")
 CELLS = "docs/results/data/cells.csv"
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """Options with source weights at hand: no test needs good ones."""
+    path = tmp_path_factory.mktemp("weights") / "source.safetensors"
+    save_file(build_network("simplecnn", (1, 8, 8), 10, seed=1).state_dict(), path)
+    return (*GIVEN, "--weights", path)
 
 
 def cells(path="."):
@@ -33,8 +44,8 @@ def test_the_published_numbers_are_whole():
     assert len(tables.methods(2)) == 9  # eight energies and PFA-KL
 
 
-def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cli, tmp_path):
-    command = ("reproduce", "figure4", *QUICK, "--domains", "digits-3v8", "--model", "simplecnn")
+def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cli, tmp_path, given):
+    command = ("reproduce", "figure4", *given, "--domains", "digits-3v8")
     status, out, err = run_cli(*command, "--seeds", 2)
     assert status == 0, err
     assert "docs/results/figure4.md: written" in out
@@ -65,8 +76,8 @@ def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cl
     assert "seeds 0, 1, 2;" in (tmp_path / "docs/results/figure4.md").read_text()
 
 
-def test_a_table_compresses_a_network_for_its_own_set(run_cli, tmp_path):
-    command = ("reproduce", "table2", *QUICK, "--model", "simplecnn")
+def test_a_table_compresses_a_network_for_its_own_set(run_cli, tmp_path, given):
+    command = ("reproduce", "table2", *given)
     status, _, err = run_cli(*command, "--methods", "pfa-kl,pfa-en 0.95")
     assert status == 0, err
     rows = cells()
@@ -85,6 +96,7 @@ def test_a_table_compresses_a_network_for_its_own_set(run_cli, tmp_path):
     assert "FGA/A" in lines  # and other people's methods
 
 
+@pytest.mark.slow
 def test_an_imagenet_table_runs_on_a_folder(run_cli, tmp_path, draw_folder):
     classes = {f"n{number:02d}": 6 for number in range(6)}
     draw_folder(tmp_path / "net/train", classes, size=(40, 36), suffix=".jpg")
@@ -102,6 +114,7 @@ def test_an_imagenet_table_runs_on_a_folder(run_cli, tmp_path, draw_folder):
     assert f"{100 * int(source['top_hits']) / 12:.2f} % top-5" in page
 
 
+@pytest.mark.slow
 def test_figure_1_compares_recipes_and_starts(run_cli, tmp_path):
     status, _, err = run_cli(
         "reproduce", "figure1", *QUICK, "--footprints", "0.2", "--draws", 2,
@@ -109,17 +122,19 @@ def test_figure_1_compares_recipes_and_starts(run_cli, tmp_path):
     )  # fmt: skip
     assert status == 0, err
     page = (tmp_path / "docs/results/figure1.md").read_text()
-    for curve in ("| pfa |", "| uniform |", "| random-widths |", "mean "):
+    for curve in ("| pfa, fine |", "| pfa, scratch |", "| random widths, fine |", "mean "):
         assert curve in page
+    assert "At 20 %, scratch: " in page
     drawn = [row for row in cells() if row["method"].startswith("random")]
+    drawn = [row for row in drawn if row["protocol"] == "pfa-fine"]
     assert len({row["filters"] for row in drawn}) == 2
     assert all(0.15 < float(row["footprint"]) <= 0.2 for row in drawn)
     assert (tmp_path / "docs/results/figure1.png").is_file()
 
 
-def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path):
+def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path, given):
     command = (
-        "bench", *QUICK, "--target", "digits-3v8,digits-0v1", "--methods", "pfa-kl,fp,random",
+        "bench", *given, "--target", "digits-3v8,digits-0v1", "--methods", "pfa-kl,fp,random",
     )  # fmt: skip
     status, out, err = run_cli(*command)
     assert status == 0, err
@@ -132,7 +147,7 @@ def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path):
         assert all(0.9 * wanted <= float(r["footprint"]) <= wanted for r in small)
     page = (tmp_path / "docs/results/bench-digits-3v8-digits-0v1.md").read_text()
     assert "## digits-0v1" in page
-    assert "is ahead" in page
+    assert "the highest accuracy" in page
     status, _, err = run_cli(*command)
     assert status == 0
     assert "seed 0:" not in err
@@ -152,6 +167,17 @@ def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path):
             "--methods: unknown value",
         ),
         (["bench", *QUICK, "--target", ","], "--target names none"),
+        (
+            ["bench", *QUICK, "--target", "digits-3v8", "--footprints", "0.1,0.10"],
+            "names one twice",
+        ),
+        (["bench", *QUICK, "--target", "digits-3v8", "--footprints", "7"], "--footprints 7: is no"),
+        (["bench", *QUICK, "--target", "digits-3v8", "--seeds", 0], "--seeds 0 is too small"),
+        (["bench", *QUICK, "--target", "digits-3v8", "--slimming-weights", "x"], "no such file"),
+        (["reproduce", "figure4", "--domains", "S1,S1"], "--domains names one twice"),
+        (["reproduce", "figure1", "--footprints", "pfa-kl"], "--footprints pfa-kl: is no share"),
+        (["reproduce", "figure1", "--draws", 0], "--draws 0 is too small"),
+        (["reproduce", "table2", "--first-seed", -1], "--first-seed -1 is negative"),
         (["bench", *QUICK, "--target", "digits-3v8,digits-3v8"], "--target names one twice"),
     ],
 )
@@ -163,11 +189,59 @@ def test_a_wrong_experiment_is_one_line_and_nothing_is_made(run_cli, tmp_path, c
     assert not list(tmp_path.iterdir())
 
 
+def test_another_store_and_footprints_of_both_kinds(run_cli, tmp_path, given):
+    command = ("bench", *given, "--target", "digits-3v8", "--methods", "pfa-kl,pfa-en")
+    elsewhere = ("--tracking-uri", "sqlite:///elsewhere.db", "--output", "elsewhere")
+    status, _, err = run_cli(*command, "--footprints", "0.2,pfa-kl", *elsewhere)
+    assert status == 0, err
+    assert (tmp_path / "elsewhere.db").is_file()
+    assert not (tmp_path / "mlruns").exists()
+    assert len(cells()) == 4  # at 0.2 both names mean PFA-En
+    page = (tmp_path / "docs/results/bench-digits-3v8-0.2.md").read_text()
+    assert page.count("the highest accuracy") == 2
+    assert "± 0.0" not in page
+
+
+@pytest.mark.slow
+def test_slimming_has_a_source_of_its_own_and_the_others_footprint(run_cli, tmp_path):
+    command = ("bench", *QUICK, "--target", "digits-3v8", "--methods", "pfa-kl,network-slimming")
+    status, _, err = run_cli(*command)
+    assert status == 0, err
+    small = {row["method"].split()[0]: row for row in cells() if row["protocol"] == "pfa-fine"}
+    kl, slim = small["pfa-kl"], small["network-slimming"]
+    assert kl["weights"] != slim["weights"]
+    assert 0.9 * float(kl["footprint"]) <= float(slim["footprint"]) <= float(kl["footprint"])
+
+
+@pytest.mark.slow
+def test_other_images_under_the_same_name_are_other_cells(run_cli, tmp_path, draw_folder):
+    for place, size in (("one", 40), ("two", 44)):
+        draw_folder(tmp_path / place / "net", {"a": 8, "b": 8}, size=(size, 40))
+        status, _, err = run_cli(
+            "bench", "--source", f"{place}/net", "--target", f"{place}/net", "--image-size", 32,
+            "--model", "simplecnn", *QUICK[2:], "--methods", "pfa-kl",
+        )  # fmt: skip
+        assert status == 0, err
+    assert len(cells()) == 4
+
+
+def test_a_results_folder_that_is_none_is_told_before_anything_is_trained(run_cli, tmp_path):
+    (tmp_path / "taken").write_text("")
+    command = ("bench", *QUICK, "--target", "digits-3v8", "--results", "taken")
+    status, _, err = run_cli(*command)
+    assert status == 2
+    assert "--results taken" in err
+    assert err.count("\n") == 1
+
+
 def test_damaged_rows_are_named(tmp_path):
     path = tmp_path / "cells.csv"
     assert read_cells(path) == {}
     path.write_text("cell,key\nabc,def\n")
     with pytest.raises(DataError, match=r"cells.csv:2: no row of cells"):
+        read_cells(path)
+    path.write_bytes(b"cell,key\n\xff\xfe,1\n")
+    with pytest.raises(DataError, match=r"no row of cells"):
         read_cells(path)
 
 

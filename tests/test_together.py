@@ -62,7 +62,12 @@ def double(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "source"),
-    [("simplecnn", DIGITS), ("vgg16", CIFAR), ("torchvision:resnet18", CIFAR), ("resnet56", CIFAR)],
+    [
+        ("simplecnn", DIGITS),
+        ("vgg16", CIFAR),
+        pytest.param("torchvision:resnet18", CIFAR, marks=pytest.mark.slow),
+        pytest.param("resnet56", CIFAR, marks=pytest.mark.slow),
+    ],
 )
 def test_losses_and_weights_are_those_of_each_seed_alone(double, name, source):
     stacked, losses, alone = both(name, source, dtype=torch.float64)

@@ -7,14 +7,22 @@ them. As footprint "pfa-kl" is what PFA-KL comes to on the domain; others are sh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.cells import Cell
+from workbench.cells import Cell, writing
 from workbench.display import Display
 from workbench.errors import SettingsError, did_you_mean
-from workbench.experiments import Part, Wish, known_cells, run_parts
+from workbench.experiments import (
+    SEEDS_SHOWN,
+    Part,
+    Wish,
+    check_seeds,
+    check_shares,
+    known_cells,
+    run_parts,
+)
 from workbench.figures import Point, trade_off_chart
 from workbench.method_names import METHODS, REFERENCE
 from workbench.pages import Page, accuracy_text, summarise, table, write_page
@@ -24,7 +32,6 @@ from workbench.results import ProtocolResult
 USUAL = ("pfa-kl", "fp", "fpgm", "apoz", "network-slimming", "random", "uniform")
 _TRAINED = "pfa-fine"
 _FULL = "full-fine"
-_SEEDS_SHOWN = 20
 Found = Sequence[tuple[Wish, Cell]]
 
 
@@ -61,26 +68,70 @@ def bench(
     Raises:
         WorkbenchError: for anything that the user can mend; see ``errors``.
     """
-    _check(targets, methods)
     options = {name: value for name, value in options.items() if value is not None}
+    _check(targets, methods, footprints, slimming_weights)
+    check_seeds(seeds, first_seed)
+    apart = slimming_weights is not None or "weights" not in options
+    slimming = _Slimming(slimming_weights, apart, results)
 
     def parts(seeds: range) -> list[Part]:
         return [
             part
             for target in targets
-            for part in _parts(
-                {**options, "target": target}, methods, footprints, seeds, slimming_weights
-            )
+            for part in _parts({**options, "target": target}, methods, footprints, seeds, slimming)
         ]
 
-    run_parts(parts(range(first_seed, first_seed + seeds)), results, fresh=fresh, display=display)
-    shown = range(max(_SEEDS_SHOWN, first_seed + seeds))
-    found = known_cells(parts(shown), results)
-    page = replace(_page(found, results), command=command)
-    return write_page(page, [cell for _, cell in found], results)
+    asked = range(first_seed, first_seed + seeds)
+    if slimming.apart and "network-slimming" in methods:  # its footprint comes from PFA-KL's cells
+        run_parts(_reference_parts(targets, options, asked), results, fresh=fresh, display=display)
+    run_parts(parts(asked), results, fresh=fresh, display=display)
+    found = known_cells(parts(range(max(SEEDS_SHOWN, first_seed + seeds))), results)
+    with writing(results):
+        page = replace(_page(found, results, slimming), command=command)
+        return write_page(page, [cell for _, cell in found], results)
 
 
-def _check(targets: Sequence[str], methods: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class _Slimming:
+    """Where network-slimming's source comes from.
+
+    Attributes:
+        weights: a file of its own.
+        apart: whether its source is another than that of the other methods: a file of its own, or
+            trained here, with the penalty.
+        results: folder of the rows, which know PFA-KL's footprint.
+    """
+
+    weights: Path | None
+    apart: bool
+    results: Path
+
+    def options(self, options: Mapping[str, Any], footprint: str) -> dict[str, Any]:
+        """Its options at a footprint; that of PFA-KL is the one on the others' source."""
+        own = {"footprint": footprint, **({"weights": self.weights} if self.weights else {})}
+        if not self.apart or footprint != REFERENCE:
+            return own
+        part = Part({**options, "method": REFERENCE}, (_TRAINED,), range(SEEDS_SHOWN))
+        known = known_cells([part], self.results)
+        return {**own, "footprint": known[0][1].footprint} if known else own
+
+
+def _reference_parts(
+    targets: Sequence[str], options: Mapping[str, Any], seeds: range
+) -> list[Part]:
+    first = range(seeds.start, seeds.start + 1)
+    return [
+        Part({**options, "target": target, "method": REFERENCE}, (_TRAINED,), first)
+        for target in targets
+    ]
+
+
+def _check(
+    targets: Sequence[str],
+    methods: Sequence[str],
+    footprints: Sequence[str],
+    slimming_weights: Path | None,
+) -> None:
     problems = [
         f"--methods: unknown value '{name}'{did_you_mean(name, list(METHODS))}"
         for name in methods
@@ -91,6 +142,12 @@ def _check(targets: Sequence[str], methods: Sequence[str]) -> None:
             problems.append(f"{option} names none")
         if len(set(names)) < len(names):
             problems.append(f"{option} names one twice; name each once")
+    problems += check_shares("--footprints", footprints, (REFERENCE,))
+    if slimming_weights is not None and not slimming_weights.is_file():
+        problems.append(
+            f"--slimming-weights {slimming_weights}: no such file; 'workbench train --sparsity' "
+            "makes one"
+        )
     if problems:
         raise SettingsError(*problems)
 
@@ -100,7 +157,7 @@ def _parts(
     methods: Sequence[str],
     footprints: Sequence[str],
     seeds: range,
-    slimming_weights: Path | None,
+    slimming: _Slimming,
 ) -> list[Part]:
     found = [Part({**options, "method": REFERENCE}, (_FULL,), seeds)]
     for footprint in footprints:
@@ -108,8 +165,8 @@ def _parts(
             own = {**options, "method": method, **_budget(method, footprint)}
             if own["method"] == REFERENCE and footprint != REFERENCE:
                 own["method"] = "pfa-en"
-            if method == "network-slimming" and slimming_weights:
-                own["weights"] = slimming_weights
+            if method == "network-slimming":
+                own |= slimming.options(options, footprint)
             if method == "random":
                 found += [
                     Part({**own, "draw": seed}, (_TRAINED,), range(seed, seed + 1))
@@ -124,9 +181,10 @@ def _budget(method: str, footprint: str) -> dict[str, Any]:
     return {} if method == footprint == REFERENCE else {"footprint": footprint}
 
 
-def _page(found: Found, folder: Path) -> Page:
+def _page(found: Found, folder: Path, slimming: _Slimming) -> Page:
     domains = list(dict.fromkeys(cell.domain for _, cell in found))
-    name = f"bench-{'-'.join(domains)}"
+    footprints = sorted({_asked(wish) for wish, cell in found if cell.protocol == _TRAINED})
+    name = "-".join(["bench", *domains, *(each for each in footprints if each != REFERENCE)])
     chart = folder / f"{name}.png"
     networks = {domain: _networks(found, domain) for domain in domains}
     full = {
@@ -138,23 +196,59 @@ def _page(found: Found, folder: Path) -> Page:
         {domain: {_FULL: result.accuracy_mean} for domain, result in full.items()},
         chart,
     )
-    body = []
-    for domain, results in networks.items():
-        ordered = sorted(results.items(), key=lambda item: -item[1].accuracy_mean)
-        rows = [_row(f"{_FULL} (no compression)", full[domain])]
-        rows += [_row(method, result) for (method, _), result in ordered]
-        columns = ("method", "accuracy (95 % interval)", "footprint", "FLOPs", "n")
-        body += [f"## {domain}", "", *table(columns, rows)]
     epochs = sorted({cell.epochs for _, cell in found})
-    verdicts = [_verdict(domain, networks[domain], full[domain]) for domain in domains]
     return Page(
         name=name,
         title=f"Methods at equal footprints: {', '.join(domains)}",
-        findings=[f"Fine-tuned for {' or '.join(map(str, epochs))} epochs.", *verdicts],
-        body=body,
+        findings=[
+            f"Fine-tuned for {' or '.join(map(str, epochs))} epochs.",
+            *_verdicts(networks, full),
+            *_slimming_note(found, slimming),
+        ],
+        body=_tables(networks, full),
         command=(),
         figures=(chart.name,),
     )
+
+
+def _tables(
+    networks: Mapping[str, Mapping[tuple[str, str], ProtocolResult]],
+    full: Mapping[str, ProtocolResult],
+) -> list[str]:
+    columns = ("method", "accuracy (95 % interval)", "asked for", "footprint", "FLOPs", "n")
+    body = []
+    for domain, results in networks.items():
+        ordered = sorted(results.items(), key=lambda item: (item[0][1], -item[1].accuracy_mean))
+        rows = [_row(f"{_FULL} (no compression)", "", full[domain])]
+        rows += [_row(method, footprint, result) for (method, footprint), result in ordered]
+        body += [f"## {domain}", "", *table(columns, rows)]
+    return body
+
+
+def _verdicts(
+    networks: Mapping[str, Mapping[tuple[str, str], ProtocolResult]],
+    full: Mapping[str, ProtocolResult],
+) -> list[str]:
+    """One sentence a domain and footprint."""
+    return [
+        _verdict(
+            domain,
+            {method: result for (method, at), result in results.items() if at == footprint},
+            full[domain],
+        )
+        for domain, results in networks.items()
+        for footprint in dict.fromkeys(at for _, at in results)
+    ]
+
+
+def _slimming_note(found: Found, slimming: _Slimming) -> list[str]:
+    slims = any(wish.part.options["method"] == "network-slimming" for wish, _ in found)
+    if not slims or slimming.apart:
+        return []
+    return [
+        "network-slimming read the scales of a source as given, where its paper trains one with a "
+        "penalty on them (--slimming-weights)."
+    ]
 
 
 def _networks(found: Found, domain: str) -> dict[tuple[str, str], ProtocolResult]:
@@ -162,10 +256,15 @@ def _networks(found: Found, domain: str) -> dict[tuple[str, str], ProtocolResult
     groups: dict[tuple[str, str], list[Cell]] = {}
     for wish, cell in found:
         if (cell.domain, cell.protocol) == (domain, _TRAINED):
-            options = wish.part.options
-            budget = str(options.get("footprint", REFERENCE))
-            groups.setdefault((str(options["method"]), budget), []).append(cell)
+            method = str(wish.part.options["method"])
+            groups.setdefault((method, _asked(wish)), []).append(cell)
     return {name: summarise(cells) for name, cells in groups.items()}
+
+
+def _asked(wish: Wish) -> str:
+    """The footprint that was asked for; slimming's own stands for PFA-KL's."""
+    footprint = wish.part.options.get("footprint", REFERENCE)
+    return footprint if isinstance(footprint, str) else REFERENCE
 
 
 def _points(
@@ -178,30 +277,27 @@ def _points(
     return lines
 
 
-def _row(label: str, result: ProtocolResult) -> tuple[str, ...]:
+def _row(label: str, asked: str, result: ProtocolResult) -> tuple[str, ...]:
     return (
-        label, accuracy_text(result), f"{100 * result.footprint:.1f} %",
+        label, accuracy_text(result), asked, f"{100 * result.footprint:.1f} %",
         f"{100 * result.flops_ratio:.0f} %", str(len(result.hits)),
     )  # fmt: skip
 
 
-def _verdict(
-    domain: str, results: Mapping[tuple[str, str], ProtocolResult], full: ProtocolResult
-) -> str:
+def _verdict(domain: str, results: Mapping[str, ProtocolResult], full: ProtocolResult) -> str:
     """Who is ahead, and whether that can be told from chance."""
     best = max(result.accuracy_mean for result in results.values())
-    ahead = [method for (method, _), r in results.items() if r.accuracy_mean == best]
-    first = next(result for result in results.values() if result.accuracy_mean == best)
-    low, _ = first.accuracy_interval
-    behind = [method for (method, _), r in results.items() if r.accuracy_interval[1] < low]
-    names = " and ".join(ahead)
-    clear = (
-        f"the 95 % interval lies above that of {', '.join(behind)}"
-        if behind
-        else "no other lies outside the 95 % interval, so chance may have ordered them"
+    ahead = [method for method, result in results.items() if result.accuracy_mean == best]
+    low = min(results[method].accuracy_interval[0] for method in ahead)
+    behind = [method for method, r in results.items() if r.accuracy_interval[1] < low]
+    size = 100 * max(results[method].footprint for method in ahead)
+    sentence = (
+        f"{domain} at {size:.1f} % of the parameters: {' and '.join(ahead)} "
+        f"{'has' if len(ahead) == 1 else 'have'} the highest accuracy ({100 * best:.1f} %, "
+        f"{100 * (best - full.accuracy_mean):+.1f} points against full-fine)"
     )
-    gap = 100 * (best - full.accuracy_mean)
-    return (
-        f"{domain}: {names} {'is' if len(ahead) == 1 else 'are'} ahead ({100 * best:.1f} %, "
-        f"{gap:+.1f} points against full-fine); {clear}."
-    )
+    if len(results) == len(ahead):
+        return f"{sentence}."
+    if behind:
+        return f"{sentence}; the 95 % interval lies above that of {', '.join(behind)}."
+    return f"{sentence}; all 95 % intervals overlap with it, so chance may have ordered them."

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from workbench.errors import DataError, DiskError
+from workbench.errors import DataError, DiskError, SettingsError
 from workbench.keys import key_of
 from workbench.planning import Task
 from workbench.protocols import PROTOCOLS
+from workbench.settings import Settings
+from workbench.subject import model_parts
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Cell:
     run_id: str
 
 
+CELLS_FILE = "cells.csv"
 _TYPES = {"int": int, "float": float, "str": str}
 
 
@@ -94,6 +98,7 @@ def cell_id(task: Task, protocol: str, seed: int, weights: str) -> str:
         "plan": plan.parts(),
     }
     settings = task.settings
+    parts |= _own_parts(task)
     if kind.inherited or kind.compressed:
         parts["weights"] = weights
     if kind.inherited:
@@ -105,6 +110,41 @@ def cell_id(task: Task, protocol: str, seed: int, weights: str) -> str:
     return key_of("cell", parts)[:16]
 
 
+def _own_parts(task: Task) -> dict[str, Any]:
+    """What else tells a cell from others: files of a folder, a network of the user's, precision."""
+    parts = {k: v for k, v in model_parts(task.model, task.source).items() if k == "definition"}
+    if task.settings.precision != Settings.precision:
+        parts["precision"] = task.settings.precision
+    if task.domain.folder:
+        parts["files"] = task.domain.folder.digest()
+    return parts
+
+
+def check_results(folder: Path) -> None:
+    """See that rows and pages can be written; nothing is made yet.
+
+    Raises:
+        SettingsError: when they cannot.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    for path in (there, folder / "data", folder / "data" / CELLS_FILE):
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            raise SettingsError(f"--results {folder}: {path} cannot be written; name another")
+    if not os.path.isdir(there):
+        raise SettingsError(f"--results {folder}: {there} is no folder; name another")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say in one line that a page or figure cannot be written."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        where = getattr(error, "filename", None) or folder
+        why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise DiskError(f"{where}: {why}; the rows are safe in {folder / 'data'}") from None
+
+
 def read_cells(path: Path) -> dict[str, Cell]:
     """The cells of a file by their ids; none when there is no such file.
 
@@ -113,18 +153,26 @@ def read_cells(path: Path) -> dict[str, Cell]:
     """
     if not path.is_file():
         return {}
-    found = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        for number, row in enumerate(rows, start=2):
-            try:
-                values = {field.name: _TYPES[str(field.type)](row[field.name]) for field in _FIELDS}
-            except (KeyError, TypeError, ValueError) as error:
-                raise DataError(
-                    f"{path}:{number}: no row of cells ({error}); mend or remove the line"
-                ) from None
-            found[str(values["cell"])] = Cell(**values)
+    found: dict[str, Cell] = {}
+    number = 1
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                number += 1
+                cell = _cell(row)
+                found[cell.cell] = cell
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path}:{max(number, 2)}: no row of cells ({error}); mend or remove the line"
+        ) from None
     return found
+
+
+def _cell(row: dict[str, str]) -> Cell:
+    values: dict[str, Any] = {f.name: _TYPES[str(f.type)](row[f.name]) for f in _FIELDS}
+    if values["protocol"] not in PROTOCOLS:
+        raise ValueError(f"there is no protocol '{values['protocol']}'")
+    return Cell(**values)
 
 
 def write_cells(path: Path, cells: Iterable[Cell]) -> None:

@@ -7,14 +7,15 @@ is not trained twice; a row in the results folder does as well as a run in the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.cells import Cell, cell_id, read_cells, write_cells
+from workbench.cells import CELLS_FILE, Cell, cell_id, check_results, read_cells, write_cells
 from workbench.compression.recipes import Recipe
 from workbench.display import Display
+from workbench.errors import SettingsError
 from workbench.pipeline import adapt
 from workbench.planning import Task, resolve
 from workbench.protocols import PROTOCOLS
@@ -24,7 +25,8 @@ from workbench.settings import Settings
 from workbench.subject import given_weights
 from workbench.tracking import Store, StoredRun
 
-CELLS_FILE = "cells.csv"
+#: Of finished cells, at least so many seeds are looked for.
+SEEDS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,7 @@ class Wish:
 
 
 def run_parts(
-    parts: Sequence[Part],
-    results: Path,
-    *,
-    fresh: bool = False,
-    display: Display | None = None,
-    common: Mapping[str, Any] | None = None,
+    parts: Sequence[Part], results: Path, *, fresh: bool = False, display: Display | None = None
 ) -> None:
     """Train what an experiment lacks, and write its cells down as they are finished.
 
@@ -71,41 +68,70 @@ def run_parts(
         parts: the experiment; every part's options are checked before anything is trained.
         results: folder whose ``data/cells.csv`` is read and written.
         fresh: train everything again.
-        common: options of ``adapt`` that every part has: where things are, and how to compute.
 
     Raises:
         WorkbenchError: for anything that the user can mend; see ``errors``.
     """
-    display, common = display or Display(), dict(common or {})
     path = results / "data" / CELLS_FILE
-    wishes = _wishes(parts, common)
-    known = {} if fresh else read_cells(path)
-    for part, seed, names in _missing(wishes, known):
+    check_results(results)
+    known = read_cells(path)
+    wishes = _wishes(parts)
+    for part, names, seeds in _missing(wishes, {} if fresh else known):
         done = adapt(
             display=display,
+            keep_weights="none",
             **part.options,
-            **common,
             protocols=names,
-            seeds=1,
-            first_seed=seed,
+            seeds=len(seeds),
+            first_seed=seeds[0],
             fresh=fresh,
         )
-        store = Store(common.get("tracking_uri"))
+        store = Store(part.options.get("tracking_uri"))
         ids = {(wish.protocol, wish.seed): wish.cell for wish in wishes if wish.part is part}
-        cells = [
-            make_cell(store, store.run(result.run_ids[0]), ids[result.protocol, seed])
-            for result in done.protocols
-        ]
-        write_cells(path, cells)
+        write_cells(
+            path,
+            [
+                make_cell(store, store.run(run_id), ids[result.protocol, seed])
+                for result in done.protocols
+                for seed, run_id in zip(seeds, result.run_ids, strict=True)
+            ],
+        )
 
 
-def known_cells(
-    parts: Sequence[Part], results: Path, common: Mapping[str, Any] | None = None
-) -> list[tuple[Wish, Cell]]:
-    """The wishes that are fulfilled, whoever trained them, in the order of the parts."""
+def known_cells(parts: Sequence[Part], results: Path) -> list[tuple[Wish, Cell]]:
+    """The wishes that are fulfilled, whoever trained them, each cell once, in the parts' order."""
     known = read_cells(results / "data" / CELLS_FILE)
-    wishes = _wishes(parts, dict(common or {}))
-    return [(wish, known[wish.cell]) for wish in wishes if wish.cell in known]
+    wishes = {wish.cell: wish for wish in reversed(_wishes(parts))}
+    return [(wish, known[cell]) for cell, wish in reversed(wishes.items()) if cell in known]
+
+
+def check_seeds(seeds: int, first_seed: int) -> None:
+    """Raises SettingsError for numbers of seeds that cannot be."""
+    problems = [f"--seeds {seeds} is too small; it must be at least 1"] if seeds < 1 else []
+    if first_seed < 0:
+        problems.append(f"--first-seed {first_seed} is negative; use 0 or more")
+    if problems:
+        raise SettingsError(*problems)
+
+
+def check_shares(option: str, shares: Sequence[str], names: Sequence[str] = ()) -> list[str]:
+    """One line for each footprint that cannot be, and for one that stands twice.
+
+    Args:
+        names: what may stand instead of a share.
+    """
+    problems, values = [], []
+    for text in shares:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0 if text not in names else 2.0 + names.index(text)
+        values.append(value)
+        if not 0 < value <= 1 and text not in names:
+            problems.append(f"{option} {text}: is no share in (0, 1]; try 0.25")
+    if len(set(values)) < len(values) and not problems:
+        problems.append(f"{option} names one twice; name each once")
+    return problems
 
 
 def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
@@ -130,9 +156,9 @@ def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
         top_hits=round(metrics.get("test_top5_hits", metrics["test_hits"])),
         images=round(metrics["test_images"]),
         parameters=round(metrics["parameters"]),
-        footprint=metrics["footprint"],
+        footprint=round(metrics["footprint"], 4),
         flops=round(metrics["flops"]),
-        flops_ratio=metrics["flops_ratio"],
+        flops_ratio=round(metrics["flops_ratio"], 4),
         latency_ms=metrics["latency_ms"],
         filters=" ".join(str(count) for _, count in kept),
         train_seconds=round(metrics["train_seconds"], 1),
@@ -146,12 +172,12 @@ def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
     )
 
 
-def _wishes(parts: Sequence[Part], common: Mapping[str, Any]) -> list[Wish]:
+def _wishes(parts: Sequence[Part]) -> list[Wish]:
     """Every cell with its id; all settings are checked on the way."""
     fingerprints: dict[tuple[str, str], str] = {}
     found = []
     for part in parts:
-        task = resolve(Settings.of(**part.options, **common))
+        task = resolve(Settings.of(**part.options))
         weights = _source_weights(task, fingerprints)
         found += [
             Wish(part, protocol, seed, cell_id(task, protocol, seed, weights))
@@ -174,11 +200,19 @@ def _source_weights(task: Task, known: dict[tuple[str, str], str]) -> str:
 
 def _missing(
     wishes: Iterable[Wish], known: Mapping[str, Cell]
-) -> Iterable[tuple[Part, int, tuple[str, ...]]]:
-    """Part, seed and the protocols that lack: one call of ``adapt`` each."""
-    groups: dict[tuple[int, int], list[Wish]] = {}
+) -> Iterator[tuple[Part, tuple[str, ...], range]]:
+    """Part, protocols and neighbouring seeds that lack: one call of ``adapt`` each."""
+    parts: dict[int, tuple[Part, dict[int, tuple[str, ...]]]] = {}
+    asked: set[str] = set()
     for wish in wishes:
-        if wish.cell not in known:
-            groups.setdefault((id(wish.part), wish.seed), []).append(wish)
-    for group in groups.values():
-        yield group[0].part, group[0].seed, tuple(wish.protocol for wish in group)
+        if wish.cell not in known and wish.cell not in asked:
+            asked.add(wish.cell)
+            _, lacking = parts.setdefault(id(wish.part), (wish.part, {}))
+            lacking[wish.seed] = (*lacking.get(wish.seed, ()), wish.protocol)
+    for part, lacking in parts.values():
+        start = None
+        for seed in sorted(lacking):
+            start = seed if start is None else start
+            if lacking.get(seed + 1) != lacking[seed]:
+                yield part, lacking[seed], range(start, seed + 1)
+                start = None

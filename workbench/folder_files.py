@@ -45,6 +45,15 @@ class Folder:
     train: tuple[tuple[Path, ...], ...]
     test: tuple[tuple[Path, ...], ...]
 
+    def digest(self) -> str:
+        """Hash of the names and sizes of all files: the same for the same images anywhere."""
+        listed = [
+            (split, path.relative_to(self.path).as_posix(), path.stat().st_size)
+            for split in ("train", "test")
+            for path, _ in self.files(split)
+        ]
+        return hashlib.sha256(repr(sorted(listed)).encode()).hexdigest()
+
     def files(self, split: str) -> list[tuple[Path, int]]:
         """Files and labels of one split ("train" or "test")."""
         groups = self.train if split == "train" else self.test

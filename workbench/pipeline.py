@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -42,6 +43,8 @@ from workbench.stores import check_uri, database_path, store_uri
 from workbench.subject import (
     SourceNetwork,
     Subject,
+    check_method,
+    check_penalty,
     given_weights,
     load_subject,
     model_parts,
@@ -161,6 +164,7 @@ def train(
         WorkbenchError: for anything that the user can mend; see ``errors``.
     """
     task = resolve_source(device=device, precision=precision, **options)
+    check_penalty(task)
     out = check_new_file(Path(out).expanduser(), "--out")
     processor = resolve_processor(device, precision)
     display = display or Display()
@@ -188,6 +192,7 @@ def _prepare(
     settings = task.settings
     processor = resolve_processor(settings.device, settings.precision)
     source_structure(task)  # raises for a network that cannot be compressed
+    check_method(task)
     given = given_weights(task)
     folder = data_folder(settings.data_dir)
     for name in task.known_sets:
@@ -294,10 +299,12 @@ def _train_seeds(
     def is_better(loss: float) -> bool:
         return best is None or loss < best.train_loss
 
-    def keep(outcome: Outcome) -> bool:
-        return settings.keep_weights == "all" or (
-            settings.keep_weights == "best" and is_better(outcome.loss)
+    def keeper(job: Job) -> Callable[[Outcome], bool]:
+        always = settings.keep_weights == "all" or (
+            settings.distils and (protocol.name, job.seed) == (TEACHER, TEACHER_SEED)
         )
+        best_one = settings.keep_weights == "best"
+        return lambda outcome: always or (best_one and is_better(outcome.loss))
 
     jobs = [
         protocol_job(subject, protocol, seed, source, analysis, teacher)
@@ -306,7 +313,7 @@ def _train_seeds(
     if protocol.trained:
         train_jointly(jobs, recorder)
     for job in jobs:
-        run, new = recorder.train(job, parent, keep)
+        run, new = recorder.train(job, parent, keeper(job))
         trained += new
         if run.tags.get(WEIGHTS) != DROPPED and is_better(run.train_loss):
             # Only weights of this adaptation are dropped: another's are not ours to delete.
@@ -334,7 +341,7 @@ def _teacher(
     It is trained again where only its result was kept.
     """
     job = protocol_job(subject, PROTOCOLS[TEACHER], TEACHER_SEED, source, analysis)
-    run, _ = recorder.train(job, parent, lambda outcome: True)
+    run, _ = replace(recorder, fresh=False).train(job, parent, lambda outcome: True)
     if run.tags.get(WEIGHTS) == DROPPED:
         run, _ = replace(recorder, fresh=True).train(job, parent, lambda outcome: True)
     path = recorder.store.fetch(run, WEIGHTS_FILE)

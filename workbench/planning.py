@@ -318,7 +318,7 @@ def check(settings: Settings) -> list[str]:
     if len(set(settings.protocols)) < len(settings.protocols):
         problems.append("--protocols names one twice; name each once")
     problems += _check_numbers(
-        seeds=settings.seeds and settings.seeds + max(0, settings.first_seed),
+        seeds=settings.seeds,
         steps=settings.steps,
         epochs=settings.epochs,
         source_epochs=settings.source_epochs,

@@ -135,6 +135,9 @@ def _steps(
     found = find_analysis(subject, weights, recorder) if subject and recorder and weights else None
     run, analysis = found or (None, None)
     steps = [_step(f"analysis: {task.settings.method}", run)]
+    if task.settings.distils and TEACHER not in task.settings.protocols:
+        found_teacher = _teacher(subject, recorder, weights) if subject and recorder else None
+        steps.append(_step(f"teacher: {TEACHER}, seed {TEACHER_SEED}", found_teacher))
     for name in task.settings.protocols:
         protocol = PROTOCOLS[name]
         known = (weights or not protocol.inherited) and (analysis or not protocol.compressed)
@@ -142,19 +145,18 @@ def _steps(
             run = None
             if subject and recorder and known:
                 teacher = ""
-                if protocol.distilled:
-                    teacher = _teacher(subject, recorder, weights or "")
+                if protocol.distilled and (done := _teacher(subject, recorder, weights)):
+                    teacher = done.tags[FINGERPRINT]
                 key = protocol_key(subject, protocol, seed, weights or "", analysis, teacher)
                 run = recorder.find(key)
             steps.append(_step(f"{name}, seed {seed}", run))
     return steps
 
 
-def _teacher(subject: Subject, recorder: Recorder, weights: str) -> str:
-    """Fingerprint of the network that is followed, if it is trained."""
-    key = protocol_key(subject, PROTOCOLS[TEACHER], TEACHER_SEED, weights, None)
-    run = recorder.find(key)
-    return run.tags[FINGERPRINT] if run else ""
+def _teacher(subject: Subject, recorder: Recorder, weights: str | None) -> StoredRun | None:
+    """The training of the network that is followed, if it is done."""
+    key = protocol_key(subject, PROTOCOLS[TEACHER], TEACHER_SEED, weights or "", None)
+    return recorder.find(key)
 
 
 def _step(name: str, run: StoredRun | None) -> dict[str, Any]:

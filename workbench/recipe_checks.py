@@ -25,6 +25,7 @@ def check_recipe_options(settings: Settings) -> list[str]:
             else check_choice("--selection", settings.selection, SELECTIONS)
         ),
         *_check_draw(settings),
+        *(_check_steps(settings) if settings.method in METHODS else ()),
         *check_choice("--divergence", settings.divergence, list(DIVERGENCES)),
         *check_choice("--map", settings.gamma_map, list(MAPS)),
         *_check_energy(settings),
@@ -87,6 +88,16 @@ def _check_budgets(settings: Settings) -> list[str]:
     if len(given) > 1:
         problems.append(f"{' and '.join(given)} exclude each other; name one")
     return problems
+
+
+def _check_steps(settings: Settings) -> list[str]:
+    budget = find_budget(settings)
+    if settings.steps == 1 or budget is None or not isinstance(budget.limit, str):
+        return []
+    return [
+        f"--steps {settings.steps}: PFA-KL's footprint changes from step to step; name a share, as "
+        "in --footprint 0.25"
+    ]
 
 
 def _check_divergence(settings: Settings) -> list[str]:

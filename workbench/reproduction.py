@@ -1,8 +1,9 @@
 """The paper's figures and tables, ours beside the published numbers.
 
 Each experiment is data: the parts that it wants trained, and a function that makes a page of what
-is there. A page shows every finished cell with the same settings, whatever was asked for in this
-call, so that an experiment may be run domain by domain, on several machines.
+is there. A page shows the finished cells of all its domains or methods with the same settings,
+not only of those asked for in this call, so that an experiment may be run in parts, on several
+machines.
 """
 
 from __future__ import annotations
@@ -12,16 +13,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.cells import Cell
+from workbench.cells import CELLS_FILE, Cell, read_cells, writing
 from workbench.display import Display
+from workbench.domains import domain_files
 from workbench.errors import SettingsError, did_you_mean
-from workbench.experiments import Part, Wish, known_cells, run_parts
+from workbench.experiments import (
+    SEEDS_SHOWN,
+    Part,
+    Wish,
+    check_seeds,
+    check_shares,
+    known_cells,
+    run_parts,
+)
 from workbench.pages import Page, write_page
 from workbench.reproductions import ablation, figure4, tables
 
 Found = list[tuple[Wish, Cell]]
 _EXTRAS = ("draws", "footprints")
-_SEEDS_SHOWN = 20  # of finished cells, this many seeds are looked for
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "figure1": Experiment(
         {"source": "cifar10", "model": "simplecnn"},
-        ablation.parts, ablation.CURVES, "methods", ablation.page, _EXTRAS,
+        ablation.parts, ablation.RECIPES, "methods", ablation.page, _EXTRAS,
     ),
     **{
         f"table{number}": Experiment(
@@ -66,8 +75,8 @@ EXPERIMENTS: dict[str, Experiment] = {
 def reproduce(
     name: str,
     *,
-    names: Sequence[str] = (),
-    chosen_by: str = "",
+    domain_names: Sequence[str] = (),
+    methods: Sequence[str] = (),
     seeds: int = 1,
     first_seed: int = 0,
     results: Path = Path("docs/results"),
@@ -80,8 +89,7 @@ def reproduce(
 
     Args:
         name: one of ``EXPERIMENTS``.
-        names: only these domains or methods; all of the experiment's when empty.
-        chosen_by: "domains" or "methods": what ``names`` are.
+        domain_names, methods: only these of the experiment's; all when empty.
         seeds, first_seed: which seeds.
         results: folder of the pages; rows and figures go there, too.
         fresh: train again what is finished.
@@ -96,17 +104,38 @@ def reproduce(
     """
     experiment = find_experiment(name)
     given = {option: value for option, value in options.items() if value is not None}
-    _check(name, experiment, names, chosen_by, given)
+    _check(name, experiment, domain_names, methods, given)
+    check_seeds(seeds, first_seed)
+    names = tuple(domain_names or methods)
     wanted = {**experiment.defaults, **given}
-    parts = experiment.parts(
-        wanted, names or experiment.names, range(first_seed, first_seed + seeds)
+    asked = range(first_seed, first_seed + seeds)
+    run_parts(
+        experiment.parts(wanted, names or experiment.names, asked),
+        results,
+        fresh=fresh,
+        display=display,
     )
-    run_parts(parts, results, fresh=fresh, display=display)
-    every = experiment.names if set(names) <= set(experiment.names) else tuple(names)
-    shown = range(max(_SEEDS_SHOWN, first_seed + seeds))
+    shown = range(max(SEEDS_SHOWN, first_seed + seeds))
+    every = _shown(experiment, names, wanted, results)
     found = known_cells(experiment.parts(wanted, every, shown), results)
-    page = replace(experiment.page(name, found, results), command=command)
-    return write_page(page, [cell for _, cell in found], results)
+    with writing(results):
+        page = replace(experiment.page(name, found, results), command=command)
+        return write_page(page, [cell for _, cell in found], results)
+
+
+def _shown(
+    experiment: Experiment, names: Sequence[str], options: Mapping[str, Any], results: Path
+) -> tuple[str, ...]:
+    """The experiment's own names, those asked for, and domains of earlier calls."""
+    if experiment.chosen_by == "methods":
+        return experiment.names
+    own = experiment.names if options["source"] == experiment.defaults["source"] else ()
+    rows = read_cells(results / "data" / CELLS_FILE).values()
+    there = domain_files(options.get("domains"))
+    earlier = [
+        row.domain for row in rows if row.source == options["source"] and row.domain in there
+    ]
+    return tuple(dict.fromkeys((*own, *names, *earlier)))
 
 
 def find_experiment(name: str) -> Experiment:
@@ -123,17 +152,20 @@ def find_experiment(name: str) -> Experiment:
 def _check(
     name: str,
     experiment: Experiment,
-    names: Sequence[str],
-    chosen_by: str,
+    domains: Sequence[str],
+    methods: Sequence[str],
     options: Mapping[str, Any],
 ) -> None:
     problems = []
-    if names and chosen_by != experiment.chosen_by:
-        problems.append(f"--{chosen_by} does not apply to {name}; take --{experiment.chosen_by}")
-    elif chosen_by == "methods":
+    for option, names in (("domains", domains), ("methods", methods)):
+        if names and option != experiment.chosen_by:
+            problems.append(f"--{option} does not apply to {name}; take --{experiment.chosen_by}")
+        if len(set(names)) < len(names):
+            problems.append(f"--{option} names one twice; name each once")
+    if experiment.chosen_by == "methods":
         problems += [
             f"--methods: '{each}' is not in {name}{did_you_mean(each, experiment.names)}"
-            for each in names
+            for each in methods
             if each not in experiment.names
         ]
     problems += [
@@ -141,5 +173,9 @@ def _check(
         for option in _EXTRAS
         if option in options and option not in experiment.extras
     ]
+    draws = options.get("draws", 1)
+    if draws < 1:
+        problems.append(f"--draws {draws} is too small; it must be at least 1")
+    problems += check_shares("--footprints", options.get("footprints", ()))
     if problems:
         raise SettingsError(*problems)

@@ -81,8 +81,8 @@ class Settings:
     protocols: tuple[str, ...] = FOUR
     seeds: int = 1
     first_seed: int = 0
-    temperature: float = 4.0
-    distill_weight: float = 0.9
+    temperature: float = 1.0
+    distill_weight: float = 0.5
     epochs: int | None = None
     schedule: str = "paper"
     lr: float | None = None

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from workbench.catalog import Source
+from workbench.compression.evidence import norm_scales
+from workbench.compression.methods import network_slimming
 from workbench.compression.shapes import definition_of, structure_of
 from workbench.compression.structure import Structure
 from workbench.data.feeds import ImageSet
 from workbench.data.folder_images import Say
 from workbench.data.location import data_folder
-from workbench.errors import WeightsError
+from workbench.errors import NetworkError, WeightsError
 from workbench.keys import weights_fingerprint
 from workbench.models.elsewhere import DEFAULT_WEIGHTS, pretrained
 from workbench.models.networks import build_network
-from workbench.planning import Task
+from workbench.planning import SourceTask, Task
 from workbench.processor import Processor
 from workbench.settings import Settings
 from workbench.sources import image_parts, knows_classes, load_domain_images, shared_images
@@ -117,6 +119,37 @@ def source_structure(task: Task) -> Structure:
         NetworkError: when it cannot be compressed.
     """
     return structure_of(task.model, task.source.shape, len(task.source.classes))
+
+
+def check_method(task: Task) -> None:
+    """See that the network has what the task's method reads, before anything is trained.
+
+    Raises:
+        NetworkError: when it has not.
+    """
+    options = task.recipe_options()
+    if "network-slimming" not in (options.recipe, options.selection):
+        return
+    network = build_network(task.model, task.source.shape, len(task.source.classes))
+    for group in source_structure(task).groups:
+        if norm_scales(network, group) is None:
+            raise NetworkError(network_slimming.no_scales(group.name))
+
+
+def check_penalty(task: SourceTask) -> None:
+    """See that a penalty on batch norms' scales finds some.
+
+    Raises:
+        NetworkError: when the network has none.
+    """
+    if not task.plan.sparsity:
+        return
+    network = build_network(task.model, task.source.shape, len(task.source.classes))
+    if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+        raise NetworkError(
+            f"--sparsity {task.plan.sparsity:g}: {task.model} has no batch norm whose scales could "
+            "be penalised; leave it out"
+        )
 
 
 def model_parts(model: str, source: Source) -> dict[str, Any]:

@@ -88,8 +88,8 @@ def reproduce(
     }
     page = run(
         experiment,
-        names=_names(domains) or _names(methods),
-        chosen_by="domains" if domains else "methods",
+        domain_names=_names(domains),
+        methods=_names(methods),
         seeds=seeds,
         first_seed=first_seed,
         results=results,
@@ -125,6 +125,7 @@ def bench(
     precision: opt.Precision = Settings.precision,
     fresh: opt.Fresh = False,
     results: Results = _RESULTS,
+    image_size: opt.ImageSize = None,
     data_dir: opt.DataDir = None,
     domains: opt.Domains = None,
     tracking_uri: opt.TrackingUri = None,
@@ -161,6 +162,7 @@ def bench(
         precision=precision,
         fresh=fresh,
         results=results,
+        image_size=image_size,
         data_dir=data_dir,
         domains=domains,
         tracking_uri=tracking_uri,

@@ -1,8 +1,8 @@
 """Figure 1: which part of the method does the work: the widths, the filters, or their weights?
 
-Networks of equal footprints: PFA-En's widths with the kept filters' weights, the same widths with
-random filters, the same trained from scratch, uniform widths, and random widths (their mean, and
-the best of them as an empirical upper bound).
+Networks of equal footprints: PFA-En's widths, uniform ones, and random ones (their mean, and the
+best of them as an empirical upper bound), each with the source's weights and from scratch; and
+PFA-En's widths with random filters.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ from workbench.results import ProtocolResult, student_interval
 
 FOOTPRINTS = (0.1, 0.25, 0.5)
 DRAWS = 10
-#: Options of ``adapt`` and the protocol, by the curve's name.
+#: Options of ``adapt`` and the protocol, by the curve's name: recipe x initialisation.
 _CURVES: dict[str, tuple[dict[str, Any], str]] = {
-    "pfa": ({"method": "pfa-en"}, "pfa-fine"),
-    "pfa-scratch": ({"method": "pfa-en"}, "pfa-scratch"),
-    "random-filters": ({"method": "pfa-en", "selection": "random"}, "pfa-fine"),
-    "uniform": ({"method": "uniform"}, "pfa-fine"),
-    "random-widths": ({"method": "random", "selection": "pfa"}, "pfa-scratch"),
+    "pfa, fine": ({"method": "pfa-en"}, "pfa-fine"),
+    "pfa, scratch": ({"method": "pfa-en"}, "pfa-scratch"),
+    "random filters, fine": ({"method": "pfa-en", "selection": "random"}, "pfa-fine"),
+    "uniform, fine": ({"method": "uniform"}, "pfa-fine"),
+    "uniform, scratch": ({"method": "uniform"}, "pfa-scratch"),
+    "random widths, fine": ({"method": "random", "selection": "pfa"}, "pfa-fine"),
+    "random widths, scratch": ({"method": "random", "selection": "pfa"}, "pfa-scratch"),
 }
-CURVES = tuple(_CURVES)
-_DRAWN = "random-widths"
+#: What ``--methods`` names: both initialisations of a recipe.
+RECIPES = tuple(dict.fromkeys(name.split(",")[0].replace(" ", "-") for name in _CURVES))
+_DRAWN = "random widths"
+_REDRAWN = "random filters"
 
 
 def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
@@ -39,15 +43,22 @@ def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> lis
     whole = {"target": options["source"], **options}
     found = [Part({**whole, "method": "pfa-kl"}, ("full-fine",), seeds)]
     for share in footprints:
-        for name in names:
-            own, protocol = _CURVES[name]
-            chosen = {**whole, **own, "footprint": share}
-            if name == _DRAWN:
-                found += [
-                    Part({**chosen, "draw": draw}, (protocol,), range(1)) for draw in range(draws)
-                ]
+        for curve, (own, protocol) in _CURVES.items():
+            recipe = curve.split(",")[0]
+            chosen = {**whole, **own, "footprint": float(share)}
+            if recipe.replace(" ", "-") not in names:
+                continue
+            if recipe == _DRAWN:
+                draw_of = {draw: range(1) for draw in range(draws)}
+            elif recipe == _REDRAWN:
+                draw_of = {seed: range(seed, seed + 1) for seed in seeds}
             else:
                 found.append(Part(chosen, (protocol,), seeds))
+                continue
+            found += [
+                Part({**chosen, "draw": draw}, (protocol,), own_seeds)
+                for draw, own_seeds in draw_of.items()
+            ]
     return found
 
 
@@ -67,7 +78,7 @@ def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
     rows = [("full network, full-fine", "100 %", accuracy_text(full), str(len(full.hits)))]
     for (curve, _), cells in groups.items():
         footprint = sum(cell.footprint for cell in cells) / len(cells)
-        if curve == _DRAWN:
+        if curve.startswith(_DRAWN):
             each = [cell.hits / cell.images for cell in cells]
             text = f"mean {100 * sum(each) / len(each):.1f} %, best {100 * max(each):.1f} %"
         else:
@@ -100,7 +111,7 @@ def _lines(groups: Mapping[tuple[str, float], Sequence[Cell]]) -> dict[str, list
         footprint = sum(cell.footprint for cell in cells) / len(cells)
         each = [cell.hits / cell.images for cell in cells]
         mean = sum(each) / len(each)
-        if curve != _DRAWN:
+        if not curve.startswith(_DRAWN):
             lines.setdefault(curve, []).append(_point(summarise(cells)))
             continue
         low, high = student_interval(each) if len(each) > 1 else (mean, mean)
@@ -117,12 +128,14 @@ def _point(result: ProtocolResult) -> Point:
 def _findings(groups: Mapping[tuple[str, float], Sequence[Cell]], epochs: int) -> list[str]:
     lines = [f"Trained for {epochs} epochs where the paper trains 50."]
     for share in sorted({share for _, share in groups}):
-        means = {
-            curve: sum(cell.hits / cell.images for cell in cells) / len(cells)
-            for (curve, at), cells in groups.items()
-            if at == share
-        }
-        order = sorted(means, key=lambda curve: -means[curve])
-        ranked = ", ".join(f"{curve} {100 * means[curve]:.1f} %" for curve in order)
-        lines.append(f"At {100 * share:g} %: {ranked}.")
+        for start in ("fine", "scratch"):
+            means = {
+                curve.split(",")[0]: sum(cell.hits / cell.images for cell in cells) / len(cells)
+                for (curve, at), cells in groups.items()
+                if at == share and curve.endswith(start)
+            }
+            order = sorted(means, key=lambda recipe: -means[recipe])
+            ranked = ", ".join(f"{recipe} {100 * means[recipe]:.1f} %" for recipe in order)
+            if ranked:
+                lines.append(f"At {100 * share:g} %, {start}: {ranked}.")
     return lines

@@ -11,8 +11,11 @@ from workbench.cells import Cell
 from workbench.experiments import Part, Wish
 from workbench.figures import comparison_chart
 from workbench.pages import Page, accuracy_text, grouped, signed, summarise, table
+from workbench.planning import resolve
 from workbench.protocols import FOUR
 from workbench.results import ProtocolResult
+from workbench.settings import Settings
+from workbench.subject import source_structure
 
 DOMAINS = ("S1", "S2", "S3", "S4", "R1", "R2")
 Results = dict[str, dict[str, ProtocolResult]]
@@ -30,7 +33,7 @@ def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
     widths = _widths(cells)
     chart = folder / f"{name}.png"
     theirs = published.figure4()
-    full = _full_widths(cells)
+    full = _full_widths(found[0][0])
     comparison_chart(
         {domain: list(rows.values()) for domain, rows in results.items()},
         {domain: list(zip(full, kept, strict=True)) for domain, kept in widths.items()},
@@ -66,29 +69,43 @@ def findings(
         f"{' or '.join(map(str, epochs))} epochs where the paper trains 160."
     ]
     pairs = [
-        (domain, rows["pfa-fine"], rows["full-fine"], rows.get("full-scratch"))
+        (domain, rows["pfa-fine"], rows["full-fine"])
         for domain, rows in results.items()
         if {"pfa-fine", "full-fine"} <= rows.keys()
     ]
     if pairs:
-        near = [d for d, small, full, _ in pairs if _gap(small, full) >= -1]
-        above = [d for d, small, _, scratch in pairs if scratch and _gap(small, scratch) > 0]
+        near = [domain for domain, small, full in pairs if _gap(small, full) >= -1]
         lines.append(
             f"pfa-fine is at most one point below full-fine on {len(near)} of {len(pairs)} "
-            f"({', '.join(near) or 'none'}) and above full-scratch on {len(above)}, as in the "
-            "paper on 4 and 6 of 6."
+            f"({', '.join(near) or 'none'}; in the paper on 4 of 6)."
         )
-    outside = [
-        f"{domain} {protocol} {signed(difference)}"
+    scratch = [
+        (domain, _gap(rows["pfa-fine"], rows["full-scratch"]))
+        for domain, rows in results.items()
+        if {"pfa-fine", "full-scratch"} <= rows.keys()
+    ]
+    if scratch:
+        above = [domain for domain, gap in scratch if gap > 0]
+        lines.append(
+            f"It is above full-scratch on {len(above)} of {len(scratch)} (in the paper on 6 of 6)."
+        )
+    beside = [
+        (f"{domain} {protocol}", result, theirs[domain][protocol])
         for domain, rows in results.items()
         for protocol, result in rows.items()
         if protocol in theirs.get(domain, {})
-        and (difference := _outside(result, theirs[domain][protocol])) is not None
     ]
-    lines.append(
-        "The paper's accuracy lies outside our 95 % interval for "
-        + (f"{', '.join(outside)} (points, ours minus the paper's)." if outside else "no cell.")
-    )
+    outside = [
+        f"{label} {signed(difference)}"
+        for label, result, paper in beside
+        if (difference := _outside(result, paper)) is not None
+    ]
+    if beside:
+        lines.append(
+            f"The paper's accuracy lies outside our 95 % interval for {len(outside)} of "
+            f"{len(beside)} cells"
+            + (f": {', '.join(outside)} (points, ours minus the paper's)." if outside else ".")
+        )
     return lines
 
 
@@ -142,10 +159,5 @@ def _widths(cells: Sequence[Cell]) -> dict[str, list[int]]:
     return {cell.domain: [int(n) for n in cell.filters.split()] for cell in cells if cell.filters}
 
 
-def _full_widths(cells: Sequence[Cell]) -> tuple[int, ...]:
-    from workbench.catalog import SOURCES
-    from workbench.compression.shapes import structure_of
-
-    first = cells[0]
-    source = SOURCES[first.source]
-    return structure_of(first.model, source.shape, len(source.classes)).widths
+def _full_widths(wish: Wish) -> tuple[int, ...]:
+    return source_structure(resolve(Settings.of(**wish.part.options))).widths

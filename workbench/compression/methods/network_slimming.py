@@ -7,7 +7,7 @@ the ranking says both how many a layer keeps and which. Source training: loss + 
 Cost: the source has to be trained for it (``workbench train --sparsity 1e-4``); then nothing.
 When it does not help: with weights that were not trained so, the scales of different layers
 cannot be compared; one threshold may leave a layer with a single filter; and it knows nothing
-of the target.
+of the target. Of equal scales those of earlier layers stay.
 
 Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017,
 section 3. Where several batch norms follow the same filters, their mean counts.
@@ -51,8 +51,13 @@ def scores(evidence: Evidence) -> Array:
         NetworkError: when no batch norm follows.
     """
     if evidence.scales is None:
-        raise NetworkError(
-            f"layer '{evidence.group.name}' has no batch norm with scales, which network-slimming "
-            "reads; take fp or fpgm"
-        )
+        raise NetworkError(no_scales(evidence.group.name))
     return evidence.scales
+
+
+def no_scales(layer: str) -> str:
+    """What is wrong with a layer that no batch norm follows."""
+    return (
+        f"layer '{layer}' has no batch norm with scales, which network-slimming reads; take fp or "
+        "fpgm"
+    )

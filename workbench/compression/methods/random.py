@@ -1,7 +1,7 @@
 """Random widths and random filters: what luck alone comes to (method card).
 
 Idea: the other null hypothesis; many draws show what the best recipe of a size could reach.
-Formula: each group draws f from the uniform distribution on (0, 1) and keeps min(n, ceil(t f n))
+Formula: each group draws f from the uniform distribution on (0, 1] and keeps min(n, ceil(t f n))
 filters, with one t for all groups; t is searched for the budget. Selection: a random subset.
 Cost: none.
 When it does not help: one draw says nothing; take several (``--draw 0``, ``1``, ...).
