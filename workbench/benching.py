@@ -85,7 +85,7 @@ def bench(
     if slimming.apart and "network-slimming" in methods:  # its footprint comes from PFA-KL's cells
         run_parts(_reference_parts(targets, options, asked), results, fresh=fresh, display=display)
     run_parts(parts(asked), results, fresh=fresh, display=display)
-    found = known_cells(parts(range(max(SEEDS_SHOWN, first_seed + seeds))), results)
+    found = _common(known_cells(parts(range(max(SEEDS_SHOWN, first_seed + seeds))), results))
     with writing(results):
         page = replace(_page(found, results, slimming), command=command)
         return write_page(page, [cell for _, cell in found], results)
@@ -114,6 +114,16 @@ class _Slimming:
         part = Part({**options, "method": REFERENCE}, (_TRAINED,), range(SEEDS_SHOWN))
         known = known_cells([part], self.results)
         return {**own, "footprint": known[0][1].footprint} if known else own
+
+
+def _common(found: Found) -> list[tuple[Wish, Cell]]:
+    """The cells of those seeds that every network of a domain has: equal n, and paired."""
+    seeds: dict[str, dict[tuple[str, str, str], set[int]]] = {}
+    for wish, cell in found:
+        network = (str(wish.part.options["method"]), _asked(wish), cell.protocol)
+        seeds.setdefault(cell.domain, {}).setdefault(network, set()).add(cell.seed)
+    shared = {domain: set.intersection(*each.values()) for domain, each in seeds.items()}
+    return [(wish, cell) for wish, cell in found if cell.seed in shared[cell.domain]]
 
 
 def _reference_parts(
