@@ -6,7 +6,6 @@ All wrong values are reported together, before any data or training is touched.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,18 +16,20 @@ from workbench.compression.methods.pfa_en import DEFAULT_ENERGY
 from workbench.compression.options import RecipeOptions
 from workbench.data.folder_images import find_source
 from workbench.domains import Domain, find_domain
-from workbench.errors import DomainError, NetworkError, SettingsError
+from workbench.errors import DomainError, SettingsError
 from workbench.method_names import METHODS
-from workbench.models.elsewhere import DEFAULT_WEIGHTS
 from workbench.models.networks import check_image_size, find_network
-from workbench.protocols import PROTOCOLS
-from workbench.recipe_checks import check_choice, check_recipe_options, find_budget
-from workbench.settings import DEVICES, HEADS, KEEP_WEIGHTS, PRECISIONS, SCHEDULES, Settings
+from workbench.recipe_checks import check_choice, find_budget
+from workbench.setting_checks import (
+    check_model,
+    check_numbers,
+    check_settings,
+    check_weights,
+)
+from workbench.settings import DEVICES, PRECISIONS, SCHEDULES, Settings
 from workbench.sources import check_sizes, check_source, choose_head, fit_source
 from workbench.training import Plan
 from workbench.weights import has_card, read_card
-
-_MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def resolve(settings: Settings) -> Task:
         SettingsError: with one line for each wrong value, those of the domain file included.
         NetworkError: when the images are too small for the network.
     """
-    problems = check(settings)
+    problems = check_settings(settings)
     domain = None
     if settings.target != settings.source:
         try:
@@ -222,17 +223,17 @@ def resolve_source(
     """
     problems = [
         *check_source(source, image_size),
-        *_check_model(model),
+        *check_model(model),
         *check_choice("--schedule", schedule, SCHEDULES),
         *check_choice("--device", device, DEVICES),
         *check_choice("--precision", precision, PRECISIONS),
-        *_check_numbers(epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay),
+        *check_numbers(epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay),
     ]
     if seed < 0:
         problems.append(f"--seed {seed} is negative; use 0 or more")
     if not 0 <= sparsity < 1:
         problems.append(f"--sparsity {sparsity:g} is not within [0, 1); try {SPARSITY:g}")
-    problems += _check_weights(weights)
+    problems += check_weights(weights)
     if problems:
         raise SettingsError(*problems)
     found = find_source(source, image_size)
@@ -298,92 +299,3 @@ def training_plan(
         weight_decay=decay if weight_decay is None else weight_decay,
         augment=own.augment,
     )
-
-
-def check(settings: Settings) -> list[str]:
-    """One line for each value that an option cannot have."""
-    problems = [
-        *check_source(settings.source, settings.image_size, settings.weights is not None),
-        *check_choice("--head", settings.head, HEADS),
-        *check_choice("--schedule", settings.schedule, SCHEDULES),
-        *check_choice("--device", settings.device, DEVICES),
-        *check_choice("--precision", settings.precision, PRECISIONS),
-        *check_choice("--keep-weights", settings.keep_weights, KEEP_WEIGHTS),
-    ]
-    problems += _check_model(settings.model)
-    for name in settings.protocols:
-        problems += check_choice("--protocols", name, list(PROTOCOLS))
-    if not settings.protocols:
-        problems.append(f"--protocols names none; choose from {', '.join(PROTOCOLS)}")
-    if len(set(settings.protocols)) < len(settings.protocols):
-        problems.append("--protocols names one twice; name each once")
-    problems += _check_numbers(
-        seeds=settings.seeds,
-        steps=settings.steps,
-        epochs=settings.epochs,
-        source_epochs=settings.source_epochs,
-        batch_size=settings.batch_size,
-        lr=settings.lr,
-        fine_lr=settings.fine_lr,
-        weight_decay=settings.weight_decay,
-    )
-    if settings.first_seed < 0:
-        problems.append(f"--first-seed {settings.first_seed} is negative; use 0 or more")
-    if not 0 < settings.temperature < float("inf"):
-        problems.append(f"--temperature {settings.temperature:g} is not a positive number; try 4")
-    if not 0 <= settings.distill_weight <= 1:
-        problems.append(f"--distill-weight {settings.distill_weight:g} is not within [0, 1]")
-    if not 0 <= settings.tolerance <= 100:
-        problems.append(f"--tolerance {settings.tolerance:g} is not within 0 to 100 points")
-    if settings.weights is not None and settings.source_epochs is not None:
-        problems.append("--source-epochs has no effect beside --weights; leave one out")
-    return problems + check_recipe_options(settings) + _check_weights(settings.weights)
-
-
-def _check_model(name: str | None) -> Sequence[str]:
-    if name is None:
-        return []
-    try:
-        find_network(name)
-    except NetworkError as error:
-        return error.problems
-    return []
-
-
-def _check_weights(path: Path | None) -> list[str]:
-    if path is None or str(path) == DEFAULT_WEIGHTS or path.is_file():
-        return []
-    return [f"--weights {path}: no such file; 'workbench train' makes one"]
-
-
-def _check_numbers(
-    *,
-    seeds: int = 1,
-    steps: int = 1,
-    epochs: int | None = None,
-    source_epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    fine_lr: float | None = None,
-    weight_decay: float | None = None,
-) -> list[str]:
-    """One line for each number that is out of its range; None is never wrong."""
-    problems = []
-    if seeds > _MOST_SEEDS:
-        problems.append(f"--seeds {seeds} is too large; the most is {_MOST_SEEDS}")
-    counts = {
-        "--seeds": (seeds, 1),
-        "--steps": (steps, 1),
-        "--epochs": (epochs, 1),
-        "--source-epochs": (source_epochs, 1),
-        "--batch-size": (batch_size, 2),
-    }
-    for option, (value, least) in counts.items():
-        if value is not None and value < least:
-            problems.append(f"{option} {value} is too small; it must be at least {least}")
-    for option, rate in (("--lr", lr), ("--fine-lr", fine_lr)):
-        if rate is not None and not 0 < rate < float("inf"):
-            problems.append(f"{option} {rate:g} is not a positive number; try 0.1")
-    if weight_decay is not None and not 0 <= weight_decay < 1:
-        problems.append(f"--weight-decay {weight_decay:g} is not within [0, 1); try 5e-4")
-    return problems

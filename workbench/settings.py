@@ -128,7 +128,7 @@ class Settings:
         """The same with ``method`` standing for its recipe, and a selection only where another.
 
         So that the same choice has the same name, however it was written. Names that are not
-        known are left for ``planning.check``.
+        known are left for ``setting_checks``.
         """
         own = METHODS.get(self.method)
         if own is None or self.recipe not in (None, *RECIPES):
