@@ -552,7 +552,8 @@ def test_help_describes_every_option(run_cli, monkeypatch, words):
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_help_has_examples_that_parse(run_cli, monkeypatch, words):
     out = help_of(run_cli, monkeypatch, words)
-    examples = re.findall(r"^.*?\b(workbench (?!\[).*?)\s*$", out.split("╭")[0], re.MULTILINE)
+    text = re.sub(r"\\\s*\n\s*", "", out.split("╭")[0])  # long commands go on in the next line
+    examples = re.findall(r"^.*?\b(workbench (?!\[).*?)\s*$", text, re.MULTILINE)
     examples = [line for line in examples if "Usage" not in line and "OPTIONS" not in line]
     assert examples
     for line in examples:

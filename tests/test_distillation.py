@@ -70,6 +70,7 @@ def test_both_protocols_run_and_are_found_again(run_cli, tmp_path):
     assert {step["state"] for step in json.loads(out)["steps"]} == {"done"}
 
 
+@pytest.mark.slow
 def test_another_temperature_or_rate_is_another_training(run_cli):
     command = (*ADAPT, "--protocols", "pfa-distill")
     first = json.loads(run_cli(*command)[1])["protocols"][0]["run_ids"]
@@ -90,6 +91,7 @@ def test_the_teacher_is_trained_once_whatever_is_kept(run_cli):
     assert steps["teacher: full-fine, seed 0"] == "to do"
 
 
+@pytest.mark.slow
 def test_a_teacher_whose_weights_were_dropped_is_trained_again(run_cli):
     assert run_cli(*ADAPT, "--protocols", "full-fine", "--keep-weights", "none")[0] == 0
     status, out, err = run_cli(*ADAPT, "--protocols", "pfa-distill")

@@ -347,6 +347,7 @@ print(type(train).__name__, len(train) + len(test), own // 1024, workers // 1024
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted as Linux counts it")
 def test_five_thousand_photos_pass_in_bounded_memory(tmp_path):
     """Decoded they are 3.75 GB, and 750 MB at the network's size; a pass may add 300 MB."""

@@ -87,7 +87,7 @@ def test_a_network_of_one_set_is_specialised_for_a_folder(run_cli, pets):
     result, err = adapt(run_cli, *options, *weights)
     assert "skipped 1 file(s) (1 no image): cat/notes.txt" in err
     assert result["settings"]["head"] == "new"
-    assert [row["protocol"] for row in result["protocols"]] == list(workbench.protocols.PROTOCOLS)
+    assert [row["protocol"] for row in result["protocols"]] == list(workbench.protocols.FOUR)
     saved = result["protocols"][3]["weights"]
     network = workbench.load_network(saved)
     assert network(torch.zeros(1, 3, 24, 24)).shape == (1, 2)
