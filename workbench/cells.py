@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -78,12 +78,26 @@ CELLS_FILE = "cells.csv"
 _TYPES = {"int": int, "float": float, "str": str}
 
 
-def cell_id(task: Task, protocol: str, seed: int, weights: str) -> str:
-    """What a cell is recognised by: 16 hexadecimal digits over everything that was asked for.
+def cell_ids(
+    task: Task, protocols: Iterable[str], seeds: Iterable[int], weights: str
+) -> dict[tuple[str, int], str]:
+    """What cells are recognised by: 16 hexadecimal digits over everything that was asked for.
 
     Args:
         weights: of the source, whatever tells one from another.
+
+    Returns:
+        The id of each protocol and seed, protocol by protocol.
     """
+    own, numbers = _own_parts(task), list(seeds)
+    return {
+        (protocol, seed): _cell_id(task, protocol, seed, weights, own)
+        for protocol in protocols
+        for seed in numbers
+    }
+
+
+def _cell_id(task: Task, protocol: str, seed: int, weights: str, own: Mapping[str, Any]) -> str:
     kind = PROTOCOLS[protocol]
     plan = task.fine_plan if kind.inherited else task.plan
     parts: dict[str, Any] = {
@@ -96,9 +110,9 @@ def cell_id(task: Task, protocol: str, seed: int, weights: str) -> str:
         "protocol": protocol,
         "seed": seed,
         "plan": plan.parts(),
+        **own,
     }
     settings = task.settings
-    parts |= _own_parts(task)
     if kind.inherited or kind.compressed:
         parts["weights"] = weights
     if kind.inherited:

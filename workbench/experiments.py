@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.cells import CELLS_FILE, Cell, cell_id, check_results, read_cells, write_cells
+from workbench.cells import CELLS_FILE, Cell, cell_ids, check_results, read_cells, write_cells
 from workbench.compression.recipes import Recipe
 from workbench.display import Display
 from workbench.errors import SettingsError
@@ -179,11 +179,8 @@ def _wishes(parts: Sequence[Part]) -> list[Wish]:
     for part in parts:
         task = resolve(Settings.of(**part.options))
         weights = _source_weights(task, fingerprints)
-        found += [
-            Wish(part, protocol, seed, cell_id(task, protocol, seed, weights))
-            for protocol in part.protocols
-            for seed in part.seeds
-        ]
+        ids = cell_ids(task, part.protocols, part.seeds, weights)
+        found += [Wish(part, protocol, seed, cell) for (protocol, seed), cell in ids.items()]
     return found
 
 

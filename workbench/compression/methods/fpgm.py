@@ -12,12 +12,12 @@ He et al., "Filter Pruning via Geometric Median", CVPR 2019, section 3.3, equati
 
 from __future__ import annotations
 
-from scipy.spatial.distance import cdist
-
 from workbench.compression.evidence import Array, Evidence
 
 
 def scores(evidence: Evidence) -> Array:
     """Shape (n,): summed distance of each filter to all of its layer; the largest stay."""
+    from scipy.spatial.distance import cdist  # heavy, and only this method needs it
+
     distances: Array = cdist(evidence.weights, evidence.weights).sum(axis=1)
     return distances
