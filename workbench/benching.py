@@ -7,25 +7,27 @@ them. As footprint "pfa-kl" is what PFA-KL comes to on the domain; others are sh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.cells import Cell, writing
+from workbench.cells import Cell
 from workbench.display import Display
 from workbench.errors import SettingsError, did_you_mean
 from workbench.experiments import (
     SEEDS_SHOWN,
     Part,
     Wish,
-    check_seeds,
+    asked_seeds,
     check_shares,
     known_cells,
     run_parts,
+    shown_seeds,
 )
 from workbench.figures import Point, trade_off_chart
 from workbench.method_names import METHODS, REFERENCE
-from workbench.pages import Page, accuracy_text, summarise, table, write_page
+from workbench.pages import RESULTS, Page, publish, summarise, table
+from workbench.report import accuracy_text
 from workbench.results import ProtocolResult
 
 #: Those that a plain ``bench`` puts side by side.
@@ -43,7 +45,7 @@ def bench(
     seeds: int = 1,
     first_seed: int = 0,
     slimming_weights: Path | None = None,
-    results: Path = Path("docs/results"),
+    results: Path = RESULTS,
     fresh: bool = False,
     command: Sequence[str] = (),
     display: Display | None = None,
@@ -70,7 +72,7 @@ def bench(
     """
     options = {name: value for name, value in options.items() if value is not None}
     _check(targets, methods, footprints, slimming_weights)
-    check_seeds(seeds, first_seed)
+    asked = asked_seeds(seeds, first_seed)
     apart = slimming_weights is not None or "weights" not in options
     slimming = _Slimming(slimming_weights, apart, results)
 
@@ -81,14 +83,12 @@ def bench(
             for part in _parts({**options, "target": target}, methods, footprints, seeds, slimming)
         ]
 
-    asked = range(first_seed, first_seed + seeds)
     if slimming.apart and "network-slimming" in methods:  # its footprint comes from PFA-KL's cells
         run_parts(_reference_parts(targets, options, asked), results, fresh=fresh, display=display)
     run_parts(parts(asked), results, fresh=fresh, display=display)
-    found = _common(known_cells(parts(range(max(SEEDS_SHOWN, first_seed + seeds))), results))
-    with writing(results):
-        page = replace(_page(found, results, slimming), command=command)
-        return write_page(page, [cell for _, cell in found], results)
+    found = _common(known_cells(parts(shown_seeds(asked)), results))
+    cells = [cell for _, cell in found]
+    return publish(lambda: _page(found, results, slimming), cells, results, command)
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,6 @@ def _page(found: Found, folder: Path, slimming: _Slimming) -> Page:
             *_slimming_note(found, slimming),
         ],
         body=_tables(networks, full),
-        command=(),
         figures=(chart.name,),
     )
 

@@ -105,13 +105,23 @@ def known_cells(parts: Sequence[Part], results: Path) -> list[tuple[Wish, Cell]]
     return [(wish, known[cell]) for cell, wish in reversed(wishes.items()) if cell in known]
 
 
-def check_seeds(seeds: int, first_seed: int) -> None:
-    """Raises SettingsError for numbers of seeds that cannot be."""
+def asked_seeds(seeds: int, first_seed: int) -> range:
+    """The seeds of a call.
+
+    Raises:
+        SettingsError: for numbers of seeds that cannot be.
+    """
     problems = [f"--seeds {seeds} is too small; it must be at least 1"] if seeds < 1 else []
     if first_seed < 0:
         problems.append(f"--first-seed {first_seed} is negative; use 0 or more")
     if problems:
         raise SettingsError(*problems)
+    return range(first_seed, first_seed + seeds)
+
+
+def shown_seeds(asked: range) -> range:
+    """The seeds whose finished cells a page looks for."""
+    return range(max(SEEDS_SHOWN, asked.stop))
 
 
 def check_shares(option: str, shares: Sequence[str], names: Sequence[str] = ()) -> list[str]:

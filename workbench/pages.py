@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.cells import Cell
-from workbench.report import markdown_table, percent
+from workbench.cells import Cell, writing
+from workbench.report import markdown_table
 from workbench.results import ProtocolResult
 
+#: Where pages and rows go when the user names no other folder.
+RESULTS = Path("docs/results")
 NOTES = "notes"
 
 
@@ -24,7 +26,6 @@ class Page:
         title: heading.
         findings: what fits and what does not, in plain words; the first paragraph.
         body: tables and their headings, Markdown.
-        command: as the user called it.
         figures: names of PNG files beside the page.
     """
 
@@ -32,23 +33,36 @@ class Page:
     title: str
     findings: Sequence[str]
     body: Sequence[str]
-    command: Sequence[str]
     figures: Sequence[str] = ()
 
 
-def write_page(page: Page, cells: Sequence[Cell], folder: Path) -> Path:
-    """Write a page with the provenance of its cells.
+def publish(
+    make: Callable[[], Page], cells: Sequence[Cell], folder: Path, command: Sequence[str]
+) -> Path:
+    """Make a page with its figures and write it with the provenance of its cells.
 
     What a person has to say about it stands in ``notes/NAME.md`` of the folder and follows the
     findings.
+
+    Args:
+        make: draws the figures into the folder.
+        command: as the user called it.
+
+    Raises:
+        DiskError: when page or figures cannot be written.
     """
+    with writing(folder):
+        return _write(make(), cells, folder, command)
+
+
+def _write(page: Page, cells: Sequence[Cell], folder: Path, command: Sequence[str]) -> Path:
     notes = folder / NOTES / f"{page.name}.md"
     lines = [f"# {page.title}", "", " ".join(page.findings), ""]
     if notes.is_file():
         lines += [notes.read_text(encoding="utf-8").strip(), ""]
     lines += [f"![{page.title}]({name})\n" for name in page.figures]
     lines += [*page.body, "", "## Where the numbers come from", ""]
-    lines += ["```sh", shlex.join(page.command), "```", ""]
+    lines += ["```sh", shlex.join(command), "```", ""]
     lines += [f"- {line}" for line in provenance(cells)]
     path = folder / f"{page.name}.md"
     part = folder / f".{page.name}.part"
@@ -98,13 +112,6 @@ def summarise(cells: Iterable[Cell]) -> ProtocolResult:
         run_ids=tuple(cell.run_id for cell in found),
         weights=None,
     )
-
-
-def accuracy_text(result: ProtocolResult) -> str:
-    """Mean ± standard deviation (95 % interval)."""
-    spread = "" if result.accuracy_std is None else f" ± {100 * result.accuracy_std:.1f}"
-    low, high = (100 * bound for bound in result.accuracy_interval)
-    return f"{percent(result.accuracy_mean)}{spread} ({low:.1f} to {high:.1f})"
 
 
 def signed(points: float) -> str:

@@ -53,9 +53,7 @@ def table_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:
     return [
         (
             result.protocol,
-            f"{percent(result.accuracy_mean)}{_spread(result)} ({{:.1f}} to {{:.1f}})".format(
-                *(100 * bound for bound in result.accuracy_interval)
-            ),
+            accuracy_text(result),
             count(result.parameters),
             f"{100 * result.footprint:.1f} %",
             f"{count(result.flops)} ({100 * result.flops_ratio:.0f} %)",
@@ -65,6 +63,12 @@ def table_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:
         )
         for result in results
     ]
+
+
+def accuracy_text(result: ProtocolResult) -> str:
+    """Mean ± standard deviation (95 % interval), in percent."""
+    low, high = (100 * bound for bound in result.accuracy_interval)
+    return f"{percent(result.accuracy_mean)}{_spread(result)} ({low:.1f} to {high:.1f})"
 
 
 def recipe_rows(recipe: Recipe) -> list[tuple[str, ...]]:

@@ -9,24 +9,24 @@ machines.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.cells import CELLS_FILE, Cell, read_cells, writing
+from workbench.cells import CELLS_FILE, Cell, read_cells
 from workbench.display import Display
 from workbench.domains import domain_files
 from workbench.errors import SettingsError, did_you_mean
 from workbench.experiments import (
-    SEEDS_SHOWN,
     Part,
     Wish,
-    check_seeds,
+    asked_seeds,
     check_shares,
     known_cells,
     run_parts,
+    shown_seeds,
 )
-from workbench.pages import Page, write_page
+from workbench.pages import RESULTS, Page, publish
 from workbench.reproductions import ablation, figure4, tables
 
 Found = list[tuple[Wish, Cell]]
@@ -79,7 +79,7 @@ def reproduce(
     methods: Sequence[str] = (),
     seeds: int = 1,
     first_seed: int = 0,
-    results: Path = Path("docs/results"),
+    results: Path = RESULTS,
     fresh: bool = False,
     command: Sequence[str] = (),
     display: Display | None = None,
@@ -105,22 +105,19 @@ def reproduce(
     experiment = find_experiment(name)
     given = {option: value for option, value in options.items() if value is not None}
     _check(name, experiment, domain_names, methods, given)
-    check_seeds(seeds, first_seed)
+    asked = asked_seeds(seeds, first_seed)
     names = tuple(domain_names or methods)
     wanted = {**experiment.defaults, **given}
-    asked = range(first_seed, first_seed + seeds)
     run_parts(
         experiment.parts(wanted, names or experiment.names, asked),
         results,
         fresh=fresh,
         display=display,
     )
-    shown = range(max(SEEDS_SHOWN, first_seed + seeds))
     every = _shown(experiment, names, wanted, results)
-    found = known_cells(experiment.parts(wanted, every, shown), results)
-    with writing(results):
-        page = replace(experiment.page(name, found, results), command=command)
-        return write_page(page, [cell for _, cell in found], results)
+    found = known_cells(experiment.parts(wanted, every, shown_seeds(asked)), results)
+    cells = [cell for _, cell in found]
+    return publish(lambda: experiment.page(name, found, results), cells, results, command)
 
 
 def _shown(

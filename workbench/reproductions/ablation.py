@@ -14,7 +14,8 @@ from typing import Any
 from workbench.cells import Cell
 from workbench.experiments import Part, Wish
 from workbench.figures import Point, trade_off_chart
-from workbench.pages import Page, accuracy_text, summarise, table
+from workbench.pages import Page, summarise, table
+from workbench.report import accuracy_text
 from workbench.results import ProtocolResult, student_interval
 
 FOOTPRINTS = (0.1, 0.25, 0.5)
@@ -90,7 +91,6 @@ def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
         title=f"Figure 1: what does the work? {first.model} on {first.domain}",
         findings=_findings(groups, first.epochs),
         body=table(columns, rows),
-        command=(),
         figures=(chart.name,),
     )
 

@@ -10,9 +10,10 @@ from workbench import published
 from workbench.cells import Cell
 from workbench.experiments import Part, Wish
 from workbench.figures import comparison_chart
-from workbench.pages import Page, accuracy_text, grouped, signed, summarise, table
+from workbench.pages import Page, grouped, signed, summarise, table
 from workbench.planning import resolve
 from workbench.protocols import FOUR
+from workbench.report import accuracy_text
 from workbench.results import ProtocolResult
 from workbench.settings import Settings
 from workbench.subject import source_structure
@@ -46,7 +47,6 @@ def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
         findings=findings(cells, results, theirs),
         body=[*_accuracy_table(results, theirs), *_footprint_table(results, theirs),
               *_filters_table(widths)],
-        command=(),
         figures=(chart.name,),
     )  # fmt: skip
 

@@ -25,7 +25,6 @@ DEFAULTS: dict[int, dict[str, Any]] = {
     8: {"model": "resnet34"},
 }
 _TOP5 = (6, 8)
-_SOURCE = "full"
 
 
 def methods(number: int) -> tuple[str, ...]:
@@ -77,7 +76,6 @@ def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
             "",
             *table(columns, rows),
         ],
-        command=(),
     )
 
 
