@@ -11,7 +11,8 @@ from workbench.errors import DataError, SettingsError
 from workbench.models.networks import build_network
 from workbench.protocols import FOUR
 from workbench.reproduction import EXPERIMENTS, find_experiment
-from workbench.reproductions import tables
+from workbench.reproductions import beyond, tables
+from workbench.results import ProtocolResult
 
 QUICK = ("--source", "digits", "--epochs", 1, "--source-epochs", 1, "--schedule", "one-cycle")
 GIVEN = ("--source", "digits", "--epochs", 1, "--schedule", "one-cycle", "--model", "simplecnn")
@@ -74,6 +75,49 @@ def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cl
     assert status == 0, err
     assert len(cells()) == 12
     assert "seeds 0, 1, 2;" in (tmp_path / "docs/results/figure4.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "protocols", "sentence"),
+    [
+        (
+            "distillation",
+            {"full-fine", "pfa-fine", "pfa-distill"},
+            "pfa-distill is better than full-fine on ",
+        ),
+        (
+            "equal-compute",
+            {"pfa-fine", "full-scratch", "pfa-scratch", "pfa-scratch-b"},
+            "pfa-scratch-b is better than pfa-fine on ",
+        ),
+    ],
+)
+def test_what_the_paper_leaves_open(run_cli, tmp_path, given, name, protocols, sentence):
+    status, _, err = run_cli("reproduce", name, *given, "--domains", "digits-3v8")
+    assert status == 0, err
+    assert {row["protocol"] for row in cells()} == protocols
+    page = (tmp_path / f"docs/results/{name}.md").read_text()
+    assert sentence in page
+    assert page.count("| digits-3v8 |") == len(protocols)
+    assert (tmp_path / f"docs/results/{name}.png").stat().st_size > 10_000
+
+
+def test_a_verdict_counts_the_domains_where_the_mean_is_higher():
+    def result(protocol, hits):
+        return ProtocolResult(
+            protocol, (hits,), 200, 10, 1.0, 10, 1.0, None, None, 1.0, ("run",), None
+        )
+
+    question = beyond.DISTILLATION
+    results = {
+        domain: {"full-fine": result("full-fine", 190), "pfa-distill": result("pfa-distill", hits)}
+        for domain, hits in (("A", 191), ("B", 190), ("C", 186))
+    }
+    results["D"] = {"pfa-distill": result("pfa-distill", 200)}  # nothing to compare it with
+    text = " ".join(question.findings(results, [15]))
+    assert "better than full-fine on 1 of 3 domains (A)" in text
+    assert "as good on 1 of 3 domains (B), worse on 1 of 3 domains (C)" in text
+    assert "-0.5 points" in text
 
 
 def test_a_table_compresses_a_network_for_its_own_set(run_cli, tmp_path, given):
@@ -161,6 +205,10 @@ def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path, given):
         (["reproduce", "table2", "--domains", "S1"], "--domains does not apply to table2"),
         (["reproduce", "table2", "--methods", "pfa-kk"], "'pfa-kk' is not in table2; did you mean"),
         (["reproduce", "figure4", "--draws", "3"], "--draws does not apply to figure4"),
+        (
+            ["reproduce", "figure4", "--distill-weight", "0.4"],
+            "--distill-weight does not apply to figure4",
+        ),
         (["reproduce", "figure4", *QUICK, "--domains", "nowhere"], "no domain 'nowhere'"),
         (
             ["bench", *QUICK, "--target", "digits-3v8", "--methods", "pf"],

@@ -26,9 +26,10 @@ from workbench.experiments import (
 )
 from workbench.figures import Point, trade_off_chart
 from workbench.method_names import METHODS, REFERENCE
-from workbench.pages import RESULTS, Page, publish, summarise, table
+from workbench.pages import Page, publish, summarise, table
 from workbench.report import accuracy_text
 from workbench.results import ProtocolResult
+from workbench.settings import RESULTS
 
 #: Those that a plain ``bench`` puts side by side.
 USUAL = ("pfa-kl", "fp", "fpgm", "apoz", "network-slimming", "random", "uniform")

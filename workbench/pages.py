@@ -12,9 +12,9 @@ from workbench.cells import Cell, writing
 from workbench.report import markdown_table
 from workbench.results import ProtocolResult
 
-#: Where pages and rows go when the user names no other folder.
-RESULTS = Path("docs/results")
 NOTES = "notes"
+#: By domain and protocol.
+Results = dict[str, dict[str, ProtocolResult]]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,19 @@ def summarise(cells: Iterable[Cell]) -> ProtocolResult:
         run_ids=tuple(cell.run_id for cell in found),
         weights=None,
     )
+
+
+def by_domain(cells: Iterable[Cell]) -> Results:
+    """One result a domain and protocol, over its seeds."""
+    results: Results = {}
+    for (domain, protocol), group in grouped(cells, "domain", "protocol").items():
+        results.setdefault(domain, {})[protocol] = summarise(group)
+    return results
+
+
+def gap(one: ProtocolResult, other: ProtocolResult) -> float:
+    """Accuracy of one minus that of the other: percentage points, rounded so that 0 is 0."""
+    return round(100 * (one.accuracy_mean - other.accuracy_mean), 6)
 
 
 def signed(points: float) -> str:

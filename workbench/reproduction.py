@@ -1,4 +1,4 @@
-"""The paper's figures and tables, ours beside the published numbers.
+"""The paper's figures and tables, ours beside the published numbers, and what it leaves open.
 
 Each experiment is data: the parts that it wants trained, and a function that makes a page of what
 is there. A page shows the finished cells of all its domains or methods with the same settings,
@@ -26,16 +26,19 @@ from workbench.experiments import (
     run_parts,
     shown_seeds,
 )
-from workbench.pages import RESULTS, Page, publish
-from workbench.reproductions import ablation, figure4, tables
+from workbench.pages import Page, publish
+from workbench.reproductions import ablation, beyond, figure4, tables
+from workbench.settings import RESULTS
 
 Found = list[tuple[Wish, Cell]]
-_EXTRAS = ("draws", "footprints")
+_DRAWN = ("draws", "footprints")
+_DISTILLED = ("temperature", "distill_weight")
+_DOMAINS = {"source": "cifar100", "model": "vgg16"}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One figure or table.
+    """One figure or table of the paper, or one question about it.
 
     Attributes:
         defaults: options of ``adapt`` that the paper fixes; the user's come before them.
@@ -43,7 +46,7 @@ class Experiment:
         names: what ``--domains`` or ``--methods`` names; domains of your own stand alone.
         chosen_by: which of the two options chooses among the names.
         page: makes title, findings, body and figures of what is finished.
-        extras: options that it takes beside those of ``adapt``.
+        extras: options that it takes and others do not.
     """
 
     defaults: Mapping[str, Any]
@@ -56,12 +59,18 @@ class Experiment:
 
 EXPERIMENTS: dict[str, Experiment] = {
     "figure4": Experiment(
-        {"source": "cifar100", "model": "vgg16"},
-        figure4.parts, figure4.DOMAINS, "domains", figure4.page,
+        _DOMAINS, figure4.parts, figure4.DOMAINS, "domains", figure4.page
+    ),
+    "distillation": Experiment(
+        _DOMAINS, beyond.DISTILLATION.parts, figure4.DOMAINS, "domains", beyond.DISTILLATION.page,
+        _DISTILLED,
+    ),
+    "equal-compute": Experiment(
+        _DOMAINS, beyond.EQUAL_COMPUTE.parts, figure4.DOMAINS, "domains", beyond.EQUAL_COMPUTE.page,
     ),
     "figure1": Experiment(
         {"source": "cifar10", "model": "simplecnn"},
-        ablation.parts, ablation.RECIPES, "methods", ablation.page, _EXTRAS,
+        ablation.parts, ablation.RECIPES, "methods", ablation.page, _DRAWN,
     ),
     **{
         f"table{number}": Experiment(
@@ -166,8 +175,8 @@ def _check(
             if each not in experiment.names
         ]
     problems += [
-        f"--{option} does not apply to {name}; leave it out"
-        for option in _EXTRAS
+        f"--{option.replace('_', '-')} does not apply to {name}; leave it out"
+        for option in (*_DRAWN, *_DISTILLED)
         if option in options and option not in experiment.extras
     ]
     draws = options.get("draws", 1)

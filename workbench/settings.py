@@ -23,6 +23,8 @@ RECIPE_OPTIONS = (
     "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map", "multiple_of", "steps",
     "selection", "draw",
 )  # fmt: skip
+#: Where pages and rows of experiments go when the user names no other folder.
+RESULTS = Path("docs/results")
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 
 

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from workbench.cli import options as opt
-from workbench.settings import Settings
+from workbench.settings import RESULTS, Settings
 
 Results = Annotated[
     Path, typer.Option(help="Folder of the pages, figures and rows.", rich_help_panel="Where")
 ]
-_RESULTS = Path("docs/results")
 _PLACES = ("--data-dir", "--tracking-uri", "--output", "--results", "--domain-files")
 
 
 def reproduce(
-    experiment: Annotated[str, typer.Argument(help="figure4, figure1, or table1 to table8.")],
+    experiment: Annotated[
+        str, typer.Argument(help="figure4, figure1, table1 to table8, distillation, equal-compute.")
+    ],
     source: Annotated[
         str | None, typer.Option(help="Another data set than the paper's, or ImageNet's folder.")
     ] = None,
     model: opt.Model = None,
     weights: opt.Weights = None,
-    domains: Annotated[str, typer.Option(help="Only these of figure4, comma-separated.")] = "",
+    domains: Annotated[str, typer.Option(help="Only these of figure4's, comma-separated.")] = "",
     methods: Annotated[
         str, typer.Option(help="Only these of a table ('pfa-kl,pfa-en 0.95') or of figure1.")
     ] = "",
@@ -34,6 +35,13 @@ def reproduce(
     ] = "",
     draws: Annotated[
         int | None, typer.Option(help="Of figure1: random recipes a footprint; the paper has 300.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of distillation: how soft the probabilities are.")
+    ] = None,
+    distill_weight: Annotated[
+        float | None,
+        typer.Option(help="Of distillation: share of the loss that follows the full network."),
     ] = None,
     seeds: opt.Seeds = Settings.seeds,
     first_seed: opt.FirstSeed = Settings.first_seed,
@@ -44,7 +52,7 @@ def reproduce(
     device: opt.Device = Settings.device,
     precision: opt.Precision = Settings.precision,
     fresh: opt.Fresh = False,
-    results: Results = _RESULTS,
+    results: Results = RESULTS,
     image_size: opt.ImageSize = None,
     data_dir: opt.DataDir = None,
     domain_files: Annotated[
@@ -55,8 +63,12 @@ def reproduce(
 ) -> None:
     """Train a figure or table of the paper and put the numbers beside the published ones.
 
-    Every cell is trained once: what is in the results folder or in the store is not repeated, so
-    an experiment may be run in parts, on several machines.
+    Two experiments go beyond the paper: distillation (is the small network better
+    than the full one when it follows it?) and equal-compute (does training it from
+    scratch for as many FLOPs close the gap?).
+
+    Every cell is trained once: what is in the results folder or in the store is not
+    repeated, so an experiment may be run in parts, on several machines.
 
     \b
     Examples:
@@ -65,38 +77,19 @@ def reproduce(
       workbench reproduce table2 --weights vgg16-source.safetensors --epochs 2 \\
         --schedule one-cycle --methods 'pfa-kl,pfa-en 0.95'
     """
+    chosen = {
+        **locals(),
+        "domain_names": _names(domains),
+        "domains": domain_files,
+        "methods": _names(methods),
+        "footprints": _names(footprints) or None,
+    }
+    del chosen["domain_files"]
     from workbench.display import Display
     from workbench.reproduction import reproduce as run
 
-    chosen: dict[str, Any] = {
-        "source": source,
-        "model": model,
-        "weights": weights,
-        "epochs": epochs,
-        "source_epochs": source_epochs,
-        "schedule": schedule,
-        "batch_size": batch_size,
-        "device": device,
-        "precision": precision,
-        "image_size": image_size,
-        "data_dir": data_dir,
-        "domains": domain_files,
-        "tracking_uri": tracking_uri,
-        "output": output,
-        "draws": draws,
-        "footprints": _names(footprints) or None,
-    }
     page = run(
-        experiment,
-        domain_names=_names(domains),
-        methods=_names(methods),
-        seeds=seeds,
-        first_seed=first_seed,
-        results=results,
-        fresh=fresh,
-        command=_command(_PLACES),
-        display=Display(quiet=False),
-        **chosen,
+        chosen.pop("experiment"), command=_command(_PLACES), display=Display(quiet=False), **chosen
     )
     typer.echo(f"{page}: written")
 
@@ -124,7 +117,7 @@ def bench(
     device: opt.Device = Settings.device,
     precision: opt.Precision = Settings.precision,
     fresh: opt.Fresh = False,
-    results: Results = _RESULTS,
+    results: Results = RESULTS,
     image_size: opt.ImageSize = None,
     data_dir: opt.DataDir = None,
     domains: opt.Domains = None,
@@ -138,37 +131,21 @@ def bench(
       workbench bench --source cifar100 --target R1,S2 --weights vgg16-source.safetensors \\
         --methods pfa-kl,fp,fpgm,apoz,network-slimming,random,uniform --seeds 3
     """
+    chosen = {**locals()}
     from workbench.benching import USUAL
     from workbench.benching import bench as run
     from workbench.display import Display
     from workbench.method_names import REFERENCE
 
+    chosen |= {
+        "methods": _names(methods) or USUAL,
+        "footprints": _names(footprints) or (REFERENCE,),
+    }
     page = run(
-        _names(target),
-        methods=_names(methods) or USUAL,
-        footprints=_names(footprints) or (REFERENCE,),
-        source=source,
-        model=model,
-        weights=weights,
-        slimming_weights=slimming_weights,
-        seeds=seeds,
-        first_seed=first_seed,
-        epochs=epochs,
-        source_epochs=source_epochs,
-        schedule=schedule,
-        lr=lr,
-        batch_size=batch_size,
-        device=device,
-        precision=precision,
-        fresh=fresh,
-        results=results,
-        image_size=image_size,
-        data_dir=data_dir,
-        domains=domains,
-        tracking_uri=tracking_uri,
-        output=output,
+        _names(chosen.pop("target")),
         command=_command((*_PLACES, "--domains")),
         display=Display(quiet=False),
+        **chosen,
     )
     typer.echo(f"{page}: written")
 

@@ -10,7 +10,7 @@ from workbench import published
 from workbench.cells import Cell
 from workbench.experiments import Part, Wish
 from workbench.figures import comparison_chart
-from workbench.pages import Page, grouped, signed, summarise, table
+from workbench.pages import Page, Results, by_domain, gap, signed, table
 from workbench.planning import resolve
 from workbench.protocols import FOUR
 from workbench.report import accuracy_text
@@ -19,7 +19,6 @@ from workbench.settings import Settings
 from workbench.subject import source_structure
 
 DOMAINS = ("S1", "S2", "S3", "S4", "R1", "R2")
-Results = dict[str, dict[str, ProtocolResult]]
 
 
 def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
@@ -51,14 +50,6 @@ def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
     )  # fmt: skip
 
 
-def by_domain(cells: Sequence[Cell]) -> Results:
-    """One result a domain and protocol, over its seeds."""
-    results: Results = {}
-    for (domain, protocol), group in grouped(cells, "domain", "protocol").items():
-        results.setdefault(domain, {})[protocol] = summarise(group)
-    return results
-
-
 def findings(
     cells: Sequence[Cell], results: Results, theirs: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
@@ -74,18 +65,18 @@ def findings(
         if {"pfa-fine", "full-fine"} <= rows.keys()
     ]
     if pairs:
-        near = [domain for domain, small, full in pairs if _gap(small, full) >= -1]
+        near = [domain for domain, small, full in pairs if gap(small, full) >= -1]
         lines.append(
             f"pfa-fine is at most one point below full-fine on {len(near)} of {len(pairs)} "
             f"({', '.join(near) or 'none'}; in the paper on 4 of 6)."
         )
     scratch = [
-        (domain, _gap(rows["pfa-fine"], rows["full-scratch"]))
+        (domain, gap(rows["pfa-fine"], rows["full-scratch"]))
         for domain, rows in results.items()
         if {"pfa-fine", "full-scratch"} <= rows.keys()
     ]
     if scratch:
-        above = [domain for domain, gap in scratch if gap > 0]
+        above = [domain for domain, points in scratch if points > 0]
         lines.append(
             f"It is above full-scratch on {len(above)} of {len(scratch)} (in the paper on 6 of 6)."
         )
@@ -107,10 +98,6 @@ def findings(
             + (f": {', '.join(outside)} (points, ours minus the paper's)." if outside else ".")
         )
     return lines
-
-
-def _gap(one: ProtocolResult, other: ProtocolResult) -> float:
-    return round(100 * (one.accuracy_mean - other.accuracy_mean), 6)
 
 
 def _outside(result: ProtocolResult, theirs: float) -> float | None:
