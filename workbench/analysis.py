@@ -170,10 +170,7 @@ def analyse(
 def _remarks(analysis: Analysis, task: Task) -> list[str]:
     """What a budget and a rounding came to."""
     lines = []
-    if (
-        "network-slimming" in (task.settings.method, task.settings.selection)
-        and task.settings.weights
-    ):
+    if task.settings.reads_scales and task.settings.weights:
         lines.append(
             "network-slimming: scales are read from --weights; it is meant for a source trained "
             "with 'workbench train --sparsity 1e-4'"

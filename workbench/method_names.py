@@ -19,5 +19,7 @@ METHODS: dict[str, tuple[str, str]] = {
 }
 RECIPES = tuple(dict.fromkeys(recipe for recipe, _ in METHODS.values()))
 SELECTIONS = tuple(dict.fromkeys(selection for _, selection in METHODS.values()))
+#: The recipe and the selection that read batch norms' scales.
+SCALES = "network-slimming"
 #: The recipe that needs no number, so that it can set the footprint of the others.
 REFERENCE = "pfa-kl"

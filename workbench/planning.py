@@ -137,26 +137,10 @@ def resolve(settings: Settings) -> Task:
         raise SettingsError(
             "--protocols source: the classifier would be new and know nothing; leave it out"
         )
-    plan = training_plan(
-        model,
-        source,
-        settings.schedule,
-        epochs=settings.epochs,
-        lr=settings.lr,
-        batch_size=settings.batch_size,
-        weight_decay=settings.weight_decay,
-    )
-    fine_plan = training_plan(
-        model,
-        source,
-        settings.schedule,
-        epochs=settings.epochs,
-        lr=settings.fine_lr or settings.lr,
-        batch_size=settings.batch_size,
-        weight_decay=settings.weight_decay,
-    )
+    plan = _target_plan(settings, model, source, settings.lr)
+    fine_plan = _target_plan(settings, model, source, settings.fine_lr or settings.lr)
     source_plan = training_plan(model, source, settings.schedule, epochs=settings.source_epochs)
-    if "network-slimming" in (settings.method, settings.selection):
+    if settings.reads_scales:
         source_plan = replace(source_plan, sparsity=SPARSITY)
     if settings.steps > fine_plan.epochs:
         raise SettingsError(
@@ -171,6 +155,18 @@ def resolve(settings: Settings) -> Task:
         energy = settings.energy or DEFAULT_ENERGY
     return Task(
         settings, source, domain, model, energy, budget, plan, fine_plan, source_plan, trained_on
+    )
+
+
+def _target_plan(settings: Settings, model: str, source: Source, lr: float | None) -> Plan:
+    return training_plan(
+        model,
+        source,
+        settings.schedule,
+        epochs=settings.epochs,
+        lr=lr,
+        batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
     )
 
 

@@ -28,7 +28,7 @@ from workbench.compression.structure import FilterGroup, ResponsePoint
 from workbench.data.augmentation import normalise
 from workbench.data.feeds import ImageSet, batches
 from workbench.errors import NetworkError
-from workbench.models.networks import place
+from workbench.models.networks import BatchNorm, place
 from workbench.pfa import StreamingCovariance
 from workbench.processor import exact_fp32
 
@@ -123,7 +123,7 @@ def _norms_behind(
     handles = [
         part.register_forward_pre_hook(hook_of(name))
         for name, part in model.named_modules()
-        if isinstance(part, nn.modules.batchnorm._BatchNorm)
+        if isinstance(part, BatchNorm)
     ]
     points = [(group, group.response) for group in groups if group.response.layer is not None]
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import SettingsError
-from workbench.method_names import METHODS, RECIPES
+from workbench.method_names import METHODS, RECIPES, SCALES
 from workbench.protocols import FOUR, PROTOCOLS
 
 SCHEDULES = ("paper", "one-cycle")
@@ -146,6 +146,11 @@ class Settings:
     def seed_range(self) -> range:
         """The seeds of every protocol."""
         return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
+    def reads_scales(self) -> bool:
+        """Whether recipe or selection reads the scales of the source's batch norms."""
+        return SCALES in (*METHODS.get(self.method, ()), self.selection)
 
     @property
     def distils(self) -> bool:

@@ -22,7 +22,7 @@ from workbench.data.location import data_folder
 from workbench.errors import NetworkError, WeightsError
 from workbench.keys import weights_fingerprint
 from workbench.models.elsewhere import DEFAULT_WEIGHTS, pretrained
-from workbench.models.networks import build_network
+from workbench.models.networks import build_network, scaled_norms
 from workbench.planning import SourceTask, Task
 from workbench.processor import Processor
 from workbench.settings import Settings
@@ -127,8 +127,7 @@ def check_method(task: Task) -> None:
     Raises:
         NetworkError: when it has not.
     """
-    options = task.recipe_options()
-    if "network-slimming" not in (options.recipe, options.selection):
+    if not task.settings.reads_scales:
         return
     network = build_network(task.model, task.source.shape, len(task.source.classes))
     for group in source_structure(task).groups:
@@ -145,7 +144,7 @@ def check_penalty(task: SourceTask) -> None:
     if not task.plan.sparsity:
         return
     network = build_network(task.model, task.source.shape, len(task.source.classes))
-    if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+    if not scaled_norms(network):
         raise NetworkError(
             f"--sparsity {task.plan.sparsity:g}: {task.model} has no batch norm whose scales could "
             "be penalised; leave it out"

@@ -34,7 +34,7 @@ from workbench.data.augmentation import normalise
 from workbench.data.feeds import ImageSet, open_feed
 from workbench.distillation import Teacher
 from workbench.errors import TrainingError
-from workbench.models.networks import place
+from workbench.models.networks import place, scaled_norms
 from workbench.processor import Processor
 from workbench.training import (
     Epoch,
@@ -199,11 +199,7 @@ class _Stack:
         }
         self._shared = {k: v for k, v in buffers[0].items() if k not in self._buffers}
         self.leaves = list(self._parameters.values())
-        self._scales = [
-            self._parameters[f"{name}.weight"]
-            for name, part in networks[0].named_modules()
-            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.affine
-        ]
+        self._scales = [self._parameters[f"{name}.weight"] for name in scaled_norms(networks[0])]
         dropouts = {n: p for n, p in networks[0].named_modules() if isinstance(p, _Dropout)}
         self._rates = {name: float(part.p) for name, part in dropouts.items()}
         self._forms: dict[torch.Size, dict[str, Tensor]] = {}

@@ -28,7 +28,7 @@ from workbench.data.augmentation import normalise
 from workbench.data.feeds import Feed, ImageSet, batches, open_feed
 from workbench.distillation import Teacher
 from workbench.errors import TrainingError
-from workbench.models.networks import place
+from workbench.models.networks import place, scaled_norms
 from workbench.processor import Processor, exact_fp32
 
 _WARM_UP = 0.25  # share of a one-cycle training in which the rate rises
@@ -238,8 +238,7 @@ def evaluate(
 
 
 def _norm_scales(model: nn.Module) -> list[Tensor]:
-    norms = (part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
-    return [norm.weight for norm in norms if norm.affine]
+    return [norm.weight for norm in scaled_norms(model).values()]
 
 
 def batch_sizes(images: int, batch_size: int) -> list[int]:

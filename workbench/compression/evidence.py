@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from workbench import pfa
 from workbench.compression.structure import FilterGroup, Structure
+from workbench.models.networks import has_scales
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -97,9 +98,8 @@ def norm_scales(network: nn.Module, group: FilterGroup) -> Array | None:
     sizes = []
     for cut in group.cuts:
         layer = network.get_submodule(cut.layer)
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
-            weight: Tensor = layer.weight
-            scale = weight.detach().cpu().double().abs().numpy()
+        if has_scales(layer):
+            scale = layer.weight.detach().cpu().double().abs().numpy()
             sizes.append(scale[_places(cut.pairs, group.filters)])
     return np.mean(sizes, axis=0) if sizes else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -11,6 +12,8 @@ from torch import nn
 from workbench.errors import NetworkError, did_you_mean
 from workbench.models import resnet, simplecnn, vgg16
 from workbench.models.elsewhere import Builder, find_builder
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True)
@@ -175,3 +178,13 @@ def initialise(model: nn.Module, name: str, seed: int) -> nn.Module:
 def place(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to a device, channels last in memory: the fast layout on every processor."""
     return model.to(device).to(memory_format=torch.channels_last)
+
+
+def has_scales(part: nn.Module) -> TypeGuard[BatchNorm]:
+    """Whether this is a batch norm with scales of its own."""
+    return isinstance(part, BatchNorm) and part.affine
+
+
+def scaled_norms(model: nn.Module) -> dict[str, BatchNorm]:
+    """The batch norms that have scales of their own, by name."""
+    return {name: part for name, part in model.named_modules() if has_scales(part)}
