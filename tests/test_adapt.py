@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import workbench
-from workbench.tracking import FINISHED, Store
+from workbench.runs import FINISHED
+from workbench.tracking import Store
 
 WHAT = ("--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle")
 SOURCE = ("--source-epochs", "2")

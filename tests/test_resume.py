@@ -10,7 +10,8 @@ import pytest
 from processes import spawn
 
 from workbench.errors import StoreError
-from workbench.tracking import FAILED, FINISHED, KILLED, Store
+from workbench.runs import FAILED, FINISHED, KILLED
+from workbench.tracking import Store
 from workbench.work import Work
 
 TASK = (

@@ -19,8 +19,9 @@ from workbench.distillation import Teacher
 from workbench.errors import TrainingError
 from workbench.models.networks import build_network
 from workbench.processor import Processor
+from workbench.runs import FINISHED
 from workbench.together import Learner, fit_together, pays
-from workbench.tracking import FINISHED, Store
+from workbench.tracking import Store
 from workbench.training import Plan, fit
 
 DIGITS, CIFAR, CPU = SOURCES["digits"], SOURCES["cifar10"], Processor("cpu", "fp32", 1)

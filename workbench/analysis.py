@@ -23,6 +23,7 @@ from workbench.planning import Task
 from workbench.protocols import Protocol
 from workbench.recording import HASH, RECIPE_FILE, SPECTRA_FILE, Recorder
 from workbench.responses import measure_responses, measure_zeros
+from workbench.runs import StoredRun
 from workbench.subject import (
     SourceNetwork,
     Subject,
@@ -31,7 +32,6 @@ from workbench.subject import (
     source_structure,
     subject_inputs,
 )
-from workbench.tracking import StoredRun
 from workbench.training import Plan, fit_to
 
 LATENCY_64 = "latency_64_ms"

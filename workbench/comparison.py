@@ -14,9 +14,10 @@ from workbench.protocols import PROTOCOLS
 from workbench.recording import DROPPED, KEY, KIND, RECIPE_FILE, WEIGHTS
 from workbench.report import method_label
 from workbench.results import ProtocolResult
+from workbench.runs import StoredRun
 from workbench.settings import RECIPE_OPTIONS
 from workbench.stores import store_exists, store_uri
-from workbench.tracking import Store, StoredRun
+from workbench.tracking import Store
 from workbench.work import WEIGHTS_FILE
 
 #: Parameters in which runs of one row agree; what differs between them is the seed alone.

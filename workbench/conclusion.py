@@ -15,8 +15,8 @@ from workbench.figures import accuracy_chart, filters_chart
 from workbench.protocols import Protocol
 from workbench.recording import RECIPE_FILE, SPECTRA_FILE, Recorder
 from workbench.results import Adaptation, ProtocolResult, judge
+from workbench.runs import StoredRun
 from workbench.subject import Subject, settings_dict
-from workbench.tracking import StoredRun
 from workbench.work import WEIGHTS_FILE
 
 

@@ -9,7 +9,6 @@ with line, value and remedy. Only plain YAML is read: no tag ever builds an obje
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -19,16 +18,14 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
-from workbench.catalog import IMAGENET, SOURCES
+from workbench.catalog import SOURCES
+from workbench.domain_checks import FIELDS, check_values, explain, line_of
 from workbench.errors import DataError, DomainError, did_you_mean
 from workbench.folder_fields import FOLDER_FIELDS, FolderFields, read_folder_fields
 from workbench.folder_files import FOLDER, Folder, user_path
-from workbench.strict_yaml import Odd, Places, read_mapping
+from workbench.strict_yaml import Places, read_mapping
 
 ENVIRONMENT = "WORKBENCH_DOMAINS"
-FIELDS = ("name", "source", "classes", "description")
-_ALL_FIELDS = (*FIELDS, *FOLDER_FIELDS)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -103,11 +100,11 @@ def load_domain(path: Path) -> Domain:
     except ValidationError as error:
         # An odd key or alias may stand for the one that is missing.
         items = [item for item in error.errors() if not (odd and item["type"] == "missing")]
-        problems += [_explain(place, dict(item)) for item in items]
-    problems += _check_values(place, raw, folders)
+        problems += [explain(place, dict(item)) for item in items]
+    problems += check_values(place, raw, folders)
     # What is said of a line is enough: its value would be told as wrong, too.
-    told = {_line(problem) for problem in odd}
-    problems = odd + [problem for problem in problems if _line(problem) not in told]
+    told = {line_of(problem) for problem in odd}
+    problems = odd + [problem for problem in problems if line_of(problem) not in told]
     if problems:
         raise DomainError(*dict.fromkeys(problems))
     classes = tuple(str(name) for name in file.classes)
@@ -180,13 +177,6 @@ def find_domain(name: str, folder: Path | None = None) -> Domain:
     return load_domain(files[name])
 
 
-def check_name(name: str) -> str | None:
-    """What is wrong with a domain name, or None."""
-    if _NAME.fullmatch(name):
-        return None
-    return f"name '{name}' may hold only letters, digits, '-' and '_'; rename the domain"
-
-
 def domain_text(name: str, source: str, classes: Sequence[str], description: str = "") -> str:
     """The YAML text of a new domain, opening with the comment that says how to run it.
 
@@ -227,7 +217,7 @@ def _text(name: str, values: dict[str, Any], description: str, what: str, source
     description = "".join(c if c.isprintable() else " " for c in description)
     description = " ".join(description.split())
     raw = {"name": name, **values, "description": description}
-    problems = _check_values(Places(Path(f"{name}.yaml"), None), raw)
+    problems = check_values(Places(Path(f"{name}.yaml"), None), raw)
     if problems:
         raise DomainError(*problems)
     # One field a line; a list of classes on its own.
@@ -261,98 +251,3 @@ def write_domain(folder: Path, name: str, text: str) -> Path:
             folder.rmdir()
         raise DomainError(problem) from None
     return path
-
-
-def _line(problem: str) -> str:
-    """File and line that a problem is about."""
-    return problem.split(": ", 1)[0]
-
-
-def _explain(place: Places, item: dict[str, Any]) -> str:
-    """One line for one finding of pydantic."""
-    key = tuple(part for part in item["loc"] if part not in ("str", "int"))
-    value = item["input"]
-    if item["type"] == "extra_forbidden":
-        return f"{place(*key)}: unknown key{did_you_mean(str(key[0]), _ALL_FIELDS)}"
-    if item["type"] == "missing":
-        return f"{place(*key)}: the key is missing; add a line '{key[0]}: ...'"
-    if isinstance(value, list):
-        text, kind = "a list", ""
-    elif isinstance(value, Odd):
-        text, kind = f"'{value.text}'", f" ({value.kind})"
-    else:
-        text, kind = f"'{value}'", " (a number)" if isinstance(value, int) else ""
-    if key == ("classes",):
-        return f"{place(*key)}: {text}{kind} is not a list; write 'classes: [name, name]'"
-    wanted = "a class name or a whole number" if len(key) > 1 else "text"
-    return f"{place(*key)}: {text}{kind} is not {wanted}; put it in quotes if it is a name"
-
-
-def _check_values(place: Places, raw: dict[str, Any], folders: Sequence[str] = ()) -> list[str]:
-    """What is wrong with the well-typed values; ``folders`` are the classes of a folder."""
-    problems = []
-    name, source, classes = (raw.get(key) for key in FIELDS[:3])
-    if isinstance(name, str):
-        odd = check_name(name)
-        if odd:
-            problems.append(f"{place('name')}: {odd}")
-        elif name != place.path.stem:
-            problems.append(
-                f"{place('name')}: name '{name}' differs from the file's, '{place.path.stem}'; "
-                "rename one of them"
-            )
-    if isinstance(source, str):
-        problems += _check_source(place, source, "folder" in raw)
-    if isinstance(classes, list):
-        known: Sequence[str] | None = None
-        if "folder" in raw:
-            known, source = folders or None, str(raw["folder"])
-        elif isinstance(source, str) and source in SOURCES:
-            known = SOURCES[source].classes
-        problems += _check_classes(place, classes, known, str(source))
-    return problems
-
-
-def _check_source(place: Places, source: str, beside_folder: bool) -> list[str]:
-    """What is wrong with the name of the images' set."""
-    where = place("source")
-    if not beside_folder:
-        if source in SOURCES:
-            return []
-        hint = did_you_mean(source, list(SOURCES))
-        other = "" if hint.endswith("?") else "; or name images of your own by folder: path"
-        return [f"{where}: unknown source '{source}'{hint}{other}"]
-    if not source.strip() or not source.isprintable():
-        return [f"{where}: '{source}' is no name for the images; rename them"]
-    if source in (*SOURCES, IMAGENET):
-        return [
-            f"{where}: '{source}' is a known data set, and these images are a folder's; give them "
-            "another name, or remove one of the two lines"
-        ]
-    return []
-
-
-def _check_classes(
-    place: Places, classes: list[Any], known: Sequence[str] | None, source: str
-) -> list[str]:
-    problems = []
-    if len(classes) < 2:
-        problems.append(
-            f"{place('classes')}: {len(classes)} class(es), a domain needs two or more; add some"
-        )
-    names = [
-        str(item) if isinstance(item, (str, int)) and not isinstance(item, bool) else None
-        for item in classes
-    ]
-    seen: set[str] = set()
-    for index, name in enumerate(names):
-        if name is None:
-            continue
-        where = place("classes", index)
-        if name in seen:
-            problems.append(f"{where}: class '{name}' stands twice; remove one")
-        elif known is not None and name not in known:
-            hint = did_you_mean(name, known)
-            problems.append(f"{where}: class '{name}' is not in {source}{hint}")
-        seen.add(name)
-    return problems

@@ -21,9 +21,10 @@ from workbench.planning import Task, resolve
 from workbench.protocols import PROTOCOLS
 from workbench.recording import KEY, RECIPE_FILE
 from workbench.report import method_label
+from workbench.runs import StoredRun
 from workbench.settings import Settings
 from workbench.subject import given_weights
-from workbench.tracking import Store, StoredRun
+from workbench.tracking import Store
 
 #: Of finished cells, at least so many seeds are looked for.
 SEEDS_SHOWN = 20

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from workbench.errors import StoreError
 from workbench.recording import KEY, KIND
+from workbench.runs import FINISHED
 from workbench.stores import store_exists, store_uri
-from workbench.tracking import FINISHED, Store
+from workbench.tracking import Store
 from workbench.work import Work
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")

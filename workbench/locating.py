@@ -8,8 +8,9 @@ from pathlib import Path
 
 from workbench.errors import StoreError, WeightsError
 from workbench.recording import IMAGES_FILE, KIND, WEIGHTS
+from workbench.runs import FINISHED, StoredRun
 from workbench.stores import store_exists
-from workbench.tracking import FINISHED, Store, StoredRun
+from workbench.tracking import Store
 from workbench.work import WEIGHTS_FILE
 
 

@@ -37,6 +37,7 @@ from workbench.processor import Processor, resolve_processor
 from workbench.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
 from workbench.recording import DROPPED, WEIGHTS, Job, Recorder
 from workbench.results import Adaptation
+from workbench.runs import StoredRun
 from workbench.settings import Settings
 from workbench.sources import load_source_images
 from workbench.stores import check_uri, database_path, store_uri
@@ -51,7 +52,7 @@ from workbench.subject import (
     settings_dict,
     source_structure,
 )
-from workbench.tracking import Store, StoredRun
+from workbench.tracking import Store
 from workbench.weights import read_weights
 from workbench.work import WEIGHTS_FILE, Outcome, Work, disk_errors
 

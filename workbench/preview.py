@@ -21,11 +21,12 @@ from workbench.processor import Processor, resolve_processor
 from workbench.protocols import PROTOCOLS, TEACHER, TEACHER_SEED
 from workbench.recording import FINGERPRINT, Recorder
 from workbench.report import count
+from workbench.runs import StoredRun
 from workbench.settings import Settings
 from workbench.sources import load_source_images
 from workbench.stores import store_exists
 from workbench.subject import Subject, given_weights, load_subject, settings_dict, source_structure
-from workbench.tracking import Store, StoredRun
+from workbench.tracking import Store
 
 DONE, TO_DO = "done", "to do"
 

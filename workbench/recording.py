@@ -22,7 +22,8 @@ from workbench.distillation import Teacher
 from workbench.errors import StoreError, WorkbenchError
 from workbench.keys import file_hash, weights_fingerprint
 from workbench.processor import Processor, machine_name
-from workbench.tracking import FAILED, FINISHED, KILLED, RUNNING, Input, Store, StoredRun
+from workbench.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
+from workbench.tracking import Store
 from workbench.training import Epoch, Plan, evaluate, fit
 from workbench.weights import Card, read_weights
 from workbench.work import WEIGHTS_FILE, Outcome, Work, disk_errors

@@ -25,9 +25,9 @@ from workbench.models.elsewhere import DEFAULT_WEIGHTS, pretrained
 from workbench.models.networks import build_network, scaled_norms
 from workbench.planning import SourceTask, Task
 from workbench.processor import Processor
+from workbench.runs import Input
 from workbench.settings import Settings
 from workbench.sources import image_parts, knows_classes, load_domain_images, shared_images
-from workbench.tracking import Input
 from workbench.training import fit_to
 from workbench.weights import has_card, put_weights, read_card, read_weights
 

@@ -18,13 +18,13 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from workbench.errors import DiskError, StoreError
+from workbench.runs import FINISHED, PARENT_TAG, RUNNING, Input, StoredRun
 from workbench.stores import (
     check_database,
     check_uri,
@@ -41,55 +41,8 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
-FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 _TAG_LIMIT = 7500  # MLflow cuts tags silently at 8,000 characters
-_PARENT_TAG = "mlflow.parentRunId"
 _FAILURE = "workbench.failure"
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """One run as the store has it."""
-
-    run_id: str
-    name: str
-    status: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    artifact_uri: str
-    experiment: str
-
-    @property
-    def parent(self) -> str | None:
-        """Id of the run that this one belongs to."""
-        return self.tags.get(_PARENT_TAG)
-
-    @property
-    def train_loss(self) -> float:
-        """Mean training loss of the last epoch; 0 of a network that was not trained."""
-        return self.metrics.get("train_loss", 0.0)
-
-    def artifact(self, name: str) -> str:
-        """Where an artifact is: a local path if it has one, else an MLflow URI."""
-        folder = local_path(self.artifact_uri)
-        return str(folder / name) if folder else f"runs:/{self.run_id}/{name}"
-
-
-@dataclass(frozen=True)
-class Input:
-    """A data set that a run used.
-
-    Attributes:
-        context: what for, "training" or "test".
-    """
-
-    name: str
-    digest: str
-    source: str
-    images: int
-    classes: int
-    context: str
 
 
 class Store:
@@ -201,7 +154,7 @@ class Store:
             "mlflow.source.type": "LOCAL",
         }
         if parent:
-            tags[_PARENT_TAG] = parent
+            tags[PARENT_TAG] = parent
         with self._guard("written"):
             run = self._client.create_run(experiment, run_name=name, tags=_cut(tags))
             run_id = str(run.info.run_id)
