@@ -15,6 +15,7 @@ import time
 
 import numpy as np
 import torch
+from timing import ratio_line, take_turns
 
 from workbench.catalog import SOURCES
 from workbench.compression.shapes import structure_of
@@ -60,21 +61,15 @@ def main():
     def passing():
         measure_responses(model, groups, images, source, DEVICE)
 
-    times = {"analysis": [], "inference": []}
-    for turn in range(options.rounds + 1):
-        runs = (("analysis", passing), ("inference", lambda: bare_inference(model, images, source)))
-        for name, run in runs:
-            start = time.perf_counter()
-            run()
-            if turn:  # the first turn warms up
-                times[name].append(time.perf_counter() - start)
-    ratios = [a / b for a, b in zip(times["analysis"], times["inference"], strict=True)]
+    def bare():
+        bare_inference(model, images, source)
+
+    times = take_turns({"analysis": passing, "inference": bare}, options.rounds)
     print(f"{machine_name(DEVICE.type)}, torch {torch.__version__}, vgg16, "
           f"{options.images} images, n = {options.rounds}")  # fmt: skip
     for name, seen in times.items():
         print(f"{name}: median {statistics.median(seen):.2f} s")
-    print(f"ratio: median {statistics.median(ratios):.3f}, "
-          f"from {min(ratios):.3f} to {max(ratios):.3f}")  # fmt: skip
+    print(ratio_line(times["analysis"], times["inference"]))
 
     before = peak_megabytes()
     measure_responses(model, groups, Images(pixels, labels), source, DEVICE)

@@ -9,10 +9,10 @@ bound; on a CPU arithmetic is, and it does not.
 
 import argparse
 import statistics
-import time
 
 import numpy as np
 import torch
+from timing import ratio_line, take_turns
 
 from workbench.catalog import SOURCES
 from workbench.data.sets import Images
@@ -51,22 +51,14 @@ def main():
         learners = [Learner(network, seed) for seed, network in enumerate(networks())]
         fit_together(learners, images, source, plan, processor=processor)
 
-    times = {"together": [], "one by one": []}
-    for turn in range(options.rounds + 1):
-        for name, run in (("together", together), ("one by one", one_by_one)):
-            start = time.perf_counter()
-            run()
-            if turn:  # the first turn warms up
-                times[name].append(time.perf_counter() - start)
+    times = take_turns({"together": together, "one by one": one_by_one}, options.rounds)
     steps = options.seeds * len(batch_sizes(options.images, options.batch_size))
     print(f"{machine_name(processor.device)}, torch {torch.__version__}, {processor.precision}, "
           f"{options.model}, {options.images} images, {options.seeds} seeds, "
           f"n = {options.rounds}")  # fmt: skip
     for name, seen in times.items():
         print(f"{name}: {steps / statistics.median(seen):.2f} steps/s")
-    ratios = [a / b for a, b in zip(times["one by one"], times["together"], strict=True)]
-    print(f"ratio: median {statistics.median(ratios):.2f}, "
-          f"from {min(ratios):.2f} to {max(ratios):.2f}")  # fmt: skip
+    print(ratio_line(times["one by one"], times["together"]))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ synchronisation a step. On a processor with bfloat16 the ratio for vgg16 should 
 
 import argparse
 import statistics
-import time
 
 import numpy as np
 import torch
+from timing import ratio_line, take_turns
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -82,21 +82,13 @@ def main():
     def run_theirs():
         tutorial_epoch(theirs, images, source, plan, processor.torch_device)
 
-    times = {"fit": [], "plain": []}
-    for turn in range(options.rounds + 1):
-        for name, run in (("fit", run_ours), ("plain", run_theirs)):
-            start = time.perf_counter()
-            run()
-            if turn:  # the first turn warms up
-                times[name].append(time.perf_counter() - start)
+    times = take_turns({"fit": run_ours, "plain": run_theirs}, options.rounds)
     rate = {name: options.images / statistics.median(seen) for name, seen in times.items()}
-    ratios = [p / f for p, f in zip(times["plain"], times["fit"], strict=True)]
     print(f"{machine_name(processor.device)}, torch {torch.__version__}, {options.model}, "
           f"{options.images} images, batch {options.batch_size}, n = {options.rounds}")  # fmt: skip
     print(f"fit (channels last, {processor.precision}): {rate['fit']:.1f} images/s")
     print(f"plain loop (fp32):            {rate['plain']:.1f} images/s")
-    print(f"ratio: median {statistics.median(ratios):.2f}, "
-          f"from {min(ratios):.2f} to {max(ratios):.2f}")  # fmt: skip
+    print(ratio_line(times["plain"], times["fit"]))
 
 
 if __name__ == "__main__":
