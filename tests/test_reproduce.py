@@ -1,6 +1,7 @@
 """``reproduce`` and ``bench`` from end to end on the digits; cells are trained once."""
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import save_file
@@ -102,6 +103,18 @@ def test_what_the_paper_leaves_open(run_cli, tmp_path, given, name, protocols, s
     assert (tmp_path / f"docs/results/{name}.png").stat().st_size > 10_000
 
 
+def test_seeds_of_one_protocol_alone_are_left_out():
+    every = [
+        SimpleNamespace(domain=domain, protocol=protocol, seed=seed)
+        for domain, protocol, seed in [
+            ("A", "full-fine", 0), ("A", "full-fine", 1), ("A", "pfa-fine", 1),
+            ("A", "pfa-distill", 1), ("B", "full-fine", 0), ("B", "pfa-distill", 1),
+        ]
+    ]  # fmt: skip
+    kept = beyond.DISTILLATION.paired(every)
+    assert kept == every[1:4]
+
+
 def test_a_verdict_counts_the_domains_where_the_mean_is_higher():
     def result(protocol, hits):
         return ProtocolResult(
@@ -113,7 +126,6 @@ def test_a_verdict_counts_the_domains_where_the_mean_is_higher():
         domain: {"full-fine": result("full-fine", 190), "pfa-distill": result("pfa-distill", hits)}
         for domain, hits in (("A", 191), ("B", 190), ("C", 186))
     }
-    results["D"] = {"pfa-distill": result("pfa-distill", 200)}  # nothing to compare it with
     text = " ".join(question.findings(results, [15]))
     assert "better than full-fine on 1 of 3 domains (A)" in text
     assert "as good on 1 of 3 domains (B), worse on 1 of 3 domains (C)" in text

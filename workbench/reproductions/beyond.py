@@ -43,7 +43,7 @@ class Question:
 
     def page(self, name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
         """Accuracies a domain, and on how many of them the rival is better."""
-        cells = [cell for _, cell in found]
+        cells = self.paired([cell for _, cell in found])
         results = by_domain(cells)
         chart = folder / f"{name}.png"
         comparison_chart(
@@ -57,12 +57,19 @@ class Question:
             figures=(chart.name,),
         )
 
+    def paired(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Those of the seeds that both protocols have on a domain: like is held against like."""
+        seeds = {
+            name: {(cell.domain, cell.seed) for cell in cells if cell.protocol == name}
+            for name in (self.rival, self.reference)
+        }
+        both = seeds[self.rival] & seeds[self.reference]
+        return [cell for cell in cells if (cell.domain, cell.seed) in both]
+
     def findings(self, results: Results, epochs: Sequence[int]) -> list[str]:
         """On how many domains the rival is better, and by how much on average, in sentences."""
         gaps = {
-            domain: gap(rows[self.rival], rows[self.reference])
-            for domain, rows in results.items()
-            if {self.rival, self.reference} <= rows.keys()
+            domain: gap(rows[self.rival], rows[self.reference]) for domain, rows in results.items()
         }
         above = [domain for domain, gap in gaps.items() if gap > 0]
         equal = [domain for domain, gap in gaps.items() if gap == 0]
@@ -71,20 +78,18 @@ class Question:
             f"{self.rival} is better than {self.reference} on {_some(above, gaps)}, as good on "
             f"{_some(equal, gaps)}, worse on {_some(below, gaps)}."
         ]
-        if gaps:
-            mean = sum(gaps.values()) / len(gaps)
-            lines.append(f"On average over the domains: {signed(mean)} points.")
+        mean = sum(gaps.values()) / len(gaps)
+        lines.append(f"On average over the domains: {signed(mean)} points.")
         return [*lines, f"Epochs: {', '.join(map(str, epochs))}."]
 
     def _table(self, results: Results) -> list[str]:
         rows = []
         for domain, protocols in results.items():
-            reference = protocols.get(self.reference)
+            reference = protocols[self.reference]
             for protocol, result in protocols.items():
-                other = reference is not None and protocol != self.reference
                 rows.append((
                     domain, protocol, accuracy_text(result), str(len(result.hits)),
-                    signed(gap(result, reference)) if other and reference else "",
+                    "" if result is reference else signed(gap(result, reference)),
                     f"{100 * result.footprint:.1f} %", f"{100 * result.flops_ratio:.0f} %",
                     f"{result.train_seconds:.0f} s",
                 ))  # fmt: skip
