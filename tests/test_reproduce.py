@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from workbench import published
 from workbench.cells import read_cells
 from workbench.errors import DataError, SettingsError
+from workbench.experiments import of_shared_seeds
 from workbench.models.networks import build_network
 from workbench.protocols import FOUR
 from workbench.reproduction import EXPERIMENTS, find_experiment
@@ -84,12 +85,12 @@ def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cl
         (
             "distillation",
             {"full-fine", "pfa-fine", "pfa-distill"},
-            "pfa-distill is better than full-fine on ",
+            "pfa-distill has a higher mean accuracy than full-fine on ",
         ),
         (
             "equal-compute",
             {"pfa-fine", "full-scratch", "pfa-scratch", "pfa-scratch-b"},
-            "pfa-scratch-b is better than pfa-fine on ",
+            "pfa-scratch-b has a higher mean accuracy than pfa-fine on ",
         ),
     ],
 )
@@ -100,19 +101,21 @@ def test_what_the_paper_leaves_open(run_cli, tmp_path, given, name, protocols, s
     page = (tmp_path / f"docs/results/{name}.md").read_text()
     assert sentence in page
     assert page.count("| digits-3v8 |") == len(protocols)
+    assert "simplecnn trained on digits" in page
+    assert ("temperature 1, weight 0.5" in page) == (name == "distillation")
     assert (tmp_path / f"docs/results/{name}.png").stat().st_size > 10_000
 
 
 def test_seeds_of_one_protocol_alone_are_left_out():
     every = [
-        SimpleNamespace(domain=domain, protocol=protocol, seed=seed)
+        (None, SimpleNamespace(domain=domain, protocol=protocol, seed=seed))
         for domain, protocol, seed in [
             ("A", "full-fine", 0), ("A", "full-fine", 1), ("A", "pfa-fine", 1),
             ("A", "pfa-distill", 1), ("B", "full-fine", 0), ("B", "pfa-distill", 1),
         ]
     ]  # fmt: skip
-    kept = beyond.DISTILLATION.paired(every)
-    assert kept == every[1:4]
+    assert of_shared_seeds(every, ("full-fine", "pfa-distill")) == every[1:4]
+    assert of_shared_seeds(every, ()) == every
 
 
 def test_a_verdict_counts_the_domains_where_the_mean_is_higher():
@@ -121,15 +124,15 @@ def test_a_verdict_counts_the_domains_where_the_mean_is_higher():
             protocol, (hits,), 200, 10, 1.0, 10, 1.0, None, None, 1.0, ("run",), None
         )
 
-    question = beyond.DISTILLATION
     results = {
         domain: {"full-fine": result("full-fine", 190), "pfa-distill": result("pfa-distill", hits)}
-        for domain, hits in (("A", 191), ("B", 190), ("C", 186))
+        for domain, hits in (("A", 191), ("B", 190), ("C", 186), ("D", 100))
     }
-    text = " ".join(question.findings(results, [15]))
-    assert "better than full-fine on 1 of 3 domains (A)" in text
-    assert "as good on 1 of 3 domains (B), worse on 1 of 3 domains (C)" in text
-    assert "-0.5 points" in text
+    text = " ".join(beyond.DISTILLATION.findings(results))
+    assert "higher mean accuracy than full-fine on 1 (A), the same on 1 (B)" in text
+    assert "a lower one on 2 (C, D), of 4 domain(s)" in text
+    assert "intervals are apart on 1 (D);" in text
+    assert "pfa-distill -11.6." in text  # (0.5 + 0 - 2 - 45) / 4
 
 
 def test_a_table_compresses_a_network_for_its_own_set(run_cli, tmp_path, given):
@@ -226,7 +229,23 @@ def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path, given):
             ["bench", *QUICK, "--target", "digits-3v8", "--methods", "pf"],
             "--methods: unknown value",
         ),
-        (["bench", *QUICK, "--target", ","], "--target names none"),
+        (["bench", *QUICK, "--target", ","], "--target ',' names none"),
+        (["reproduce", "figure4", *QUICK, "--domains", ","], "--domains ',' names none"),
+        (["reproduce", "table2", "--seeds", 300000], "--seeds 300000 is too large"),
+        (["reproduce", "table2", "--weights", "~nobody-here/w"], "no such home folder"),
+        (
+            [
+                "bench",
+                *QUICK,
+                "--target",
+                "digits-3v8",
+                "--methods",
+                "fp",
+                "--slimming-weights",
+                __file__,
+            ],
+            "has no effect without network-slimming",
+        ),
         (
             ["bench", *QUICK, "--target", "digits-3v8", "--footprints", "0.1,0.10"],
             "names one twice",
@@ -285,12 +304,14 @@ def test_other_images_under_the_same_name_are_other_cells(run_cli, tmp_path, dra
     assert len(cells()) == 4
 
 
-def test_a_results_folder_that_is_none_is_told_before_anything_is_trained(run_cli, tmp_path):
-    (tmp_path / "taken").write_text("")
-    command = ("bench", *QUICK, "--target", "digits-3v8", "--results", "taken")
+@pytest.mark.parametrize("taken", ["res", "res/data"])
+def test_a_results_folder_that_is_none_is_told_before_anything_is_trained(run_cli, tmp_path, taken):
+    (tmp_path / taken).parent.mkdir(exist_ok=True)
+    (tmp_path / taken).write_text("")
+    command = ("bench", *QUICK, "--target", "digits-3v8", "--results", "res")
     status, _, err = run_cli(*command)
     assert status == 2
-    assert "--results taken" in err
+    assert "--results res" in err
     assert err.count("\n") == 1
 
 
@@ -306,6 +327,12 @@ def test_damaged_rows_are_named(tmp_path):
 
 
 def test_every_experiment_is_found():
-    assert {*EXPERIMENTS} == {"figure1", "figure4", *(f"table{n}" for n in range(1, 9))}
+    assert {*EXPERIMENTS} == {
+        "figure1",
+        "figure4",
+        "distillation",
+        "equal-compute",
+        *(f"table{n}" for n in range(1, 9)),
+    }
     with pytest.raises(SettingsError):
         find_experiment("table9")

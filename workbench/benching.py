@@ -16,26 +16,27 @@ from workbench.display import Display
 from workbench.errors import SettingsError, did_you_mean
 from workbench.experiments import (
     SEEDS_SHOWN,
+    Found,
     Part,
     Wish,
-    asked_seeds,
     check_shares,
     known_cells,
     run_parts,
     shown_seeds,
 )
 from workbench.figures import Point, trade_off_chart
+from workbench.folder_files import user_path
 from workbench.method_names import METHODS, REFERENCE
 from workbench.pages import Page, publish, summarise, table
 from workbench.report import accuracy_text
 from workbench.results import ProtocolResult
+from workbench.setting_checks import check_numbers
 from workbench.settings import RESULTS
 
 #: Those that a plain ``bench`` puts side by side.
 USUAL = ("pfa-kl", "fp", "fpgm", "apoz", "network-slimming", "random", "uniform")
 _TRAINED = "pfa-fine"
 _FULL = "full-fine"
-Found = Sequence[tuple[Wish, Cell]]
 
 
 def bench(
@@ -72,8 +73,13 @@ def bench(
         WorkbenchError: for anything that the user can mend; see ``errors``.
     """
     options = {name: value for name, value in options.items() if value is not None}
-    _check(targets, methods, footprints, slimming_weights)
-    asked = asked_seeds(seeds, first_seed)
+    results = user_path(results)
+    slimming_weights = user_path(slimming_weights) if slimming_weights else None
+    problems = _problems(targets, methods, footprints, slimming_weights)
+    problems += check_numbers(seeds=seeds, first_seed=first_seed)
+    if problems:
+        raise SettingsError(*problems)
+    asked = range(first_seed, first_seed + seeds)
     apart = slimming_weights is not None or "weights" not in options
     slimming = _Slimming(slimming_weights, apart, results)
 
@@ -109,7 +115,9 @@ class _Slimming:
 
     def options(self, options: Mapping[str, Any], footprint: str) -> dict[str, Any]:
         """Its options at a footprint; that of PFA-KL is the one on the others' source."""
-        own = {"footprint": footprint, **({"weights": self.weights} if self.weights else {})}
+        own: dict[str, Any] = {"footprint": footprint}
+        if self.weights:
+            own |= {"weights": self.weights, "source_epochs": None}
         if not self.apart or footprint != REFERENCE:
             return own
         part = Part({**options, "method": REFERENCE}, (_TRAINED,), range(SEEDS_SHOWN))
@@ -117,7 +125,7 @@ class _Slimming:
         return {**own, "footprint": known[0][1].footprint} if known else own
 
 
-def _common(found: Found) -> list[tuple[Wish, Cell]]:
+def _common(found: Found) -> Found:
     """The cells of those seeds that every network of a domain has: equal n, and paired."""
     seeds: dict[str, dict[tuple[str, str, str], set[int]]] = {}
     for wish, cell in found:
@@ -137,12 +145,13 @@ def _reference_parts(
     ]
 
 
-def _check(
+def _problems(
     targets: Sequence[str],
     methods: Sequence[str],
     footprints: Sequence[str],
     slimming_weights: Path | None,
-) -> None:
+) -> list[str]:
+    """What is wrong with the comparison's own options, a line each."""
     problems = [
         f"--methods: unknown value '{name}'{did_you_mean(name, list(METHODS))}"
         for name in methods
@@ -159,8 +168,12 @@ def _check(
             f"--slimming-weights {slimming_weights}: no such file; 'workbench train --sparsity' "
             "makes one"
         )
-    if problems:
-        raise SettingsError(*problems)
+    if slimming_weights is not None and "network-slimming" not in methods:
+        problems.append(
+            f"--slimming-weights {slimming_weights} has no effect without network-slimming among "
+            "--methods; leave it out"
+        )
+    return problems
 
 
 def _parts(

@@ -141,7 +141,12 @@ def check_results(folder: Path) -> None:
         SettingsError: when they cannot.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
-    for path in (there, folder / "data", folder / "data" / CELLS_FILE):
+    data, rows = folder / "data", folder / "data" / CELLS_FILE
+    if data.exists() and not data.is_dir():
+        raise SettingsError(f"--results {folder}: {data} is no folder; move it or name another")
+    if rows.is_dir():
+        raise SettingsError(f"--results {folder}: {rows} is a folder; move it or name another")
+    for path in (there, data, rows):
         if os.path.exists(path) and not os.access(path, os.W_OK):
             raise SettingsError(f"--results {folder}: {path} cannot be written; name another")
     if not os.path.isdir(there):

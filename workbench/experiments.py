@@ -15,7 +15,6 @@ from typing import Any
 from workbench.cells import CELLS_FILE, Cell, cell_ids, check_results, read_cells, write_cells
 from workbench.compression.recipes import Recipe
 from workbench.display import Display
-from workbench.errors import SettingsError
 from workbench.pipeline import adapt
 from workbench.planning import Task, resolve
 from workbench.protocols import PROTOCOLS
@@ -23,7 +22,7 @@ from workbench.recording import KEY, RECIPE_FILE
 from workbench.report import method_label
 from workbench.runs import StoredRun
 from workbench.settings import Settings
-from workbench.subject import given_weights
+from workbench.subject import check_method, given_weights
 from workbench.tracking import Store
 
 #: Of finished cells, at least so many seeds are looked for.
@@ -51,6 +50,7 @@ class Wish:
 
     Attributes:
         part: where it comes from.
+        protocol, seed: which of the part's trainings.
         cell: its id.
     """
 
@@ -58,6 +58,9 @@ class Wish:
     protocol: str
     seed: int
     cell: str
+
+
+Found = list[tuple[Wish, Cell]]
 
 
 def run_parts(
@@ -99,25 +102,24 @@ def run_parts(
         )
 
 
-def known_cells(parts: Sequence[Part], results: Path) -> list[tuple[Wish, Cell]]:
+def known_cells(parts: Sequence[Part], results: Path) -> Found:
     """The wishes that are fulfilled, whoever trained them, each cell once, in the parts' order."""
     known = read_cells(results / "data" / CELLS_FILE)
     wishes = {wish.cell: wish for wish in reversed(_wishes(parts))}
     return [(wish, known[cell]) for cell, wish in reversed(wishes.items()) if cell in known]
 
 
-def asked_seeds(seeds: int, first_seed: int) -> range:
-    """The seeds of a call.
+def of_shared_seeds(found: Sequence[tuple[Wish, Cell]], protocols: Sequence[str]) -> Found:
+    """The cells of those seeds that all these protocols have on a domain.
 
-    Raises:
-        SettingsError: for numbers of seeds that cannot be.
+    So that like is held against like: rows of other calls may have more seeds of one of them.
     """
-    problems = [f"--seeds {seeds} is too small; it must be at least 1"] if seeds < 1 else []
-    if first_seed < 0:
-        problems.append(f"--first-seed {first_seed} is negative; use 0 or more")
-    if problems:
-        raise SettingsError(*problems)
-    return range(first_seed, first_seed + seeds)
+    seeds = [
+        {(cell.domain, cell.seed) for _, cell in found if cell.protocol == name}
+        for name in protocols
+    ]
+    shared = set.intersection(*seeds) if seeds else set()
+    return [(wish, cell) for wish, cell in found if not seeds or (cell.domain, cell.seed) in shared]
 
 
 def shown_seeds(asked: range) -> range:
@@ -189,6 +191,7 @@ def _wishes(parts: Sequence[Part]) -> list[Wish]:
     found = []
     for part in parts:
         task = resolve(Settings.of(**part.options))
+        check_method(task)
         weights = _source_weights(task, fingerprints)
         ids = cell_ids(task, part.protocols, part.seeds, weights)
         found += [Wish(part, protocol, seed, cell) for (protocol, seed), cell in ids.items()]

@@ -26,6 +26,7 @@ from workbench.data.decoding import UNREADABLE, Form, decode, quiet
 from workbench.data.location import data_folder, is_present
 from workbench.data.sets import load_images
 from workbench.errors import ExportError, SettingsError
+from workbench.folder_files import user_path
 from workbench.locating import find_weights
 from workbench.planning import check_new_file
 from workbench.recipe_checks import check_choice
@@ -84,7 +85,7 @@ def export(
     if problems:
         raise SettingsError(*problems)
     suffix = _SUFFIXES[format]
-    path = check_new_file(Path(out or f"network{suffix}").expanduser(), "--out", suffix)
+    path = check_new_file(user_path(out or f"network{suffix}"), "--out", suffix)
     write, read = _FORMATS[format]()
     source = find_weights(run, tracking_uri)
     network, card = load_network(source.weights, model), read_card(source.weights)

@@ -75,12 +75,17 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
     """Machines, versions, schedule, seeds and time of the trainings."""
     trained = [cell for cell in cells if cell.epochs]
     hours = sum(cell.train_seconds for cell in cells) / 3600
-    runs = sorted({f"{cell.epochs} epochs, {cell.schedule} schedule" for cell in trained})
+    runs = sorted({
+        f"{cell.epochs} epochs, {cell.schedule} schedule, learning rate {cell.learning_rate:g}"
+        for cell in trained
+    })  # fmt: skip
+    networks = sorted({f"{cell.model} trained on {cell.source}" for cell in cells})
     return [
         f"{len(cells)} cells, {len(trained)} of them trainings of {hours:.2f} hours in all; each "
         "is a row of [data/cells.csv](data/cells.csv), with the key of its MLflow run",
         f"seeds {_listed({cell.seed for cell in cells})}; {'; '.join(runs) or 'nothing trained'}",
-        f"source weights {_listed({cell.weights for cell in cells if cell.weights})}",
+        f"{', '.join(networks)}; source weights "
+        + _listed({cell.weights for cell in cells if cell.weights}),
         *sorted({_machine(cell) for cell in cells}),
         "accuracy: mean ± standard deviation over the seeds; interval: 95 %, Student's t over the "
         "seeds; Wilson over the test images where there is one seed, or where all agree",

@@ -28,6 +28,7 @@ from workbench.data.location import data_folder, is_present
 from workbench.data.sets import load_images
 from workbench.display import Display
 from workbench.errors import NetworkError
+from workbench.folder_files import user_path
 from workbench.iterating import iterate
 from workbench.jobs import protocol_job, source_job
 from workbench.joint import train_jointly
@@ -166,7 +167,7 @@ def train(
     """
     task = resolve_source(device=device, precision=precision, **options)
     check_penalty(task)
-    out = check_new_file(Path(out).expanduser(), "--out")
+    out = check_new_file(user_path(out), "--out")
     processor = resolve_processor(device, precision)
     display = display or Display()
     make_job = partial(_source_job, task, processor, data_folder(data_dir), display)
@@ -344,6 +345,10 @@ def _teacher(
     job = protocol_job(subject, PROTOCOLS[TEACHER], TEACHER_SEED, source, analysis)
     run, _ = replace(recorder, fresh=False).train(job, parent, lambda outcome: True)
     if run.tags.get(WEIGHTS) == DROPPED:
+        recorder.display.say(
+            f"{TEACHER}, seed {TEACHER_SEED}: its weights were not kept; it is trained again, to "
+            "be followed"
+        )
         run, _ = replace(recorder, fresh=True).train(job, parent, lambda outcome: True)
     path = recorder.store.fetch(run, WEIGHTS_FILE)
     assert path is not None  # the recorder returns whole runs only

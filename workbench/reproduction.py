@@ -13,24 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.cells import CELLS_FILE, Cell, read_cells
+from workbench.cells import CELLS_FILE, read_cells
 from workbench.display import Display
-from workbench.domains import domain_files
-from workbench.errors import SettingsError, did_you_mean
+from workbench.domains import find_domain
+from workbench.errors import DomainError, SettingsError, did_you_mean
 from workbench.experiments import (
+    Found,
     Part,
-    Wish,
-    asked_seeds,
     check_shares,
     known_cells,
+    of_shared_seeds,
     run_parts,
     shown_seeds,
 )
+from workbench.folder_files import user_path
 from workbench.pages import Page, publish
+from workbench.protocols import FOUR
 from workbench.reproductions import ablation, beyond, figure4, tables
-from workbench.settings import RESULTS
+from workbench.setting_checks import check_numbers
+from workbench.settings import RESULTS, Settings
 
-Found = list[tuple[Wish, Cell]]
 _DRAWN = ("draws", "footprints")
 _DISTILLED = ("temperature", "distill_weight")
 _DOMAINS = {"source": "cifar100", "model": "vgg16"}
@@ -45,6 +47,7 @@ class Experiment:
         parts: from the options, the names asked for (domains, or methods) and the seeds.
         names: what ``--domains`` or ``--methods`` names; domains of your own stand alone.
         chosen_by: which of the two options chooses among the names.
+        compared: protocols that are held against each other, seed by seed.
         page: makes title, findings, body and figures of what is finished.
         extras: options that it takes and others do not.
     """
@@ -54,23 +57,25 @@ class Experiment:
     names: tuple[str, ...]
     chosen_by: str
     page: Callable[[str, Found, Path], Page]
+    compared: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
 
 
 EXPERIMENTS: dict[str, Experiment] = {
     "figure4": Experiment(
-        _DOMAINS, figure4.parts, figure4.DOMAINS, "domains", figure4.page
+        _DOMAINS, figure4.parts, figure4.DOMAINS, "domains", figure4.page, FOUR
     ),
     "distillation": Experiment(
         _DOMAINS, beyond.DISTILLATION.parts, figure4.DOMAINS, "domains", beyond.DISTILLATION.page,
-        _DISTILLED,
+        beyond.DISTILLATION.protocols, _DISTILLED,
     ),
     "equal-compute": Experiment(
         _DOMAINS, beyond.EQUAL_COMPUTE.parts, figure4.DOMAINS, "domains", beyond.EQUAL_COMPUTE.page,
+        beyond.EQUAL_COMPUTE.protocols,
     ),
     "figure1": Experiment(
         {"source": "cifar10", "model": "simplecnn"},
-        ablation.parts, ablation.RECIPES, "methods", ablation.page, _DRAWN,
+        ablation.parts, ablation.RECIPES, "methods", ablation.page, extras=_DRAWN,
     ),
     **{
         f"table{number}": Experiment(
@@ -113,18 +118,25 @@ def reproduce(
     """
     experiment = find_experiment(name)
     given = {option: value for option, value in options.items() if value is not None}
-    _check(name, experiment, domain_names, methods, given)
-    asked = asked_seeds(seeds, first_seed)
+    problems = _problems(name, experiment, domain_names, methods, given)
+    problems += check_numbers(seeds=seeds, first_seed=first_seed)
+    if problems:
+        raise SettingsError(*problems)
+    asked = range(first_seed, first_seed + seeds)
     names = tuple(domain_names or methods)
     wanted = {**experiment.defaults, **given}
+    results = user_path(results)
+    every = _shown(experiment, names, wanted, results)
     run_parts(
         experiment.parts(wanted, names or experiment.names, asked),
         results,
         fresh=fresh,
         display=display,
     )
-    every = _shown(experiment, names, wanted, results)
-    found = known_cells(experiment.parts(wanted, every, shown_seeds(asked)), results)
+    found = of_shared_seeds(
+        known_cells(experiment.parts(wanted, every, shown_seeds(asked)), results),
+        experiment.compared,
+    )
     cells = [cell for _, cell in found]
     return publish(lambda: experiment.page(name, found, results), cells, results, command)
 
@@ -137,11 +149,19 @@ def _shown(
         return experiment.names
     own = experiment.names if options["source"] == experiment.defaults["source"] else ()
     rows = read_cells(results / "data" / CELLS_FILE).values()
-    there = domain_files(options.get("domains"))
-    earlier = [
-        row.domain for row in rows if row.source == options["source"] and row.domain in there
-    ]
+    folder = Settings.of(**options).domains if "domains" in options else None
+    source = Path(options["source"]).name
+    earlier = [row.domain for row in rows if row.source == source and _loads(row.domain, folder)]
     return tuple(dict.fromkeys((*own, *names, *earlier)))
+
+
+def _loads(domain: str, folder: Path | None) -> bool:
+    """Whether a domain of an earlier call is still there, and in order."""
+    try:
+        find_domain(domain, folder)
+    except DomainError:
+        return False
+    return True
 
 
 def find_experiment(name: str) -> Experiment:
@@ -155,13 +175,14 @@ def find_experiment(name: str) -> Experiment:
     return EXPERIMENTS[name]
 
 
-def _check(
+def _problems(
     name: str,
     experiment: Experiment,
     domains: Sequence[str],
     methods: Sequence[str],
     options: Mapping[str, Any],
-) -> None:
+) -> list[str]:
+    """What is wrong with the experiment's own options, a line each."""
     problems = []
     for option, names in (("domains", domains), ("methods", methods)):
         if names and option != experiment.chosen_by:
@@ -182,6 +203,4 @@ def _check(
     draws = options.get("draws", 1)
     if draws < 1:
         problems.append(f"--draws {draws} is too small; it must be at least 1")
-    problems += check_shares("--footprints", options.get("footprints", ()))
-    if problems:
-        raise SettingsError(*problems)
+    return problems + check_shares("--footprints", options.get("footprints", ()))

@@ -35,6 +35,7 @@ def check_settings(settings: Settings) -> list[str]:
         problems.append("--protocols names one twice; name each once")
     problems += check_numbers(
         seeds=settings.seeds,
+        first_seed=settings.first_seed,
         steps=settings.steps,
         epochs=settings.epochs,
         source_epochs=settings.source_epochs,
@@ -43,12 +44,12 @@ def check_settings(settings: Settings) -> list[str]:
         fine_lr=settings.fine_lr,
         weight_decay=settings.weight_decay,
     )
-    if settings.first_seed < 0:
-        problems.append(f"--first-seed {settings.first_seed} is negative; use 0 or more")
     if not 0 < settings.temperature < float("inf"):
-        problems.append(f"--temperature {settings.temperature:g} is not a positive number; try 4")
+        problems.append(f"--temperature {settings.temperature:g} is not a positive number; try 1")
     if not 0 <= settings.distill_weight <= 1:
-        problems.append(f"--distill-weight {settings.distill_weight:g} is not within [0, 1]")
+        problems.append(
+            f"--distill-weight {settings.distill_weight:g} is not within [0, 1]; try 0.5"
+        )
     if not 0 <= settings.tolerance <= 100:
         problems.append(f"--tolerance {settings.tolerance:g} is not within 0 to 100 points")
     if settings.weights is not None and settings.source_epochs is not None:
@@ -77,6 +78,7 @@ def check_weights(path: Path | None) -> list[str]:
 def check_numbers(
     *,
     seeds: int = 1,
+    first_seed: int = 0,
     steps: int = 1,
     epochs: int | None = None,
     source_epochs: int | None = None,
@@ -89,6 +91,8 @@ def check_numbers(
     problems = []
     if seeds > _MOST_SEEDS:
         problems.append(f"--seeds {seeds} is too large; the most is {_MOST_SEEDS}")
+    if first_seed < 0:
+        problems.append(f"--first-seed {first_seed} is negative; use 0 or more")
     counts = {
         "--seeds": (seeds, 1),
         "--steps": (steps, 1),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import SettingsError
+from workbench.folder_files import user_path
 from workbench.method_names import METHODS, RECIPES, SCALES
 from workbench.protocols import FOUR, PROTOCOLS
 
@@ -115,7 +116,7 @@ class Settings:
         """
         for name in ("weights", "data_dir", "domains", "output"):
             if options.get(name) is not None:
-                options[name] = Path(options[name]).expanduser()
+                options[name] = user_path(options[name])
         if isinstance(options.get("params"), str):
             options["params"] = parameter_count(options["params"])
         if isinstance(options.get("footprint"), str):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli import options as opt
+from workbench.errors import SettingsError
 from workbench.settings import RESULTS, Settings
 
 Results = Annotated[
@@ -79,10 +80,10 @@ def reproduce(
     """
     chosen = {
         **locals(),
-        "domain_names": _names(domains),
+        "domain_names": _names("--domains", domains),
         "domains": domain_files,
-        "methods": _names(methods),
-        "footprints": _names(footprints) or None,
+        "methods": _names("--methods", methods),
+        "footprints": _names("--footprints", footprints) or None,
     }
     del chosen["domain_files"]
     from workbench.display import Display
@@ -138,11 +139,11 @@ def bench(
     from workbench.method_names import REFERENCE
 
     chosen |= {
-        "methods": _names(methods) or USUAL,
-        "footprints": _names(footprints) or (REFERENCE,),
+        "methods": _names("--methods", methods) or USUAL,
+        "footprints": _names("--footprints", footprints) or (REFERENCE,),
     }
     page = run(
-        _names(chosen.pop("target")),
+        _names("--target", chosen.pop("target")),
         command=_command((*_PLACES, "--domains")),
         display=Display(quiet=False),
         **chosen,
@@ -150,8 +151,12 @@ def bench(
     typer.echo(f"{page}: written")
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _names(option: str, text: str) -> tuple[str, ...]:
+    """What a list separated by commas names; nothing where the option is left out."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if text and not names:
+        raise SettingsError(f"{option} '{text}' names none; leave it out for all")
+    return names
 
 
 def _command(places: tuple[str, ...]) -> list[str]:
@@ -163,5 +168,6 @@ def _command(places: tuple[str, ...]) -> list[str]:
         elif word.split("=")[0] in places:
             skip = "=" not in word
         else:
-            words.append(Path(word).name if "/" in word else word)
+            option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+            words.append(f"{option}{equals}{Path(value).name if '/' in value else value}")
     return words

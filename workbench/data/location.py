@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from workbench.folder_files import user_path
+
 ENVIRONMENT = "WORKBENCH_DATA"
 _FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 
@@ -12,9 +14,9 @@ _FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 def data_folder(asked: Path | None = None) -> Path:
     """``--data-dir``, else ``$WORKBENCH_DATA``, else a folder in the user's cache."""
     if asked is not None:
-        return asked.expanduser()
+        return user_path(asked)
     if os.environ.get(ENVIRONMENT):
-        return Path(os.environ[ENVIRONMENT]).expanduser()
+        return user_path(os.environ[ENVIRONMENT])
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "workbench"
 

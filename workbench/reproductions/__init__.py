@@ -1,1 +1,1 @@
-"""One module an experiment of the paper: its parts, and its page."""
+"""One module an experiment: its parts, and its page."""

@@ -1,6 +1,6 @@
 """What the paper leaves open, on the domains of figure 4: other ways to train the small network.
 
-Distillation: can a specialised network be better than the full one that it follows? Equal compute:
+Distillation: can a small network that follows full-fine's be better than full-fine? Equal compute:
 does the gap between fine-tuning and training from scratch close when the small network may train
 for as many FLOPs as the full one (Liu et al., "Rethinking the Value of Network Pruning", ICLR
 2019)? Cells of the four protocols are those of figure 4.
@@ -8,7 +8,7 @@ for as many FLOPs as the full one (Liu et al., "Rethinking the Value of Network 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from workbench.cells import Cell
 from workbench.experiments import Part, Wish
 from workbench.figures import comparison_chart
 from workbench.pages import Page, Results, by_domain, gap, signed, table
+from workbench.protocols import TEACHER, TEACHER_SEED
 from workbench.report import accuracy_text
+from workbench.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,28 @@ class Question:
         rival: the protocol that has to be better.
         reference: than this one.
         beside: shown with them.
+        remark: of a setting, what has to be known to read the page.
     """
 
     title: str
     rival: str
     reference: str
     beside: tuple[str, ...]
+    remark: Callable[[Settings], str]
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """All that a domain's part trains."""
+        return (self.reference, *self.beside, self.rival)
 
     def parts(self, options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
         """A part a domain."""
-        protocols = (self.reference, *self.beside, self.rival)
-        return [Part({**options, "target": name}, protocols, seeds) for name in names]
+        return [Part({**options, "target": name}, self.protocols, seeds) for name in names]
 
     def page(self, name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
         """Accuracies a domain, and on how many of them the rival is better."""
-        cells = self.paired([cell for _, cell in found])
-        results = by_domain(cells)
+        results = by_domain(cell for _, cell in found)
+        epochs = {(cell.domain, cell.protocol): cell.epochs for _, cell in found}
         chart = folder / f"{name}.png"
         comparison_chart(
             {domain: list(rows.values()) for domain, rows in results.items()}, {}, chart
@@ -52,50 +60,60 @@ class Question:
         return Page(
             name=name,
             title=self.title,
-            findings=self.findings(results, sorted({cell.epochs for cell in cells})),
-            body=self._table(results),
+            findings=[
+                *self.findings(results),
+                self.remark(Settings.of(**found[0][0].part.options)),
+            ],
+            body=self._table(results, epochs),
             figures=(chart.name,),
         )
 
-    def paired(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Those of the seeds that both protocols have on a domain: like is held against like."""
-        seeds = {
-            name: {(cell.domain, cell.seed) for cell in cells if cell.protocol == name}
-            for name in (self.rival, self.reference)
-        }
-        both = seeds[self.rival] & seeds[self.reference]
-        return [cell for cell in cells if (cell.domain, cell.seed) in both]
-
-    def findings(self, results: Results, epochs: Sequence[int]) -> list[str]:
+    def findings(self, results: Results) -> list[str]:
         """On how many domains the rival is better, and by how much on average, in sentences."""
-        gaps = {
-            domain: gap(rows[self.rival], rows[self.reference]) for domain, rows in results.items()
-        }
-        above = [domain for domain, gap in gaps.items() if gap > 0]
-        equal = [domain for domain, gap in gaps.items() if gap == 0]
-        below = [domain for domain, gap in gaps.items() if gap < 0]
-        lines = [
-            f"{self.rival} is better than {self.reference} on {_some(above, gaps)}, as good on "
-            f"{_some(equal, gaps)}, worse on {_some(below, gaps)}."
+        gaps = self._gaps(results, self.rival)
+        above = [domain for domain, points in gaps.items() if points > 0]
+        equal = [domain for domain, points in gaps.items() if points == 0]
+        below = [domain for domain, points in gaps.items() if points < 0]
+        apart = [
+            domain
+            for domain, rows in results.items()
+            if _apart(rows[self.rival].accuracy_interval, rows[self.reference].accuracy_interval)
         ]
-        mean = sum(gaps.values()) / len(gaps)
-        lines.append(f"On average over the domains: {signed(mean)} points.")
-        return [*lines, f"Epochs: {', '.join(map(str, epochs))}."]
+        means = [
+            f"{name} {signed(sum(each.values()) / len(each))}"
+            for name in (self.rival, *self.beside)
+            if (each := self._gaps(results, name))
+        ]
+        return [
+            f"{self.rival} has a higher mean accuracy than {self.reference} on {_some(above)}, the "
+            f"same on {_some(equal)}, a lower one on {_some(below)}, of {len(gaps)} domain(s).",
+            f"Their 95 % intervals are apart on {_some(apart)}; where they are not, chance may "
+            "have ordered them.",
+            f"On average over the domains, in points against {self.reference}: {', '.join(means)}.",
+        ]
 
-    def _table(self, results: Results) -> list[str]:
+    def _gaps(self, results: Results, protocol: str) -> dict[str, float]:
+        return {
+            domain: gap(rows[protocol], rows[self.reference])
+            for domain, rows in results.items()
+            if {protocol, self.reference} <= rows.keys()
+        }
+
+    def _table(self, results: Results, epochs: Mapping[tuple[str, str], int]) -> list[str]:
         rows = []
         for domain, protocols in results.items():
             reference = protocols[self.reference]
             for protocol, result in protocols.items():
                 rows.append((
-                    domain, protocol, accuracy_text(result), str(len(result.hits)),
+                    domain, protocol, str(epochs[domain, protocol]), accuracy_text(result),
+                    str(len(result.hits)),
                     "" if result is reference else signed(gap(result, reference)),
                     f"{100 * result.footprint:.1f} %", f"{100 * result.flops_ratio:.0f} %",
                     f"{result.train_seconds:.0f} s",
                 ))  # fmt: skip
         columns = (
-            "domain", "protocol", "accuracy (95 % interval)", "n", f"against {self.reference}",
-            "footprint", "FLOPs", "train",
+            "domain", "protocol", "epochs", "accuracy (95 % interval)", "n",
+            f"against {self.reference}", "footprint", "FLOPs", "train",
         )  # fmt: skip
         return ["## Accuracy", "", *table(columns, rows)]
 
@@ -105,14 +123,23 @@ DISTILLATION = Question(
     rival="pfa-distill",
     reference="full-fine",
     beside=("pfa-fine",),
+    remark=lambda settings: (
+        f"All seeds follow one network, that of {TEACHER} with seed {TEACHER_SEED}; temperature "
+        f"{settings.temperature:g}, weight {settings.distill_weight:g}."
+    ),
 )
 EQUAL_COMPUTE = Question(
     "Equal compute: does training from scratch for as many FLOPs close the gap?",
     rival="pfa-scratch-b",
     reference="pfa-fine",
     beside=("full-scratch", "pfa-scratch"),
+    remark=lambda settings: "pfa-scratch-b trains for as many FLOPs as full-scratch.",
 )
 
 
-def _some(names: Sequence[str], every: Mapping[str, float]) -> str:
-    return f"{len(names)} of {len(every)} domains" + (f" ({', '.join(names)})" if names else "")
+def _apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] > other[1] or other[0] > one[1]
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{len(names)} ({', '.join(names)})" if names else "0"
