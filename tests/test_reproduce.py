@@ -1,6 +1,7 @@
 """``reproduce`` and ``bench`` from end to end on the digits; cells are trained once."""
 
 import csv
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -101,6 +102,15 @@ def test_what_the_paper_leaves_open(run_cli, tmp_path, given, name, protocols, s
     page = (tmp_path / f"docs/results/{name}.md").read_text()
     assert sentence in page
     assert page.count("| digits-3v8 |") == len(protocols)
+    # Another domain of a folder of one's own; a broken one there stops nothing, and is not shown.
+    Path("mine").mkdir()
+    Path("mine/digits-3v8.yaml").write_text("name: digits-3v8\n")
+    Path("mine/two.yaml").write_text("name: two\nsource: digits\nclasses: [0, 1]\n")
+    own = ("--domain-files", "mine", "--domains", "two")
+    status, _, err = run_cli("reproduce", name, *given, *own)
+    assert status == 0, err
+    page = (tmp_path / f"docs/results/{name}.md").read_text()
+    assert ("| two |" in page, "| digits-3v8 |" in page) == (True, False)
     assert "simplecnn trained on digits" in page
     assert ("temperature 1, weight 0.5" in page) == (name == "distillation")
     assert (tmp_path / f"docs/results/{name}.png").stat().st_size > 10_000

@@ -31,7 +31,7 @@ from workbench.pages import Page, publish
 from workbench.protocols import FOUR
 from workbench.reproductions import ablation, beyond, figure4, tables
 from workbench.setting_checks import check_numbers
-from workbench.settings import RESULTS, Settings
+from workbench.settings import RESULTS
 
 _DRAWN = ("draws", "footprints")
 _DISTILLED = ("temperature", "distill_weight")
@@ -149,7 +149,7 @@ def _shown(
         return experiment.names
     own = experiment.names if options["source"] == experiment.defaults["source"] else ()
     rows = read_cells(results / "data" / CELLS_FILE).values()
-    folder = Settings.of(**options).domains if "domains" in options else None
+    folder = user_path(options["domains"]) if "domains" in options else None
     source = Path(options["source"]).name
     earlier = [row.domain for row in rows if row.source == source and _loads(row.domain, folder)]
     return tuple(dict.fromkeys((*own, *names, *earlier)))
