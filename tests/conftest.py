@@ -8,6 +8,14 @@ from PIL import Image
 
 from workbench.cli import main
 
+#: Files that take minutes: begun last, one of two processes would wait for the other's.
+LONG = ("test_resume.py", "test_reproduce.py", "test_architectures.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture(autouse=True)
 def _clean_surroundings(monkeypatch, tmp_path):
