@@ -278,6 +278,15 @@ def test_a_wrong_experiment_is_one_line_and_nothing_is_made(run_cli, tmp_path, c
     assert not list(tmp_path.iterdir())
 
 
+def test_mistakes_in_several_parts_are_told_together(run_cli, tmp_path):
+    command = ("reproduce", "distillation", *QUICK, "--domains", "nowhere,nobody", "--epochs", 0)
+    status, _, err = run_cli(*command)
+    assert status == 2
+    assert len(err.splitlines()) == 3
+    assert all(text in err for text in ("no domain 'nowhere'", "no domain 'nobody'", "--epochs 0"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_store_and_footprints_of_both_kinds(run_cli, tmp_path, given):
     command = ("bench", *given, "--target", "digits-3v8", "--methods", "pfa-kl,pfa-en")
     elsewhere = ("--tracking-uri", "sqlite:///elsewhere.db", "--output", "elsewhere")

@@ -15,6 +15,7 @@ from typing import Any
 from workbench.cells import CELLS_FILE, Cell, cell_ids, check_results, read_cells, write_cells
 from workbench.compression.recipes import Recipe
 from workbench.display import Display
+from workbench.errors import NetworkError, SettingsError
 from workbench.pipeline import adapt
 from workbench.planning import Task, resolve
 from workbench.protocols import PROTOCOLS
@@ -186,15 +187,22 @@ def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
 
 
 def _wishes(parts: Sequence[Part]) -> list[Wish]:
-    """Every cell with its id; all settings are checked on the way."""
+    """Every cell with its id; all settings are checked on the way, those of all parts together."""
     fingerprints: dict[tuple[str, str], str] = {}
-    found = []
+    found: list[Wish] = []
+    problems: list[str] = []
     for part in parts:
-        task = resolve(Settings.of(**part.options))
-        check_method(task)
+        try:
+            task = resolve(Settings.of(**part.options))
+            check_method(task)
+        except (SettingsError, NetworkError) as error:
+            problems += error.problems
+            continue
         weights = _source_weights(task, fingerprints)
         ids = cell_ids(task, part.protocols, part.seeds, weights)
         found += [Wish(part, protocol, seed, cell) for (protocol, seed), cell in ids.items()]
+    if problems:
+        raise SettingsError(*dict.fromkeys(problems))
     return found
 
 
