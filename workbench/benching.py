@@ -28,6 +28,7 @@ from workbench.figures import Point, trade_off_chart
 from workbench.folder_files import user_path
 from workbench.method_names import METHODS, REFERENCE
 from workbench.pages import Page, publish, summarise, table
+from workbench.recipe_checks import check_once
 from workbench.report import accuracy_text
 from workbench.results import ProtocolResult
 from workbench.setting_checks import check_numbers
@@ -160,8 +161,7 @@ def _problems(
     for option, names in (("--target", targets), ("--methods", methods)):
         if not names:
             problems.append(f"{option} names none")
-        if len(set(names)) < len(names):
-            problems.append(f"{option} names one twice; name each once")
+        problems += check_once(option, names)
     problems += check_shares("--footprints", footprints, (REFERENCE,))
     if slimming_weights is not None and not slimming_weights.is_file():
         problems.append(

@@ -19,6 +19,7 @@ from workbench.errors import NetworkError, SettingsError
 from workbench.pipeline import adapt
 from workbench.planning import Task, resolve
 from workbench.protocols import PROTOCOLS
+from workbench.recipe_checks import check_once
 from workbench.recording import KEY, RECIPE_FILE
 from workbench.report import method_label
 from workbench.runs import StoredRun
@@ -143,9 +144,7 @@ def check_shares(option: str, shares: Sequence[str], names: Sequence[str] = ()) 
         values.append(value)
         if not 0 < value <= 1 and text not in names:
             problems.append(f"{option} {text}: is no share in (0, 1]; try 0.25")
-    if len(set(values)) < len(values) and not problems:
-        problems.append(f"{option} names one twice; name each once")
-    return problems
+    return problems or check_once(option, values)
 
 
 def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,21 +21,21 @@ from workbench.analysis import Analysis, analyse
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.tracing import find_structure
-from workbench.conclusion import Round, conclude, write_conclusion
+from workbench.conclusion import conclude, write_conclusion
 from workbench.data.location import data_folder, is_present
 from workbench.data.sets import load_images
 from workbench.display import Display
 from workbench.errors import NetworkError
 from workbench.folder_files import user_path
 from workbench.iterating import iterate
-from workbench.jobs import protocol_job, source_job
-from workbench.joint import train_jointly
+from workbench.jobs import source_job
 from workbench.keys import key_of
 from workbench.planning import SourceTask, Task, check_new_file, resolve, resolve_source
 from workbench.processor import Processor, resolve_processor
-from workbench.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
-from workbench.recording import DROPPED, WEIGHTS, Job, Recorder
+from workbench.protocols import PROTOCOLS
+from workbench.recording import Job, Recorder
 from workbench.results import Adaptation
+from workbench.rounds import train_seeds
 from workbench.runs import StoredRun
 from workbench.settings import Settings
 from workbench.sources import load_source_images
@@ -55,7 +53,7 @@ from workbench.subject import (
 )
 from workbench.tracking import Store
 from workbench.weights import read_weights
-from workbench.work import WEIGHTS_FILE, Outcome, Work, disk_errors
+from workbench.work import WEIGHTS_FILE, Work, disk_errors
 
 DEFAULT_OUTPUT = Path("mlruns/work")
 
@@ -85,7 +83,7 @@ def adapt(*, display: Display | None = None, **options: Any) -> Adaptation:
             # A teacher comes before those that follow it, in whatever order they were named.
             order = sorted(task.settings.protocols, key=lambda name: PROTOCOLS[name].distilled)
             done = {
-                name: _train_seeds(subject, PROTOCOLS[name], source, analysis, recorder, parent)
+                name: train_seeds(subject, PROTOCOLS[name], source, analysis, recorder, parent)
                 for name in order
             }
             rounds = [done[name] for name in task.settings.protocols]
@@ -278,78 +276,3 @@ def _train_once(job: Job, recorder: Recorder) -> StoredRun:
     how = "trained" if trained else "found in the store"
     recorder.display.say(f"source network: {how}, {accuracy} on all classes of {job.source.name}")
     return run
-
-
-def _train_seeds(
-    subject: Subject,
-    protocol: Protocol,
-    source: SourceNetwork,
-    analysis: Analysis,
-    recorder: Recorder,
-    parent: str,
-) -> Round:
-    """Run a protocol with every seed; of the trained weights those asked for are kept.
-
-    The best seed is the one with the lowest training loss: the test images choose nothing.
-    """
-    settings = subject.task.settings
-    teacher = _teacher(subject, source, analysis, recorder, parent) if protocol.distilled else None
-    runs: list[StoredRun] = []
-    best: StoredRun | None = None
-    trained = 0
-
-    def is_better(loss: float) -> bool:
-        return best is None or loss < best.train_loss
-
-    def keeper(job: Job) -> Callable[[Outcome], bool]:
-        always = settings.keep_weights == "all" or (
-            settings.distils and (protocol.name, job.seed) == (TEACHER, TEACHER_SEED)
-        )
-        best_one = settings.keep_weights == "best"
-        return lambda outcome: always or (best_one and is_better(outcome.loss))
-
-    jobs = [
-        protocol_job(subject, protocol, seed, source, analysis, teacher)
-        for seed in settings.seed_range
-    ]
-    if protocol.trained:
-        train_jointly(jobs, recorder)
-    for job in jobs:
-        run, new = recorder.train(job, parent, keeper(job))
-        trained += new
-        if run.tags.get(WEIGHTS) != DROPPED and is_better(run.train_loss):
-            # Only weights of this adaptation are dropped: another's are not ours to delete.
-            own = best and settings.keep_weights == "best" and best.parent == parent
-            if best and own and not (settings.distils and _is_teacher(best)):
-                recorder.drop_weights(best)
-            best = run
-        runs.append(run)
-    return Round(protocol, tuple(runs), trained, best)
-
-
-def _is_teacher(run: StoredRun) -> bool:
-    return (run.params["protocol"], run.params["seed"]) == (TEACHER, str(TEACHER_SEED))
-
-
-def _teacher(
-    subject: Subject,
-    source: SourceNetwork,
-    analysis: Analysis,
-    recorder: Recorder,
-    parent: str,
-) -> SourceNetwork:
-    """The trained full network that a small one follows; its weights are kept.
-
-    It is trained again where only its result was kept.
-    """
-    job = protocol_job(subject, PROTOCOLS[TEACHER], TEACHER_SEED, source, analysis)
-    run, _ = replace(recorder, fresh=False).train(job, parent, lambda outcome: True)
-    if run.tags.get(WEIGHTS) == DROPPED:
-        recorder.display.say(
-            f"{TEACHER}, seed {TEACHER_SEED}: its weights were not kept; it is trained again, to "
-            "be followed"
-        )
-        run, _ = replace(recorder, fresh=True).train(job, parent, lambda outcome: True)
-    path = recorder.store.fetch(run, WEIGHTS_FILE)
-    assert path is not None  # the recorder returns whole runs only
-    return SourceNetwork(read_weights(path), run.run_id)

@@ -46,6 +46,11 @@ def find_budget(settings: Settings) -> Budget | None:
     return next(found, default)
 
 
+def check_once(option: str, names: Sequence[object]) -> list[str]:
+    """A line when an option names one twice."""
+    return [f"{option} names one twice; name each once"] if len(set(names)) < len(names) else []
+
+
 def check_choice(option: str, value: str, known: Sequence[str]) -> list[str]:
     """A line when the value is none of those known."""
     if value in known:

@@ -29,6 +29,7 @@ from workbench.experiments import (
 from workbench.folder_files import user_path
 from workbench.pages import Page, publish
 from workbench.protocols import FOUR
+from workbench.recipe_checks import check_once
 from workbench.reproductions import ablation, beyond, figure4, tables
 from workbench.setting_checks import check_numbers
 from workbench.settings import RESULTS
@@ -151,8 +152,9 @@ def _shown(
     rows = read_cells(results / "data" / CELLS_FILE).values()
     folder = user_path(options["domains"]) if "domains" in options else None
     source = Path(options["source"]).name
-    earlier = [row.domain for row in rows if row.source == source and _loads(row.domain, folder)]
-    return tuple(dict.fromkeys((*own, *names, *earlier)))
+    earlier = dict.fromkeys(row.domain for row in rows if row.source == source)
+    still = [domain for domain in earlier if _loads(domain, folder)]
+    return tuple(dict.fromkeys((*own, *names, *still)))
 
 
 def _loads(domain: str, folder: Path | None) -> bool:
@@ -187,8 +189,7 @@ def _problems(
     for option, names in (("domains", domains), ("methods", methods)):
         if names and option != experiment.chosen_by:
             problems.append(f"--{option} does not apply to {name}; take --{experiment.chosen_by}")
-        if len(set(names)) < len(names):
-            problems.append(f"--{option} names one twice; name each once")
+        problems += check_once(f"--{option}", names)
     if experiment.chosen_by == "methods":
         problems += [
             f"--methods: '{each}' is not in {name}{did_you_mean(each, experiment.names)}"

@@ -9,7 +9,7 @@ from workbench.errors import NetworkError
 from workbench.models.elsewhere import DEFAULT_WEIGHTS
 from workbench.models.networks import find_network
 from workbench.protocols import PROTOCOLS
-from workbench.recipe_checks import check_choice, check_recipe_options
+from workbench.recipe_checks import check_choice, check_once, check_recipe_options
 from workbench.settings import DEVICES, HEADS, KEEP_WEIGHTS, PRECISIONS, SCHEDULES, Settings
 from workbench.sources import check_source
 
@@ -31,8 +31,7 @@ def check_settings(settings: Settings) -> list[str]:
         problems += check_choice("--protocols", name, list(PROTOCOLS))
     if not settings.protocols:
         problems.append(f"--protocols names none; choose from {', '.join(PROTOCOLS)}")
-    if len(set(settings.protocols)) < len(settings.protocols):
-        problems.append("--protocols names one twice; name each once")
+    problems += check_once("--protocols", settings.protocols)
     problems += check_numbers(
         seeds=settings.seeds,
         first_seed=settings.first_seed,
