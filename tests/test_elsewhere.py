@@ -135,6 +135,14 @@ def test_a_network_that_cannot_be_used_is_told_before_anything_is_made(
     assert {path.name for path in tmp_path.iterdir()} - before <= {"__pycache__"}
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_method_that_cannot_read_the_network_is_told_before_anything_is_made(own, run_cli, dry):
+    command = [*ADAPT, *FAST, "--model", f"{own}:small", "--method", "network-slimming", *dry]
+    status, out, err = run_cli(*command)
+    assert (status, out) == (2, "")
+    assert "has no batch norm with scales, which network-slimming reads; take fp or fpgm" in err
+
+
 def test_default_weights_are_torchvisions_alone(own, run_cli):
     status, _, err = run_cli(*ADAPT, "--weights", "DEFAULT")
     assert status == 2

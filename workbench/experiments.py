@@ -24,7 +24,7 @@ from workbench.recording import KEY, RECIPE_FILE
 from workbench.report import method_label
 from workbench.runs import StoredRun
 from workbench.settings import Settings
-from workbench.subject import check_method, given_weights
+from workbench.subject import check_network, given_weights
 from workbench.tracking import Store
 
 #: Of finished cells, at least so many seeds are looked for.
@@ -193,7 +193,7 @@ def _wishes(parts: Sequence[Part]) -> list[Wish]:
     for part in parts:
         try:
             task = resolve(Settings.of(**part.options))
-            check_method(task)
+            check_network(task)
         except (SettingsError, NetworkError) as error:
             problems += error.problems
             continue

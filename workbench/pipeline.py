@@ -43,13 +43,12 @@ from workbench.stores import check_uri, database_path, store_uri
 from workbench.subject import (
     SourceNetwork,
     Subject,
-    check_method,
+    check_network,
     check_penalty,
     given_weights,
     load_subject,
     model_parts,
     settings_dict,
-    source_structure,
 )
 from workbench.tracking import Store
 from workbench.weights import read_weights
@@ -188,12 +187,8 @@ def _prepare(
     options: dict[str, Any], display: Display
 ) -> tuple[Task, Processor, SourceNetwork | None, Recorder, Subject]:
     """Everything that can go wrong before any work is done, cheapest first."""
-    task = resolve(Settings.of(**options))
+    task, processor, given = check_call(options)
     settings = task.settings
-    processor = resolve_processor(settings.device, settings.precision)
-    source_structure(task)  # raises for a network that cannot be compressed
-    check_method(task)
-    given = given_weights(task)
     folder = data_folder(settings.data_dir)
     for name in task.known_sets:
         if not is_present(name, folder):
@@ -209,6 +204,18 @@ def _prepare(
         settings.fresh,
     )
     return task, processor, given, recorder, subject or load_subject(task, processor)
+
+
+def check_call(options: dict[str, Any]) -> tuple[Task, Processor, SourceNetwork | None]:
+    """What a call asks for, and its source weights; all that needs neither images nor a store.
+
+    Raises:
+        WorkbenchError: for anything that the user can mend; see ``errors``.
+    """
+    task = resolve(Settings.of(**options))
+    processor = resolve_processor(task.settings.device, task.settings.precision)
+    check_network(task)
+    return task, processor, given_weights(task)
 
 
 def open_work(output: Path | None, tracking_uri: str | None) -> Work:

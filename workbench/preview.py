@@ -15,17 +15,16 @@ from workbench.data.location import data_folder, is_present
 from workbench.display import Display
 from workbench.jobs import protocol_key, source_job
 from workbench.models.networks import build_network
-from workbench.pipeline import open_work
-from workbench.planning import SourceTask, Task, resolve
-from workbench.processor import Processor, resolve_processor
+from workbench.pipeline import check_call, open_work
+from workbench.planning import SourceTask, Task
+from workbench.processor import Processor
 from workbench.protocols import PROTOCOLS, TEACHER, TEACHER_SEED
 from workbench.recording import FINGERPRINT, Recorder
 from workbench.report import count
 from workbench.runs import StoredRun
-from workbench.settings import Settings
 from workbench.sources import load_source_images
 from workbench.stores import store_exists
-from workbench.subject import Subject, given_weights, load_subject, settings_dict, source_structure
+from workbench.subject import Subject, load_subject, settings_dict
 from workbench.tracking import Store
 
 DONE, TO_DO = "done", "to do"
@@ -46,10 +45,7 @@ def preview(*, display: Display | None = None, **options: Any) -> dict[str, Any]
         WorkbenchError: for the mistakes that ``adapt`` would report before its work.
     """
     say = (display or Display()).say
-    task = resolve(Settings.of(**options))
-    processor = resolve_processor(task.settings.device, task.settings.precision)
-    source_structure(task)  # raises for a network that cannot be compressed
-    given = given_weights(task)
+    task, processor, given = check_call(options)
     folder = data_folder(task.settings.data_dir)
     present = all(is_present(name, folder) for name in task.known_sets)
     recorder = _reader(task, processor) if present else None

@@ -121,16 +121,17 @@ def source_structure(task: Task) -> Structure:
     return structure_of(task.model, task.source.shape, len(task.source.classes))
 
 
-def check_method(task: Task) -> None:
-    """See that the network has what the task's method reads, before anything is trained.
+def check_network(task: Task) -> None:
+    """See that the task's method can compress the network, before anything is trained.
 
     Raises:
-        NetworkError: when it has not.
+        NetworkError: when it cannot be compressed, or lacks what the method reads.
     """
+    structure = source_structure(task)
     if not task.settings.reads_scales:
         return
     network = build_network(task.model, task.source.shape, len(task.source.classes))
-    for group in source_structure(task).groups:
+    for group in structure.groups:
         if norm_scales(network, group) is None:
             raise NetworkError(network_slimming.no_scales(group.name))
 
