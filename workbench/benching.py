@@ -15,24 +15,26 @@ from workbench.cells import Cell
 from workbench.display import Display
 from workbench.errors import SettingsError, did_you_mean
 from workbench.experiments import (
-    SEEDS_SHOWN,
+    Anew,
     Found,
     Part,
-    Wish,
+    check_parts,
     check_shares,
     known_cells,
+    of_shared_seeds,
     run_parts,
     shown_seeds,
 )
 from workbench.figures import Point, trade_off_chart
 from workbench.folder_files import user_path
 from workbench.method_names import METHODS, REFERENCE
-from workbench.pages import Page, publish, summarise, table
+from workbench.pages import Page, file_name, publish, summarise, table
+from workbench.planning import resolve
 from workbench.recipe_checks import check_once
 from workbench.report import accuracy_text
 from workbench.results import ProtocolResult
 from workbench.setting_checks import check_numbers
-from workbench.settings import RESULTS
+from workbench.settings import RESULTS, Settings
 
 #: Those that a plain ``bench`` puts side by side.
 USUAL = ("pfa-kl", "fp", "fpgm", "apoz", "network-slimming", "random", "uniform")
@@ -55,6 +57,8 @@ def bench(
     **options: Any,
 ) -> Path:
     """Train what the comparison lacks, and write its page.
+
+    The page shows every method whose cells are there with these options, not only those asked for.
 
     Args:
         targets: domains.
@@ -81,69 +85,65 @@ def bench(
     if problems:
         raise SettingsError(*problems)
     asked = range(first_seed, first_seed + seeds)
+    # Its source is another than that of the other methods: a file of its own, or trained here,
+    # with the penalty. PFA-KL's footprint, which all are put at, is that on the others' source.
     apart = slimming_weights is not None or "weights" not in options
-    slimming = _Slimming(slimming_weights, apart, results)
+    references = _reference_parts(targets, options, asked) if apart else []
 
-    def parts(seeds: range) -> list[Part]:
+    def parts(seeds: range, methods: Sequence[str], sizes: Mapping[str, int]) -> list[Part]:
+        slimming = _Slimming(slimming_weights, sizes)
         return [
             part
             for target in targets
             for part in _parts({**options, "target": target}, methods, footprints, seeds, slimming)
         ]
 
-    if slimming.apart and "network-slimming" in methods:  # its footprint comes from PFA-KL's cells
-        run_parts(_reference_parts(targets, options, asked), results, fresh=fresh, display=display)
-    run_parts(parts(asked), results, fresh=fresh, display=display)
-    found = _common(known_cells(parts(shown_seeds(asked)), results))
+    check_parts([*references, *parts(asked, methods, {})])
+    anew = Anew() if fresh else None
+    if "network-slimming" in methods:
+        run_parts(references, results, anew=anew, display=display)
+    sizes = _sizes(references, results)
+    run_parts(parts(asked, methods, sizes), results, anew=anew, display=display)
+    every = known_cells(parts(shown_seeds(asked), tuple(METHODS), sizes), results)
+    found = of_shared_seeds(every, lambda wish: wish.part.label, asked=asked)
+    notes = [*_left_out(every, found), *([] if apart else _slimming_note(found))]
     cells = [cell for _, cell in found]
-    return publish(lambda: _page(found, results, slimming), cells, results, command)
+    return publish(lambda: _page(found, results, notes), cells, results, command)
 
 
 @dataclass(frozen=True)
 class _Slimming:
-    """Where network-slimming's source comes from.
+    """What network-slimming is given beside the other methods' options.
 
     Attributes:
-        weights: a file of its own.
-        apart: whether its source is another than that of the other methods: a file of its own, or
-            trained here, with the penalty.
-        results: folder of the rows, which know PFA-KL's footprint.
+        weights: a source network of its own.
+        sizes: parameters of PFA-KL's network by target, where its source is another.
     """
 
     weights: Path | None
-    apart: bool
-    results: Path
+    sizes: Mapping[str, int]
 
-    def options(self, options: Mapping[str, Any], footprint: str) -> dict[str, Any]:
-        """Its options at a footprint; that of PFA-KL is the one on the others' source."""
-        own: dict[str, Any] = {"footprint": footprint}
-        if self.weights:
-            own |= {"weights": self.weights, "source_epochs": None}
-        if not self.apart or footprint != REFERENCE:
-            return own
-        part = Part({**options, "method": REFERENCE}, (_TRAINED,), range(SEEDS_SHOWN))
-        known = known_cells([part], self.results)
-        return {**own, "footprint": known[0][1].footprint} if known else own
-
-
-def _common(found: Found) -> Found:
-    """The cells of those seeds that every network of a domain has: equal n, and paired."""
-    seeds: dict[str, dict[tuple[str, str, str], set[int]]] = {}
-    for wish, cell in found:
-        network = (str(wish.part.options["method"]), _asked(wish), cell.protocol)
-        seeds.setdefault(cell.domain, {}).setdefault(network, set()).add(cell.seed)
-    shared = {domain: set.intersection(*each.values()) for domain, each in seeds.items()}
-    return [(wish, cell) for wish, cell in found if cell.seed in shared[cell.domain]]
+    def options(self, target: str, footprint: str) -> dict[str, Any]:
+        """Its options at a footprint."""
+        own = {"weights": self.weights, "source_epochs": None} if self.weights else {}
+        if footprint == REFERENCE and target in self.sizes:
+            return {**own, "footprint": None, "params": self.sizes[target]}
+        return {**own, "footprint": footprint}
 
 
 def _reference_parts(
     targets: Sequence[str], options: Mapping[str, Any], seeds: range
 ) -> list[Part]:
-    first = range(seeds.start, seeds.start + 1)
+    """PFA-KL's network of each target, for its size: one seed does."""
     return [
-        Part({**options, "target": target, "method": REFERENCE}, (_TRAINED,), first)
+        Part({**options, "target": target, "method": REFERENCE}, (_TRAINED,), seeds[:1])
         for target in targets
     ]
+
+
+def _sizes(references: Sequence[Part], results: Path) -> dict[str, int]:
+    known = known_cells(references, results)
+    return {wish.part.options["target"]: cell.parameters for wish, cell in known}
 
 
 def _problems(
@@ -183,21 +183,22 @@ def _parts(
     seeds: range,
     slimming: _Slimming,
 ) -> list[Part]:
-    found = [Part({**options, "method": REFERENCE}, (_FULL,), seeds)]
+    found = [Part({**options, "method": REFERENCE}, (_FULL,), seeds, (_FULL, ""))]
     for footprint in footprints:
         for method in methods:
             own = {**options, "method": method, **_budget(method, footprint)}
             if own["method"] == REFERENCE and footprint != REFERENCE:
                 own["method"] = "pfa-en"
             if method == "network-slimming":
-                own |= slimming.options(options, footprint)
+                own |= slimming.options(options["target"], footprint)
+            label = (own["method"], footprint)
             if method == "random":
                 found += [
-                    Part({**own, "draw": seed}, (_TRAINED,), range(seed, seed + 1))
+                    Part({**own, "draw": seed}, (_TRAINED,), range(seed, seed + 1), label)
                     for seed in seeds
                 ]
             else:
-                found.append(Part(own, (_TRAINED,), seeds))
+                found.append(Part(own, (_TRAINED,), seeds, label))
     return found
 
 
@@ -205,10 +206,9 @@ def _budget(method: str, footprint: str) -> dict[str, Any]:
     return {} if method == footprint == REFERENCE else {"footprint": footprint}
 
 
-def _page(found: Found, folder: Path, slimming: _Slimming) -> Page:
+def _page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
     domains = list(dict.fromkeys(cell.domain for _, cell in found))
-    footprints = sorted({_asked(wish) for wish, cell in found if cell.protocol == _TRAINED})
-    name = "-".join(["bench", *domains, *(each for each in footprints if each != REFERENCE)])
+    name = _file_name(found, domains)
     chart = folder / f"{name}.png"
     networks = {domain: _networks(found, domain) for domain in domains}
     full = {
@@ -227,11 +227,19 @@ def _page(found: Found, folder: Path, slimming: _Slimming) -> Page:
         findings=[
             f"Fine-tuned for {' or '.join(map(str, epochs))} epochs.",
             *_verdicts(networks, full),
-            *_slimming_note(found, slimming),
+            *notes,
         ],
         body=_tables(networks, full),
         figures=(chart.name,),
     )
+
+
+def _file_name(found: Found, domains: Sequence[str]) -> str:
+    """Bench, domains, shares, and the network where it is not the usual one."""
+    wish, cell = found[0]
+    shares = sorted({wish.part.label[1] for wish, _ in found} - {"", REFERENCE})
+    usual = resolve(Settings.of(**wish.part.options)).source.model
+    return file_name("bench", *domains, *shares, *([] if cell.model == usual else [cell.model]))
 
 
 def _tables(
@@ -254,7 +262,7 @@ def _verdicts(
 ) -> list[str]:
     """One sentence a domain and footprint."""
     return [
-        _verdict(
+        verdict(
             domain,
             {method: result for (method, at), result in results.items() if at == footprint},
             full[domain],
@@ -264,9 +272,20 @@ def _verdicts(
     ]
 
 
-def _slimming_note(found: Found, slimming: _Slimming) -> list[str]:
-    slims = any(wish.part.options["method"] == "network-slimming" for wish, _ in found)
-    if not slims or slimming.apart:
+def _left_out(every: Found, found: Found) -> list[str]:
+    """What has finished cells that are not shown."""
+    shown = {(cell.domain, wish.part.label) for wish, cell in found}
+    lacking = dict.fromkeys(
+        f"{method}{'' if share in ('', REFERENCE) else f' at {share}'} on {cell.domain}"
+        for wish, cell in every
+        for method, share in [wish.part.label]
+        if (cell.domain, wish.part.label) not in shown
+    )
+    return [f"Left out, for want of a seed: {', '.join(lacking)}."] if lacking else []
+
+
+def _slimming_note(found: Found) -> list[str]:
+    if not any(wish.part.label[0] == "network-slimming" for wish, _ in found):
         return []
     return [
         "network-slimming read the scales of a source as given, where its paper trains one with a "
@@ -279,15 +298,9 @@ def _networks(found: Found, domain: str) -> dict[tuple[str, str], ProtocolResult
     groups: dict[tuple[str, str], list[Cell]] = {}
     for wish, cell in found:
         if (cell.domain, cell.protocol) == (domain, _TRAINED):
-            method = str(wish.part.options["method"])
-            groups.setdefault((method, _asked(wish)), []).append(cell)
+            method, footprint = wish.part.label
+            groups.setdefault((method, footprint), []).append(cell)
     return {name: summarise(cells) for name, cells in groups.items()}
-
-
-def _asked(wish: Wish) -> str:
-    """The footprint that was asked for; slimming's own stands for PFA-KL's."""
-    footprint = wish.part.options.get("footprint", REFERENCE)
-    return footprint if isinstance(footprint, str) else REFERENCE
 
 
 def _points(
@@ -307,7 +320,7 @@ def _row(label: str, asked: str, result: ProtocolResult) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _verdict(domain: str, results: Mapping[str, ProtocolResult], full: ProtocolResult) -> str:
+def verdict(domain: str, results: Mapping[str, ProtocolResult], full: ProtocolResult) -> str:
     """Who is ahead, and whether that can be told from chance."""
     best = max(result.accuracy_mean for result in results.values())
     ahead = [method for method, result in results.items() if result.accuracy_mean == best]

@@ -7,15 +7,15 @@ is not trained twice; a row in the results folder does as well as a run in the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from workbench.cells import CELLS_FILE, Cell, cell_ids, check_results, read_cells, write_cells
 from workbench.compression.recipes import Recipe
 from workbench.display import Display
-from workbench.errors import NetworkError, SettingsError
+from workbench.errors import DomainError, NetworkError, SettingsError, WeightsError
 from workbench.pipeline import adapt
 from workbench.planning import Task, resolve
 from workbench.protocols import PROTOCOLS
@@ -39,11 +39,13 @@ class Part:
         options: of ``adapt``, seeds and protocols left out.
         protocols: which of its cells are wanted.
         seeds: with which seeds.
+        label: what its page calls it: a method or a curve, and the footprint asked for.
     """
 
     options: Mapping[str, Any]
     protocols: tuple[str, ...]
     seeds: range
+    label: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,35 +56,56 @@ class Wish:
         part: where it comes from.
         protocol, seed: which of the part's trainings.
         cell: its id.
+        source: what tells the source weights from others.
     """
 
     part: Part
     protocol: str
     seed: int
     cell: str
+    source: str
 
 
 Found = list[tuple[Wish, Cell]]
 
 
+@dataclass
+class Anew:
+    """What a call with ``--fresh`` has trained: every cell and every source network once.
+
+    Attributes:
+        cells: their ids.
+        sources: what tells their weights from others.
+    """
+
+    cells: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
+
+
 def run_parts(
-    parts: Sequence[Part], results: Path, *, fresh: bool = False, display: Display | None = None
+    parts: Sequence[Part],
+    results: Path,
+    *,
+    anew: Anew | None = None,
+    display: Display | None = None,
 ) -> None:
     """Train what an experiment lacks, and write its cells down as they are finished.
 
     Args:
         parts: the experiment; every part's options are checked before anything is trained.
         results: folder whose ``data/cells.csv`` is read and written.
-        fresh: train everything again.
+        anew: everything is trained again, but for what stands there, and put there.
 
     Raises:
         WorkbenchError: for anything that the user can mend; see ``errors``.
     """
     path = results / "data" / CELLS_FILE
     check_results(results)
-    known = read_cells(path)
-    wishes = _wishes(parts)
-    for part, names, seeds in _missing(wishes, {} if fresh else known):
+    known = read_cells(path).keys()
+    wishes = check_parts(parts)
+    for part, names, seeds in _missing(wishes, known if anew is None else known & anew.cells):
+        own = {(wish.protocol, wish.seed): wish for wish in wishes if wish.part is part}
+        source = own[names[0], seeds[0]].source
         done = adapt(
             display=display,
             keep_weights="none",
@@ -90,38 +113,72 @@ def run_parts(
             protocols=names,
             seeds=len(seeds),
             first_seed=seeds[0],
-            fresh=fresh,
+            fresh=anew is not None,
+            fresh_source=anew is not None and source not in anew.sources,
         )
         store = Store(part.options.get("tracking_uri"))
-        ids = {(wish.protocol, wish.seed): wish.cell for wish in wishes if wish.part is part}
-        write_cells(
-            path,
-            [
-                make_cell(store, store.run(run_id), ids[result.protocol, seed])
-                for result in done.protocols
-                for seed, run_id in zip(seeds, result.run_ids, strict=True)
-            ],
-        )
+        cells = [
+            make_cell(store, store.run(run_id), own[result.protocol, seed].cell)
+            for result in done.protocols
+            for seed, run_id in zip(seeds, result.run_ids, strict=True)
+        ]
+        write_cells(path, cells)
+        if anew is not None:
+            anew.cells.update(cell.cell for cell in cells)
+            anew.sources.add(source)
+
+
+def check_parts(parts: Sequence[Part]) -> list[Wish]:
+    """Every cell that the parts want, with its id.
+
+    Raises:
+        SettingsError: with what is wrong with the options of any part, all together.
+    """
+    wishes, problems = _resolve(parts)
+    if problems:
+        raise SettingsError(*problems)
+    return wishes
 
 
 def known_cells(parts: Sequence[Part], results: Path) -> Found:
-    """The wishes that are fulfilled, whoever trained them, each cell once, in the parts' order."""
+    """The wishes that are fulfilled, whoever trained them, each cell once, in the parts' order.
+
+    A part that cannot be trained has no cells: a page looks for more than was asked for.
+    """
     known = read_cells(results / "data" / CELLS_FILE)
-    wishes = {wish.cell: wish for wish in reversed(_wishes(parts))}
+    wishes = {wish.cell: wish for wish in reversed(_resolve(parts)[0])}
     return [(wish, known[cell]) for cell, wish in reversed(wishes.items()) if cell in known]
 
 
-def of_shared_seeds(found: Sequence[tuple[Wish, Cell]], protocols: Sequence[str]) -> Found:
-    """The cells of those seeds that all these protocols have on a domain.
+def of_shared_seeds(
+    found: Found,
+    network_of: Callable[[Wish], Hashable],
+    required: Collection[Hashable] = (),
+    asked: Collection[int] = (),
+) -> Found:
+    """The cells of those seeds that all networks of a domain have: equal n, and paired.
 
     So that like is held against like: rows of other calls may have more seeds of one of them.
+
+    Args:
+        network_of: what tells the networks of a domain from each other.
+        required: a domain that lacks one of these is left out.
+        asked: a network that lacks one of these seeds is left out.
     """
-    seeds = [
-        {(cell.domain, cell.seed) for _, cell in found if cell.protocol == name}
-        for name in protocols
+    seeds: dict[str, dict[Hashable, set[int]]] = {}
+    for wish, cell in found:
+        networks = seeds.setdefault(cell.domain, {name: set() for name in required})
+        networks.setdefault(network_of(wish), set()).add(cell.seed)
+    whole = {
+        domain: {name: own for name, own in networks.items() if own.issuperset(asked)}
+        for domain, networks in seeds.items()
+    }
+    shared = {domain: set.intersection(*own.values()) for domain, own in whole.items() if own}
+    return [
+        (wish, cell)
+        for wish, cell in found
+        if network_of(wish) in whole[cell.domain] and cell.seed in shared[cell.domain]
     ]
-    shared = set.intersection(*seeds) if seeds else set()
-    return [(wish, cell) for wish, cell in found if not seeds or (cell.domain, cell.seed) in shared]
 
 
 def shown_seeds(asked: range) -> range:
@@ -135,16 +192,20 @@ def check_shares(option: str, shares: Sequence[str], names: Sequence[str] = ()) 
     Args:
         names: what may stand instead of a share.
     """
-    problems, values = [], []
-    for text in shares:
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0 if text not in names else 2.0 + names.index(text)
-        values.append(value)
-        if not 0 < value <= 1 and text not in names:
-            problems.append(f"{option} {text}: is no share in (0, 1]; try 0.25")
-    return problems or check_once(option, values)
+    values = [text if text in names else _share(text) for text in shares]
+    return [
+        f"{option} {text}: is no share in (0, 1]; try 0.25"
+        for text, value in zip(shares, values, strict=True)
+        if value is None
+    ] or check_once(option, values)
+
+
+def _share(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value <= 1 else None
 
 
 def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
@@ -185,8 +246,8 @@ def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
     )
 
 
-def _wishes(parts: Sequence[Part]) -> list[Wish]:
-    """Every cell with its id; all settings are checked on the way, those of all parts together."""
+def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], list[str]]:
+    """Every cell of the parts that can be trained, and what is wrong with the others."""
     fingerprints: dict[tuple[str, str], str] = {}
     found: list[Wish] = []
     problems: list[str] = []
@@ -194,15 +255,13 @@ def _wishes(parts: Sequence[Part]) -> list[Wish]:
         try:
             task = resolve(Settings.of(**part.options))
             check_network(task)
-        except (SettingsError, NetworkError) as error:
+            source = _source_weights(task, fingerprints)
+        except (SettingsError, DomainError, NetworkError, WeightsError) as error:
             problems += error.problems
             continue
-        weights = _source_weights(task, fingerprints)
-        ids = cell_ids(task, part.protocols, part.seeds, weights)
-        found += [Wish(part, protocol, seed, cell) for (protocol, seed), cell in ids.items()]
-    if problems:
-        raise SettingsError(*dict.fromkeys(problems))
-    return found
+        ids = cell_ids(task, part.protocols, part.seeds, source)
+        found += [Wish(part, *which, cell, source) for which, cell in ids.items()]
+    return found, list(dict.fromkeys(problems))
 
 
 def _source_weights(task: Task, known: dict[tuple[str, str], str]) -> str:
@@ -217,7 +276,7 @@ def _source_weights(task: Task, known: dict[tuple[str, str], str]) -> str:
 
 
 def _missing(
-    wishes: Iterable[Wish], known: Mapping[str, Cell]
+    wishes: Iterable[Wish], known: Collection[str]
 ) -> Iterator[tuple[Part, tuple[str, ...], range]]:
     """Part, protocols and neighbouring seeds that lack: one call of ``adapt`` each."""
     parts: dict[int, tuple[Part, dict[int, tuple[str, ...]]]] = {}

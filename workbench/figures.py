@@ -22,8 +22,22 @@ _COLOURS = {
     "pfa-distill": "#8f3f0a",
     "source": "#dfe5ec",
 }
-#: Percent, by the group's label and the protocol: somebody else's numbers to stand beside ours.
-Published = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Somebody else's numbers, to be drawn in black beside ours.
+
+    Attributes:
+        accuracies: percent, by the group's label and the protocol.
+        kept: filters of each layer, by the recipe's label.
+    """
+
+    accuracies: Mapping[str, Mapping[str, float]]
+    kept: Mapping[str, Sequence[int]]
+
+
+_NOTHING = Published({}, {})
 
 
 def accuracy_chart(groups: Accuracies, path: Path) -> None:
@@ -34,7 +48,7 @@ def accuracy_chart(groups: Accuracies, path: Path) -> None:
         path: PNG file to write.
     """
     figure, axes = _new_figure(_accuracy_width(groups), [4.2])
-    _draw_accuracies(axes[0], groups, {})
+    _draw_accuracies(axes[0], groups, _NOTHING)
     _save(figure, path)
 
 
@@ -46,23 +60,19 @@ def filters_chart(recipes: Filters, path: Path) -> None:
         path: PNG file to write.
     """
     figure, axes = _new_figure(_filters_width(recipes), [3.8])
-    _draw_filters(axes[0], recipes)
+    _draw_filters(axes[0], recipes, _NOTHING)
     _save(figure, path)
 
 
 def comparison_chart(
-    groups: Accuracies, recipes: Filters, path: Path, published: Published | None = None
+    groups: Accuracies, recipes: Filters, path: Path, published: Published = _NOTHING
 ) -> None:
-    """Both charts, one above the other; the second only if there are recipes.
-
-    Args:
-        published: drawn as black bars beside ours.
-    """
+    """Both charts, one above the other; the second only if there are recipes."""
     width = max(_accuracy_width(groups), _filters_width(recipes))
     figure, axes = _new_figure(width, [4.2, 3.8] if recipes else [4.2])
-    _draw_accuracies(axes[0], groups, published or {})
+    _draw_accuracies(axes[0], groups, published)
     if recipes:
-        _draw_filters(axes[1], recipes)
+        _draw_filters(axes[1], recipes, published)
     _save(figure, path)
 
 
@@ -82,7 +92,7 @@ def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> Non
                 x, mean, [[max(mean - low, 0)], [max(high - mean, 0)]], fmt="none",
                 ecolor="#333333", capsize=3, linewidth=1,
             )  # fmt: skip
-            theirs = published.get(label, {}).get(result.protocol)
+            theirs = published.accuracies.get(label, {}).get(result.protocol)
             if theirs is not None:
                 lowest = min(lowest, theirs)
                 half = 0.46 * width
@@ -99,7 +109,7 @@ def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> Non
     axes.set_ylabel(f"test accuracy, % (axis from {floor:.0f})" if floor else "test accuracy, %")
     axes.set_title("Test accuracy, 95 % interval; in the bars: footprint", fontsize=10, loc="left")
     handles = [_patch(_colour(protocol), protocol) for protocol in protocols]
-    if published:
+    if published.accuracies:
         handles.append(_patch("black", "the paper's"))
     axes.legend(
         handles=handles, ncols=min(5, len(handles)), loc="upper left",
@@ -108,19 +118,24 @@ def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> Non
     )  # fmt: skip
 
 
-def _draw_filters(axes: Any, recipes: Filters) -> None:
+def _draw_filters(axes: Any, recipes: Filters, published: Published) -> None:
     longest = max(recipes.values(), key=len)
     axes.bar(
         range(len(longest)), [full for full, _ in longest], 0.86, color="#e4e8ec",
         label="full network",
     )  # fmt: skip
     for label, layers in recipes.items():
-        kept = [count for _, count in layers]
+        ours = [count for _, count in layers]
         if len(recipes) == 1:
-            bars = axes.bar(range(len(kept)), kept, 0.86, color=_colour("pfa-fine"), label=label)
+            bars = axes.bar(range(len(ours)), ours, 0.86, color=_colour("pfa-fine"), label=label)
             axes.bar_label(bars, fontsize=7, padding=1, color="#222222")
         else:
-            axes.plot(range(len(kept)), kept, marker="o", markersize=3, linewidth=1.4, label=label)
+            axes.plot(range(len(ours)), ours, marker="o", markersize=3, linewidth=1.4, label=label)
+    for label, kept in published.kept.items():
+        axes.plot(
+            range(len(kept)), kept, color="black", linestyle="--", linewidth=1.4,
+            label=f"{label}, the paper's",
+        )  # fmt: skip
     axes.set_xticks(range(len(longest)), [str(place + 1) for place in range(len(longest))])
     axes.set_xlabel("analysed layer")
     axes.set_ylabel("filters")

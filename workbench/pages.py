@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -130,6 +131,11 @@ def by_domain(cells: Iterable[Cell]) -> Results:
 def gap(one: ProtocolResult, other: ProtocolResult) -> float:
     """Accuracy of one minus that of the other: percentage points, rounded so that 0 is 0."""
     return round(100 * (one.accuracy_mean - other.accuracy_mean), 6)
+
+
+def file_name(*words: str) -> str:
+    """A page's name from words that may hold a path's or a network's signs."""
+    return "-".join(re.sub(r"[^\w.-]+", "-", word) for word in words)
 
 
 def signed(points: float) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,14 @@ from workbench.work import WEIGHTS_FILE, Work, disk_errors
 DEFAULT_OUTPUT = Path("mlruns/work")
 
 
-def adapt(*, display: Display | None = None, **options: Any) -> Adaptation:
+def adapt(
+    *, display: Display | None = None, fresh_source: bool = True, **options: Any
+) -> Adaptation:
     """Specialise a network for a target domain and say what that costs.
 
     Args:
         display: where progress goes; silent when None.
+        fresh_source: whether ``fresh`` means the source network, too.
         **options: the fields of ``settings.Settings``, named as on the command line.
 
     Returns:
@@ -77,7 +81,8 @@ def adapt(*, display: Display | None = None, **options: Any) -> Adaptation:
     with recorder.work.lock(key, lambda: display.say(waiting)):
         parent, finished = recorder.open_parent(key, task.title, task.params())
         with nullcontext() if finished else recorder.closing(parent):
-            source = given or _train_source(task, processor, recorder)
+            own = recorder if fresh_source else replace(recorder, fresh=False)
+            source = given or _train_source(task, processor, own)
             analysis = _analyse(subject, source, recorder, parent)
             # A teacher comes before those that follow it, in whatever order they were named.
             order = sorted(task.settings.protocols, key=lambda name: PROTOCOLS[name].distilled)

@@ -9,15 +9,17 @@ machines.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench.cells import CELLS_FILE, read_cells
+from workbench.cells import CELLS_FILE, Cell, read_cells
 from workbench.display import Display
 from workbench.domains import find_domain
 from workbench.errors import DomainError, SettingsError, did_you_mean
 from workbench.experiments import (
+    Anew,
     Found,
     Part,
     check_shares,
@@ -27,7 +29,7 @@ from workbench.experiments import (
     shown_seeds,
 )
 from workbench.folder_files import user_path
-from workbench.pages import Page, publish
+from workbench.pages import Page, file_name, publish
 from workbench.protocols import FOUR
 from workbench.recipe_checks import check_once
 from workbench.reproductions import ablation, beyond, figure4, tables
@@ -36,7 +38,6 @@ from workbench.settings import RESULTS
 
 _DRAWN = ("draws", "footprints")
 _DISTILLED = ("temperature", "distill_weight")
-_DOMAINS = {"source": "cifar100", "model": "vgg16"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Experiment:
         names: what ``--domains`` or ``--methods`` names; domains of your own stand alone.
         chosen_by: which of the two options chooses among the names.
         compared: protocols that are held against each other, seed by seed.
-        page: makes title, findings, body and figures of what is finished.
+        page: of what is finished, under a file name: title, findings, body and figures.
         extras: options that it takes and others do not.
     """
 
@@ -64,15 +65,15 @@ class Experiment:
 
 EXPERIMENTS: dict[str, Experiment] = {
     "figure4": Experiment(
-        _DOMAINS, figure4.parts, figure4.DOMAINS, "domains", figure4.page, FOUR
+        figure4.PAPERS, figure4.parts, figure4.DOMAINS, "domains", figure4.page, FOUR
     ),
     "distillation": Experiment(
-        _DOMAINS, beyond.DISTILLATION.parts, figure4.DOMAINS, "domains", beyond.DISTILLATION.page,
-        beyond.DISTILLATION.protocols, _DISTILLED,
+        figure4.PAPERS, beyond.DISTILLATION.parts, figure4.DOMAINS, "domains",
+        beyond.DISTILLATION.page, beyond.DISTILLATION.protocols, _DISTILLED,
     ),
     "equal-compute": Experiment(
-        _DOMAINS, beyond.EQUAL_COMPUTE.parts, figure4.DOMAINS, "domains", beyond.EQUAL_COMPUTE.page,
-        beyond.EQUAL_COMPUTE.protocols,
+        figure4.PAPERS, beyond.EQUAL_COMPUTE.parts, figure4.DOMAINS, "domains",
+        beyond.EQUAL_COMPUTE.page, beyond.EQUAL_COMPUTE.protocols,
     ),
     "figure1": Experiment(
         {"source": "cifar10", "model": "simplecnn"},
@@ -80,7 +81,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     **{
         f"table{number}": Experiment(
-            tables.DEFAULTS[number], tables.parts, tables.methods(number), "methods", tables.page
+            tables.DEFAULTS[number], tables.parts, tables.methods(number), "methods",
+            partial(tables.page, number),
         )
         for number in tables.DEFAULTS
     },
@@ -131,15 +133,34 @@ def reproduce(
     run_parts(
         experiment.parts(wanted, names or experiment.names, asked),
         results,
-        fresh=fresh,
+        anew=Anew() if fresh else None,
         display=display,
     )
-    found = of_shared_seeds(
-        known_cells(experiment.parts(wanted, every, shown_seeds(asked)), results),
-        experiment.compared,
-    )
+    found = known_cells(experiment.parts(wanted, every, shown_seeds(asked)), results)
+    if experiment.compared:
+        found = of_shared_seeds(found, lambda wish: wish.protocol, experiment.compared)
     cells = [cell for _, cell in found]
-    return publish(lambda: experiment.page(name, found, results), cells, results, command)
+    return publish(lambda: _page(name, experiment, found, results), cells, results, command)
+
+
+def _page(name: str, experiment: Experiment, found: Found, folder: Path) -> Page:
+    """The page; one of another network or data set has a name of its own, and says so."""
+    cell = found[0][1]
+    other = _not_the_papers(experiment, cell)
+    page = experiment.page(file_name(name, *other), found, folder)
+    if not other:
+        return page
+    paper = " on ".join(
+        experiment.defaults[k] for k in ("model", "source") if k in experiment.defaults
+    )
+    warning = f"This is {cell.model} on {cell.source}, where the paper has {paper}."
+    return replace(page, findings=[warning, *page.findings])
+
+
+def _not_the_papers(experiment: Experiment, cell: Cell) -> list[str]:
+    """Network and data set, where they are not those that the paper has."""
+    ours = {"model": cell.model, "source": cell.source}
+    return [own for key, own in ours.items() if experiment.defaults.get(key, own) != own]
 
 
 def _shown(

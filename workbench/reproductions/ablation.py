@@ -47,6 +47,7 @@ def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> lis
         for curve, (own, protocol) in _CURVES.items():
             recipe = curve.split(",")[0]
             chosen = {**whole, **own, "footprint": float(share)}
+            label = (curve, f"{float(share):g}")
             if recipe.replace(" ", "-") not in names:
                 continue
             if recipe == _DRAWN:
@@ -54,10 +55,10 @@ def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> lis
             elif recipe == _REDRAWN:
                 draw_of = {seed: range(seed, seed + 1) for seed in seeds}
             else:
-                found.append(Part(chosen, (protocol,), seeds))
+                found.append(Part(chosen, (protocol,), seeds, label))
                 continue
             found += [
-                Part({**chosen, "draw": draw}, (protocol,), own_seeds)
+                Part({**chosen, "draw": draw}, (protocol,), own_seeds, label)
                 for draw, own_seeds in draw_of.items()
             ]
     return found
@@ -70,8 +71,8 @@ def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
     groups: dict[tuple[str, float], list[Cell]] = {}
     for wish, cell in found:
         if cell.protocol != "full-fine":
-            share = float(wish.part.options["footprint"])
-            groups.setdefault((_curve(wish), share), []).append(cell)
+            curve, share = wish.part.label
+            groups.setdefault((curve, float(share)), []).append(cell)
     chart = folder / f"{name}.png"
     trade_off_chart(
         {first.domain: _lines(groups)}, {first.domain: {"full-fine": full.accuracy_mean}}, chart
@@ -92,16 +93,6 @@ def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
         findings=_findings(groups, first.epochs),
         body=table(columns, rows),
         figures=(chart.name,),
-    )
-
-
-def _curve(wish: Wish) -> str:
-    own = {key: wish.part.options.get(key) for key in ("method", "selection")}
-    return next(
-        name
-        for name, (options, protocol) in _CURVES.items()
-        if protocol == wish.protocol
-        and own == {"method": options["method"], "selection": options.get("selection")}
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from workbench import published
 from workbench.cells import Cell
 from workbench.errors import SettingsError
 from workbench.experiments import Part, Wish
-from workbench.pages import Page, signed, summarise, table
+from workbench.pages import Page, summarise, table
 from workbench.published import TableRow
+from workbench.results import ProtocolResult
 
 #: Network and data set of each table; ImageNet's are a folder of the user's: ``--source FOLDER``.
 DEFAULTS: dict[int, dict[str, Any]] = {
@@ -46,23 +48,24 @@ def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> lis
     whole = {**options, "target": options["source"]}
     return [
         Part({**whole, "method": "pfa-kl"}, ("source",), range(1)),
-        *(Part({**whole, **_options(name)}, ("pfa-fine",), seeds) for name in names),
+        *(Part({**whole, **_options(name)}, ("pfa-fine",), seeds, (name,)) for name in names),
     ]
 
 
-def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
+def page(number: int, name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
     """Accuracy change, parameters and FLOPs of every recipe beside the paper's."""
-    number = int(name.removeprefix("table"))
     cells = [cell for _, cell in found]
-    full = next(_accuracy(cell, number) for cell in cells if cell.protocol == "source")
+    source = next(cell for cell in cells if cell.protocol == "source")
+    full = _hits(source, number) / source.images
     recipes: dict[str, list[Cell]] = {}
-    for _, cell in found:
+    for wish, cell in found:
         if cell.protocol != "source":
-            recipes.setdefault(_printed(cell.method), []).append(cell)
+            recipes.setdefault(wish.part.label[0], []).append(cell)
     theirs = published.table(number)
     rows = [_row(row, recipes.get(row.method.lower(), []), full, number) for row in theirs]
     columns = (
-        "method", "accuracy change, points", "paper", "parameters", "paper", "FLOPs", "paper", "n",
+        "method", "accuracy change, points (95 % interval)", "paper", "difference", "parameters",
+        "paper", "FLOPs", "paper", "n",
     )  # fmt: skip
     first = cells[0]
     which = "top-5" if number in _TOP5 else "top-1"
@@ -84,30 +87,37 @@ def _options(name: str) -> dict[str, Any]:
     return {"method": method, **({"energy": float(energy[0])} if energy else {})}
 
 
-def _printed(label: str) -> str:
-    """The table's name of a recipe, in small letters."""
-    method, *energy = label.split()
-    return f"{method} {float(energy[0]):.2f}" if energy else method
-
-
-def _accuracy(cell: Cell, number: int) -> float:
-    return (cell.top_hits if number in _TOP5 else cell.hits) / cell.images
-
-
-def _change(cells: Sequence[Cell], full: float, number: int) -> float:
-    return 100 * (sum(_accuracy(cell, number) for cell in cells) / len(cells) - full)
+def _hits(cell: Cell, number: int) -> int:
+    return cell.top_hits if number in _TOP5 else cell.hits
 
 
 def _row(row: TableRow, cells: Sequence[Cell], full: float, number: int) -> tuple[str, ...]:
-    paper = (signed(row.change), _share(row.parameters), _share(row.flops))
+    theirs = f"{row.change:+.2f}"
+    parameters, flops = _share(row.parameters), _share(row.flops)
     if not cells:
-        return (row.method, "", paper[0], "", paper[1], "", paper[2], "")
-    result = summarise(cells)
+        return (row.method, "", theirs, "", "", parameters, "", flops, "")
+    result = _result(cells, number)
+    change = 100 * (result.accuracy_mean - full)
     return (
-        row.method, f"{_change(cells, full, number):+.2f}", paper[0],
-        f"{100 * result.footprint:.1f} %", paper[1],
-        f"{100 * result.flops_ratio:.1f} %", paper[2], str(len(cells)),
+        row.method, change_text(result, full), theirs, f"{change - row.change:+.2f}",
+        f"{100 * result.footprint:.1f} %", parameters,
+        f"{100 * result.flops_ratio:.1f} %", flops, str(len(cells)),
     )  # fmt: skip
+
+
+def _result(cells: Sequence[Cell], number: int) -> ProtocolResult:
+    """The cells of a recipe over their seeds, by the accuracy that the table has."""
+    result = summarise(cells)
+    ordered = sorted(cells, key=lambda cell: cell.seed)
+    return replace(result, hits=tuple(_hits(cell, number) for cell in ordered))
+
+
+def change_text(result: ProtocolResult, full: float) -> str:
+    """Mean ± standard deviation (95 % interval) of the change, in percentage points."""
+    mean = 100 * (result.accuracy_mean - full)
+    low, high = (100 * (bound - full) for bound in result.accuracy_interval)
+    spread = "" if result.accuracy_std is None else f" ± {100 * result.accuracy_std:.2f}"
+    return f"{mean:+.2f}{spread} ({low:+.2f} to {high:+.2f})"
 
 
 def _share(percent: float | None) -> str:
@@ -133,9 +143,10 @@ def _findings(
         row = paper.get(name)
         if row is None or row.parameters is None:
             continue
-        size = 100 * summarise(cells).footprint
+        result = _result(cells, number)
+        change, size = 100 * (result.accuracy_mean - full), 100 * result.footprint
         lines.append(
-            f"{row.method}: {_change(cells, full, number):+.2f} points at {size:.1f} % of the "
-            f"parameters (paper: {row.change:+.2f} at {row.parameters:g} %)."
+            f"{row.method}: {change:+.2f} points at {size:.1f} % of the parameters (paper: "
+            f"{row.change:+.2f} at {row.parameters:g} %)."
         )
     return lines
