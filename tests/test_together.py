@@ -106,14 +106,15 @@ def test_every_seed_draws_its_own_masks_and_order():
     assert not torch.allclose(first, other, rtol=1e-3)
 
 
-def test_a_teacher_and_a_penalty_work_together_too():
-    teacher = Teacher(narrow("simplecnn", DIGITS, 9), 3.0, 0.7)
+def test_a_teacher_and_a_penalty_work_together_too(double):
+    teacher = Teacher(narrow("simplecnn", DIGITS, 9).double(), 3.0, 0.7)
     plan = replace(PLAN, sparsity=1e-3)
-    stacked, losses, alone = both("simplecnn", DIGITS, plan, teacher=teacher)
-    for progress, (_, fitted) in zip(losses, alone, strict=True):
+    stacked, losses, alone = both("simplecnn", DIGITS, plan, dtype=torch.float64, teacher=teacher)
+    for learner, progress, (model, fitted) in zip(stacked, losses, alone, strict=True):
         ours, theirs = ([e.loss for e in p.epochs] for p in (progress, fitted))
-        assert ours == pytest.approx(theirs, rel=1e-4)
-    assert isinstance(stacked[0].network, nn.Module)
+        assert ours == pytest.approx(theirs, rel=1e-6)
+        for value, wanted in zip(learner.network.parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(value, wanted, rtol=1e-6, atol=1e-8)
 
 
 def test_a_loss_that_is_no_number_names_its_seed():
@@ -153,3 +154,52 @@ def test_an_adaptation_whose_seeds_train_together_comes_to_the_same(run_cli, mon
     assert {run.status for run in runs} == {FINISHED}
     assert not list(Path("mlruns/work").glob("*/outcome.json"))
     assert "nothing to train" in run_cli(*command)[2]
+
+
+DEEP = """
+import torch
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+class Deep(nn.Module):
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.one = nn.Conv2d(channels, 8, 3, padding=1)
+        self.two = nn.Conv2d(8, 8, 3, padding=1)
+        self.depth = StochasticDepth(0.5, "row")
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, images):
+        stream = torch.relu(self.one(images))
+        stream = stream + self.depth(torch.relu(self.two(stream)))
+        return self.head(stream.mean(dim=(2, 3)))
+
+def deep(num_classes, in_channels):
+    return Deep(num_classes, in_channels)
+"""
+
+
+def test_seeds_that_cannot_be_stacked_are_trained_one_by_one(run_cli, tmp_path, monkeypatch):
+    (tmp_path / "own_deep.py").write_text(DEEP)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
+    status, out, err = run_cli(
+        "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
+        "--source-epochs", 1, "--epochs", 1, "--seeds", 2, "--model", "own_deep:deep", "--json",
+        "--protocols", "full-scratch",
+    )  # fmt: skip
+    assert status == 0, err
+    assert len(json.loads(out)["protocols"][0]["accuracies"]) == 2
+    assert "seeds are trained one by one, not together: vmap: called random operation" in err
+
+
+def test_no_more_seeds_than_memory_bears_are_stacked(run_cli, monkeypatch):
+    monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
+    monkeypatch.setattr("workbench.joint.MOST", 2)
+    status, _, err = run_cli(
+        "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
+        "--source-epochs", 1, "--epochs", 1, "--seeds", 3, "--protocols", "full-scratch",
+    )  # fmt: skip
+    assert status == 0, err
+    assert "seeds 0, 1 together: 1/1" in err
+    assert "seed 2: 1/1" in err

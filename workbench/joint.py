@@ -1,8 +1,9 @@
 """Several seeds' trainings done at once, where that pays, before they are recorded one by one.
 
 What is trained here lies in the work folder as if each had been trained by itself:
-``Recorder.train`` finds the outcomes there and records them. So records, resuming and locks need
-no second way.
+``Recorder.train`` finds the outcomes there and records them. So records and locks need no second
+way, and finished seeds are not trained again. There are no checkpoints on the way: where seeds are
+trained together that takes seconds or few minutes, and killed in the middle it begins anew.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from workbench.together import Learner, fit_together, pays
 from workbench.training import evaluate
 from workbench.work import Outcome
 
+#: Seeds that are trained at once: each costs memory, and launches are no bound any more.
+MOST = 8
+
 
 def train_jointly(jobs: Sequence[Job], recorder: Recorder) -> None:
     """Train what is missing of these jobs together and leave the outcomes in the work folder.
 
     Nothing happens where it does not pay, or where what is recorded shall be trained anew. A
-    training that breaks down is left to be done, and reported, by itself.
+    training that breaks down is left to be done, and reported, by itself; so are seeds that cannot
+    be trained together: for want of memory, or because the network draws random numbers otherwise
+    than by dropout (stochastic depth).
 
     Args:
         jobs: one protocol's, which differ in their seeds alone.
@@ -36,9 +42,15 @@ def train_jointly(jobs: Sequence[Job], recorder: Recorder) -> None:
         if not pays(len(jobs[0].train), len(missing), processor):
             return
         try:
-            _train(missing, recorder)
+            for first in range(0, len(missing), MOST):
+                group = missing[first : first + MOST]
+                if len(group) > 1:
+                    _train(group, recorder)
         except TrainingError:
             return
+        except RuntimeError as error:  # of torch, out of memory included
+            reason = str(error).strip().partition("\n")[0]
+            recorder.display.say(f"seeds are trained one by one, not together: {reason}")
 
 
 def _train(jobs: Sequence[Job], recorder: Recorder) -> None:

@@ -7,9 +7,11 @@ network runs under ``torch.vmap``, which turns S convolutions into one grouped o
 by value, so one optimiser over the stacks does what S do. Each seed keeps its own initial weights,
 order, views and dropout masks, drawn from the same generators as one by one; sums come in another
 order, so weights agree to rounding, not to the bit.
-Cost: S times the memory.
+Cost: S times the memory; at most ``joint.MOST`` seeds are stacked.
 When it does not help: on a CPU, or wherever arithmetic is the bound: there grouped convolutions
-are slower than plain ones. So ``pays`` says yes on a GPU only, for sets that are small.
+are slower than plain ones. So ``pays`` says yes on a GPU only, for sets that are small. Networks
+that draw random numbers otherwise than by dropout (stochastic depth) cannot be stacked: torch
+raises RuntimeError.
 
 Chosen over CUDA graphs (which need static shapes, and a capture a protocol) and over a stream a
 seed (which shares no launch) for being the one that can be held against ``training.fit`` on any
@@ -73,11 +75,9 @@ class _Given(nn.Module):
     """Dropout with a mask that comes from outside."""
 
     mask: Tensor
-    rate: float
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.rate = rate
         self.register_buffer("mask", torch.ones(()), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,6 +106,7 @@ def fit_together(
 
     Raises:
         TrainingError: when a loss is no longer a number.
+        RuntimeError: when the network cannot be stacked, or memory does not suffice.
     """
     device = processor.torch_device
     stack = _Stack([place(learner.network, device).train() for learner in learners])
@@ -264,5 +265,5 @@ def _with_given_masks(network: nn.Module) -> nn.Module:
     for name, part in network.named_modules():
         if isinstance(part, _Dropout):
             owner, _, own = name.rpartition(".")
-            setattr(body.get_submodule(owner), own, _Given(part.p))
+            setattr(body.get_submodule(owner), own, _Given())
     return body
