@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import naive
 import numpy as np
@@ -19,10 +20,14 @@ from workbench.compression.methods import RECIPES, SELECTIONS, apoz, fp, fpgm, n
 from workbench.compression.options import RecipeOptions
 from workbench.compression.tracing import find_structure
 from workbench.data.augmentation import normalise
-from workbench.data.sets import Images
+from workbench.data.sets import Images, load_images
 from workbench.errors import NetworkError
 from workbench.models.networks import build_network
+from workbench.planning import resolve
+from workbench.processor import Processor
 from workbench.responses import measure_responses, measure_zeros
+from workbench.settings import Settings
+from workbench.training import Plan, fit
 
 CPU, DIGITS = torch.device("cpu"), SOURCES["digits"]
 ANALYZE = ("analyze", "--source", "digits", "--target", "digits-3v8", "--json")
@@ -135,6 +140,36 @@ def test_slimming_ranks_the_filters_of_all_layers_together(cnn, share):
     _, _, evidence = cnn
     counts = network_slimming.counts(evidence, RecipeOptions(threshold=share))
     assert counts == naive.slimming_counts([group.scales.tolist() for group in evidence], share)
+
+
+@pytest.mark.parametrize(("model", "penalty"), [("vgg16", 1e-4), ("resnet56", 1e-5)])
+def test_slimming_trains_its_source_with_the_papers_penalty(model, penalty):
+    options = {"source": "cifar100", "target": "S2", "model": model}
+    assert resolve(Settings.of(**options)).source_plan.sparsity == 0
+    slimming = resolve(Settings.of(**options, method="network-slimming"))
+    assert slimming.source_plan.sparsity == penalty
+    assert slimming.plan.sparsity == slimming.fine_plan.sparsity == 0
+
+
+def test_the_penalty_is_the_sum_of_the_scales_sizes():
+    images = load_images("digits", "test", Path())
+    few = Images(images.pixels[:32], images.labels[:32])
+    plan = Plan(1, "paper", 1, 0.1, 32, 0.0, augment=False)
+    plain, penalised = (
+        fit(
+            build_network("simplecnn", DIGITS.shape, 10, seed=0), few, DIGITS,
+            replace(plan, sparsity=sparsity), seed=0, processor=Processor("cpu", "fp32", 1),
+        )
+        for sparsity in (0.0, 1e-2)
+    )  # fmt: skip
+    norms = [
+        part for part in build_network("simplecnn", DIGITS.shape, 10).modules()
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)
+    ]  # fmt: skip
+    scales = sum(norm.num_features for norm in norms)  # all 1 before the first step
+    assert scales > 0
+    difference = penalised.epochs[0].loss - plain.epochs[0].loss
+    assert difference == pytest.approx(1e-2 * scales, rel=1e-4)
 
 
 def test_slimming_needs_batch_norms(chain):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from workbench.catalog import SOURCES, Source
 from workbench.compression.budgets import Budget
-from workbench.compression.methods.network_slimming import SPARSITY
 from workbench.compression.methods.pfa_en import DEFAULT_ENERGY
 from workbench.compression.options import RecipeOptions
 from workbench.data.folder_images import find_source
@@ -141,7 +140,7 @@ def resolve(settings: Settings) -> Task:
     fine_plan = _target_plan(settings, model, source, settings.fine_lr or settings.lr)
     source_plan = training_plan(model, source, settings.schedule, epochs=settings.source_epochs)
     if settings.reads_scales:
-        source_plan = replace(source_plan, sparsity=SPARSITY)
+        source_plan = replace(source_plan, sparsity=find_network(model).schedule.sparsity)
     if settings.steps > fine_plan.epochs:
         raise SettingsError(
             f"--steps {settings.steps}: the {fine_plan.epochs} epoch(s) cannot be divided into so "
@@ -228,7 +227,7 @@ def resolve_source(
     if seed < 0:
         problems.append(f"--seed {seed} is negative; use 0 or more")
     if not 0 <= sparsity < 1:
-        problems.append(f"--sparsity {sparsity:g} is not within [0, 1); try {SPARSITY:g}")
+        problems.append(f"--sparsity {sparsity:g} is not within [0, 1); try 1e-4")
     problems += check_weights(weights)
     if problems:
         raise SettingsError(*problems)
