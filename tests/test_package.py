@@ -1,9 +1,12 @@
 """What importing the package loads, and its names."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+
+import pytest
 
 import workbench
 
@@ -57,3 +60,26 @@ def test_a_wheel_carries_the_domains(tmp_path):
     }
     assert names == {path.name for path in (root / "domains").glob("*.yaml")}
     assert {"R1.yaml", "R2.yaml", "S1.yaml", "S2.yaml", "S3.yaml", "S4.yaml"} <= names
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_is_that_of_a_checkout_of_our_own(tmp_path):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(tmp_path)]
+    (tmp_path / "workbench").mkdir()
+    (tmp_path / "workbench/__init__.py").touch()
+    copy = tmp_path / "workbench/origin.py"
+    shutil.copy(Path(workbench.__file__).with_name("origin.py"), copy)
+    ask = [sys.executable, "-c", "from workbench.origin import code_commit; print(code_commit())"]
+
+    def answer():
+        options = {"cwd": tmp_path, "capture_output": True, "text": True, "check": True}
+        return subprocess.run(ask, **options).stdout.strip()
+
+    assert answer() == ""
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "workbench/origin.py"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "one"], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert answer() == commit.stdout.strip()
+    copy.write_text(copy.read_text() + "\n")
+    assert answer() == commit.stdout.strip() + "-dirty"

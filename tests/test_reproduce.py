@@ -15,7 +15,7 @@ from workbench.models.networks import build_network
 from workbench.protocols import FOUR
 from workbench.reproduction import EXPERIMENTS, find_experiment
 from workbench.reproductions import beyond, figure4, tables
-from workbench.results import ProtocolResult
+from workbench.results import ProtocolResult, paired_interval
 
 QUICK = ("--source", "digits", "--epochs", 1, "--source-epochs", 1, "--schedule", "one-cycle")
 GIVEN = ("--source", "digits", "--epochs", 1, "--schedule", "one-cycle", "--model", "simplecnn")
@@ -134,14 +134,22 @@ def test_seeds_of_one_protocol_alone_are_left_out():
 
 def test_a_verdict_counts_the_domains_where_the_mean_is_higher():
     results = {
-        domain: {"full-fine": made("full-fine", 190), "pfa-distill": made("pfa-distill", hits)}
-        for domain, hits in (("A", 191), ("B", 190), ("C", 186), ("D", 100))
-    }
+        domain: {
+            "full-fine": made("full-fine", 189, 191), "pfa-distill": made("pfa-distill", *hits)
+        }
+        for domain, *hits in [("A", 191, 191), ("B", 191, 189), ("C", 187, 185), ("D", 98, 102)]
+    }  # fmt: skip
     text = " ".join(beyond.DISTILLATION.findings(results))
     assert "higher mean accuracy than full-fine on 1 (A), the same on 1 (B)" in text
     assert "a lower one on 2 (C, D), of 4 domain(s)" in text
-    assert "intervals are apart on 1 (D);" in text
+    assert "excludes 0 on 1 (D);" in text
     assert "pfa-distill -11.6." in text  # (0.5 + 0 - 2 - 45) / 4
+    # Pairs: -91 and -89 of 200; half the width is 12.706 * 0.7071 / sqrt(2) = 6.353 points.
+    low, high = paired_interval(results["D"]["pfa-distill"], results["D"]["full-fine"])
+    assert (100 * low, 100 * high) == pytest.approx((-51.353, -38.647), abs=1e-3)
+    one = made("full-fine", 190)
+    assert paired_interval(one, one) is None
+    assert paired_interval(made("pfa-fine", 180, 181), made("full-fine", 190, 191)) is None
 
 
 def made(protocol, *hits, images=200, footprint=1.0):

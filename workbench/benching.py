@@ -28,7 +28,7 @@ from workbench.experiments import (
 from workbench.figures import Point, trade_off_chart
 from workbench.folder_files import user_path
 from workbench.method_names import METHODS, REFERENCE
-from workbench.pages import Page, file_name, publish, summarise, table
+from workbench.pages import ONE_SEED, Page, file_name, publish, summarise, table
 from workbench.planning import resolve
 from workbench.recipe_checks import check_once
 from workbench.report import accuracy_text
@@ -227,6 +227,7 @@ def _page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
         findings=[
             f"Fine-tuned for {' or '.join(map(str, epochs))} epochs.",
             *_verdicts(networks, full),
+            *([ONE_SEED] if any(len(result.hits) == 1 for result in full.values()) else []),
             *notes,
         ],
         body=_tables(networks, full),

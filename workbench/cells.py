@@ -33,13 +33,15 @@ class Cell:
         cell: what was asked for, hashed.
         key: of the MLflow run.
         source, domain, model, method, protocol, seed: what was trained.
-        epochs, schedule, learning_rate: of the training.
+        epochs, schedule, learning_rate, batch_size, weight_decay: of the training.
+        head: of the classifier; empty where it is new in any case.
+        temperature, distill_weight: of distillation; empty elsewhere.
         weights: first digits of the source weights' fingerprint.
         hits, top_hits, images: test images named at once, within five guesses, and all.
         parameters, footprint, flops, flops_ratio, latency_ms: of the network.
         filters: kept in each layer; empty for the full network.
         train_seconds: of the epochs.
-        device, precision, threads, machine, torch, version: where and with what.
+        device, precision, threads, machine, torch, version, commit: where and with what.
         run_id: in the store of that machine.
     """
 
@@ -54,6 +56,11 @@ class Cell:
     epochs: int
     schedule: str
     learning_rate: float
+    batch_size: int
+    weight_decay: float
+    head: str
+    temperature: str
+    distill_weight: str
     weights: str
     hits: int
     top_hits: int
@@ -71,6 +78,7 @@ class Cell:
     machine: str
     torch: str
     version: str
+    commit: str
     run_id: str
 
 

@@ -20,7 +20,7 @@ from workbench.pipeline import adapt
 from workbench.planning import Task, resolve
 from workbench.protocols import PROTOCOLS
 from workbench.recipe_checks import check_once
-from workbench.recording import KEY, RECIPE_FILE
+from workbench.recording import COMMIT, KEY, MACHINE, RECIPE_FILE, VERSION
 from workbench.report import method_label
 from workbench.runs import StoredRun
 from workbench.settings import Settings
@@ -225,6 +225,11 @@ def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
         epochs=int(params["epochs"]),
         schedule=params["schedule"],
         learning_rate=float(params["learning_rate"]),
+        batch_size=int(params["batch_size"]),
+        weight_decay=float(params["weight_decay"]),
+        head=params.get("head", ""),
+        temperature=params.get("temperature", ""),
+        distill_weight=params.get("distill_weight", ""),
         weights=params.get("source_weights", ""),
         hits=round(metrics["test_hits"]),
         top_hits=round(metrics.get("test_top5_hits", metrics["test_hits"])),
@@ -239,11 +244,18 @@ def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
         device=params["device"],
         precision=params["precision"],
         threads=int(params["threads"]),
-        machine=run.tags.get("workbench.machine", ""),
+        machine=run.tags.get(MACHINE, ""),
         torch=params["torch"],
-        version=run.tags.get("workbench.version", ""),
+        version=run.tags.get(VERSION, ""),
+        commit=_short(run.tags.get(COMMIT, "")),
         run_id=run.run_id,
     )
+
+
+def _short(commit: str) -> str:
+    """Twelve digits of a hash, and whether files differed from the commit."""
+    digits, dash, state = commit.partition("-")
+    return f"{digits[:12]}{dash}{state}"
 
 
 def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], list[str]]:

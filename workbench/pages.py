@@ -14,6 +14,7 @@ from workbench.report import markdown_table
 from workbench.results import ProtocolResult
 
 NOTES = "notes"
+ONE_SEED = "With one seed an interval is over the test images and says nothing of other seeds."
 #: By domain and protocol.
 Results = dict[str, dict[str, ProtocolResult]]
 
@@ -64,6 +65,7 @@ def _write(page: Page, cells: Sequence[Cell], folder: Path, command: Sequence[st
     lines += [f"![{page.title}]({name})\n" for name in page.figures]
     lines += [*page.body, "", "## Where the numbers come from", ""]
     lines += ["```sh", shlex.join(command), "```", ""]
+    lines += ["- the last call; cells of earlier ones with the same settings are shown, too"]
     lines += [f"- {line}" for line in provenance(cells)]
     path = folder / f"{page.name}.md"
     part = folder / f".{page.name}.part"
@@ -77,7 +79,8 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
     trained = [cell for cell in cells if cell.epochs]
     hours = sum(cell.train_seconds for cell in cells) / 3600
     runs = sorted({
-        f"{cell.epochs} epochs, {cell.schedule} schedule, learning rate {cell.learning_rate:g}"
+        f"{cell.epochs} epoch(s), {cell.schedule} schedule, learning rate {cell.learning_rate:g}, "
+        f"batch {cell.batch_size}, weight decay {cell.weight_decay:g}"
         for cell in trained
     })  # fmt: skip
     networks = sorted({f"{cell.model} trained on {cell.source}" for cell in cells})
@@ -94,9 +97,11 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
 
 
 def _machine(cell: Cell) -> str:
+    version = cell.version or "version not recorded"
     return (
         f"{cell.machine or 'machine not recorded'}, {cell.device}, {cell.precision}, "
-        f"{cell.threads} thread(s), torch {cell.torch}, workbench {cell.version or 'not recorded'}"
+        f"{cell.threads} thread(s), torch {cell.torch}, workbench {version}"
+        + (f" at commit {cell.commit}" if cell.commit else "")
     )
 
 

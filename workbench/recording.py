@@ -21,6 +21,7 @@ from workbench.display import Display
 from workbench.distillation import Teacher
 from workbench.errors import StoreError, WorkbenchError
 from workbench.keys import file_hash, weights_fingerprint
+from workbench.origin import code_commit
 from workbench.processor import Processor, machine_name
 from workbench.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
 from workbench.tracking import Store
@@ -30,6 +31,8 @@ from workbench.work import WEIGHTS_FILE, Outcome, Work, disk_errors
 
 KEY, KIND, WEIGHTS = "workbench.key", "workbench.kind", "workbench.weights"
 HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
+VERSION, MACHINE = "workbench.version", "workbench.machine"
+COMMIT = "mlflow.source.git.commit"  # MLflow's own name, which its UI shows
 RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
 IMAGES_FILE = "images.json"  # paths of some test images, where these lie in a folder
 OWNER = "workbench.owner"
@@ -155,8 +158,9 @@ class Recorder:
             KEY: key,
             KIND: kind,
             OWNER: self.work.owner,
-            "workbench.version": __version__,
-            "workbench.machine": machine_name(self.processor.device),
+            VERSION: __version__,
+            MACHINE: machine_name(self.processor.device),
+            **({COMMIT: commit} if (commit := code_commit()) else {}),
         }
         return self.store.start(self.experiment, title, tags, params, parent=parent)
 

@@ -116,12 +116,31 @@ def _most_accurate(results: Sequence[ProtocolResult]) -> ProtocolResult | None:
 
 def student_interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean of at least two values in [0, 1], by Student's t."""
+    mean, half = statistics.fmean(values), _student_half(values)
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def paired_interval(one: ProtocolResult, other: ProtocolResult) -> tuple[float, float] | None:
+    """95 % interval of the mean difference of accuracies over the same seeds, by Student's t.
+
+    None where the seeds say nothing of its spread: with one of them, or when all agree.
+
+    Args:
+        one, other: with the same seeds in the same order.
+    """
+    apart = [a - b for a, b in zip(one.accuracies, other.accuracies, strict=True)]
+    if len({round(each, 9) for each in apart}) < 2:
+        return None
+    mean, half = statistics.fmean(apart), _student_half(apart)
+    return mean - half, mean + half
+
+
+def _student_half(values: Sequence[float]) -> float:
+    """Half the width of the 95 % interval of the mean of at least two values."""
     from scipy.stats import t
 
-    mean = statistics.fmean(values)
     error = statistics.stdev(values) / math.sqrt(len(values))
-    half = float(t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1)) * error
-    return max(0.0, mean - half), min(1.0, mean + half)
+    return float(t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1)) * error
 
 
 def wilson_interval(hits: int, images: int) -> tuple[float, float]:

@@ -16,9 +16,10 @@ from typing import Any
 from workbench.cells import Cell
 from workbench.experiments import Part, Wish
 from workbench.figures import comparison_chart
-from workbench.pages import Page, Results, by_domain, gap, signed, table
+from workbench.pages import ONE_SEED, Page, Results, by_domain, gap, signed, table
 from workbench.protocols import TEACHER, TEACHER_SEED
 from workbench.report import accuracy_text
+from workbench.results import ProtocolResult, paired_interval
 from workbench.settings import Settings
 
 
@@ -62,6 +63,7 @@ class Question:
             title=self.title,
             findings=[
                 *self.findings(results),
+                *([ONE_SEED] if _has_one_seed(results) else []),
                 self.remark(Settings.of(**found[0][0].part.options)),
             ],
             body=self._table(results, epochs),
@@ -77,7 +79,8 @@ class Question:
         apart = [
             domain
             for domain, rows in results.items()
-            if _apart(rows[self.rival].accuracy_interval, rows[self.reference].accuracy_interval)
+            if (interval := paired_interval(rows[self.rival], rows[self.reference]))
+            and (interval[0] > 0 or interval[1] < 0)
         ]
         means = [
             f"{name} {signed(sum(each.values()) / len(each))}"
@@ -87,8 +90,8 @@ class Question:
         return [
             f"{self.rival} has a higher mean accuracy than {self.reference} on {_some(above)}, the "
             f"same on {_some(equal)}, a lower one on {_some(below)}, of {len(gaps)} domain(s).",
-            f"Their 95 % intervals are apart on {_some(apart)}; where they are not, chance may "
-            "have ordered them.",
+            f"The 95 % interval of the difference, seed by seed, excludes 0 on {_some(apart)}; "
+            "elsewhere chance may have ordered them.",
             f"On average over the domains, in points against {self.reference}: {', '.join(means)}.",
         ]
 
@@ -107,13 +110,13 @@ class Question:
                 rows.append((
                     domain, protocol, str(epochs[domain, protocol]), accuracy_text(result),
                     str(len(result.hits)),
-                    "" if result is reference else signed(gap(result, reference)),
+                    "" if result is reference else _difference(result, reference),
                     f"{100 * result.footprint:.1f} %", f"{100 * result.flops_ratio:.0f} %",
                     f"{result.train_seconds:.0f} s",
                 ))  # fmt: skip
         columns = (
             "domain", "protocol", "epochs", "accuracy (95 % interval)", "n",
-            f"against {self.reference}", "footprint", "FLOPs", "train",
+            f"against {self.reference} (95 % interval)", "footprint", "FLOPs", "train",
         )  # fmt: skip
         return ["## Accuracy", "", *table(columns, rows)]
 
@@ -137,8 +140,15 @@ EQUAL_COMPUTE = Question(
 )
 
 
-def _apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one[0] > other[1] or other[0] > one[1]
+def _difference(one: ProtocolResult, other: ProtocolResult) -> str:
+    """Percentage points, with the interval over pairs of the same seed where there is one."""
+    interval = paired_interval(one, other)
+    between = interval and f" ({signed(100 * interval[0])} to {signed(100 * interval[1])})"
+    return f"{signed(gap(one, other))}{between or ''}"
+
+
+def _has_one_seed(results: Results) -> bool:
+    return any(len(row.hits) == 1 for rows in results.values() for row in rows.values())
 
 
 def _some(names: Sequence[str]) -> str:
