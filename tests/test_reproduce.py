@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import save_file
 
-from workbench import benching, published
+from workbench import bench_page, published
 from workbench.cells import read_cells
 from workbench.errors import DataError, SettingsError
 from workbench.experiments import of_shared_seeds
@@ -202,7 +202,7 @@ def test_figure_4_is_judged_against_the_paper():
 )  # fmt: skip
 def test_a_bench_says_who_is_ahead_and_whether_by_chance(hits, sentence):
     results = {name: made("pfa-fine", *own, footprint=0.25) for name, own in hits.items()}
-    text = benching.verdict("S2", results, made("full-fine", 185))
+    text = bench_page.verdict("S2", results, made("full-fine", 185))
     assert text.startswith("S2 at 25.0 % of the parameters: ")
     assert sentence in text
 
@@ -266,6 +266,7 @@ def test_figure_1_compares_recipes_and_starts(run_cli, tmp_path):
     for curve in ("| pfa, fine |", "| pfa, scratch |", "| random widths, fine |", "mean "):
         assert curve in page
     assert "At 20 %, scratch: " in page
+    assert "The best of 2 random widths is chosen by the test images" in page
     drawn = [row for row in cells() if row["method"].startswith("random")]
     drawn = [row for row in drawn if row["protocol"] == "pfa-fine"]
     assert len({row["filters"] for row in drawn}) == 2

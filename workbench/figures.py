@@ -47,9 +47,9 @@ def accuracy_chart(groups: Accuracies, path: Path) -> None:
         groups: results by the group's label.
         path: PNG file to write.
     """
-    figure, axes = _new_figure(_accuracy_width(groups), [4.2])
+    figure, axes = new_figure(_accuracy_width(groups), [4.2])
     _draw_accuracies(axes[0], groups, _NOTHING)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def filters_chart(recipes: Filters, path: Path) -> None:
@@ -59,9 +59,9 @@ def filters_chart(recipes: Filters, path: Path) -> None:
         recipes: (full, kept) of each layer, by the recipe's label.
         path: PNG file to write.
     """
-    figure, axes = _new_figure(_filters_width(recipes), [3.8])
+    figure, axes = new_figure(_filters_width(recipes), [3.8])
     _draw_filters(axes[0], recipes, _NOTHING)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def comparison_chart(
@@ -69,11 +69,11 @@ def comparison_chart(
 ) -> None:
     """Both charts, one above the other; the second only if there are recipes."""
     width = max(_accuracy_width(groups), _filters_width(recipes))
-    figure, axes = _new_figure(width, [4.2, 3.8] if recipes else [4.2])
+    figure, axes = new_figure(width, [4.2, 3.8] if recipes else [4.2])
     _draw_accuracies(axes[0], groups, published)
     if recipes:
         _draw_filters(axes[1], recipes, published)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> None:
@@ -155,7 +155,8 @@ def _colour(protocol: str) -> str:
     return _COLOURS.get(protocol, "#888888")
 
 
-def _new_figure(width: float, heights: list[float]) -> tuple[Any, list[Any]]:
+def new_figure(width: float, heights: list[float]) -> tuple[Any, list[Any]]:
+    """A figure and its axes, one below the other: inches."""
     # Not pyplot: it would pick a screen and keep every figure in memory.
     from matplotlib.figure import Figure
 
@@ -172,64 +173,7 @@ def _patch(colour: str, label: str) -> Any:
     return Patch(color=colour, label=label)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a PNG file; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")
-
-
-_SAME_FOOTPRINT = 0.02
-
-
-@dataclass(frozen=True)
-class Point:
-    """One network in a chart of accuracy against footprint: shares in [0, 1]."""
-
-    footprint: float
-    accuracy: float
-    low: float
-    high: float
-
-
-def trade_off_chart(
-    panels: Mapping[str, Mapping[str, Sequence[Point]]],
-    levels: Mapping[str, Mapping[str, float]],
-    path: Path,
-) -> None:
-    """Accuracy against footprint: a panel a domain, a line a method.
-
-    Args:
-        panels: by domain and method, its networks.
-        levels: by domain, accuracies to draw as dashed lines, by their label.
-        path: PNG file to write.
-    """
-    figure, axes = _new_figure(7.0, [3.6] * len(panels))
-    for axis, (domain, methods) in zip(axes, panels.items(), strict=True):
-        shares = [point.footprint for points in methods.values() for point in points]
-        apart = max(shares) - min(shares) > _SAME_FOOTPRINT
-        for place, (label, points) in enumerate(methods.items()):
-            _draw_line(axis, place, label, points, apart)
-        for label, level in levels.get(domain, {}).items():
-            axis.axhline(100 * level, color="#4c6a92", linestyle="--", linewidth=1, label=label)
-        title = domain
-        if apart:
-            axis.set_xlabel("footprint, % of the parameters")
-        else:
-            axis.set_xticks(range(len(methods)), list(methods), rotation=25, ha="right")
-            title += f", {100 * sum(shares) / len(shares):.1f} % of the parameters"
-        axis.set_title(title, fontsize=10, loc="left")
-        axis.set_ylabel("test accuracy, %")
-        axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _save(figure, path)
-
-
-def _draw_line(axis: Any, place: int, label: str, points: Sequence[Point], apart: bool) -> None:
-    """One method's networks with their intervals; side by side where all are of one size."""
-    ordered = sorted(points, key=lambda point: point.footprint)
-    means = [100 * point.accuracy for point in ordered]
-    lows = [max(0.0, 100 * (point.accuracy - point.low)) for point in ordered]
-    highs = [max(0.0, 100 * (point.high - point.accuracy)) for point in ordered]
-    where = [100 * point.footprint if apart else place for point in ordered]
-    axis.errorbar(
-        where, means, [lows, highs], marker="o", markersize=5, linewidth=1.2 if apart else 0,
-        capsize=2, elinewidth=0.8, label=label if apart else None,
-    )  # fmt: skip

@@ -10,6 +10,7 @@ import typer
 
 from workbench.cli import options as opt
 from workbench.errors import SettingsError
+from workbench.method_names import METHODS
 from workbench.settings import RESULTS, Settings
 
 Results = Annotated[
@@ -49,6 +50,8 @@ def reproduce(
     epochs: opt.Epochs = None,
     source_epochs: opt.SourceEpochs = None,
     schedule: opt.Schedule = Settings.schedule,
+    lr: opt.LearningRate = Settings.lr,
+    fine_lr: opt.FineLearningRate = Settings.fine_lr,
     batch_size: opt.BatchSize = None,
     device: opt.Device = Settings.device,
     precision: opt.Precision = Settings.precision,
@@ -98,7 +101,9 @@ def reproduce(
 def bench(
     source: opt.Source,
     target: Annotated[str, typer.Option(help="Domains, comma-separated.")],
-    methods: Annotated[str, typer.Option(help="Methods, comma-separated.")] = "",
+    methods: Annotated[
+        str, typer.Option(help=f"Of {', '.join(METHODS)}; all but pfa-en when left out.")
+    ] = "",
     footprints: Annotated[
         str, typer.Option(help="pfa-kl, or shares of the parameters, comma-separated.")
     ] = "",
@@ -113,7 +118,8 @@ def bench(
     epochs: opt.Epochs = None,
     source_epochs: opt.SourceEpochs = None,
     schedule: opt.Schedule = Settings.schedule,
-    lr: opt.LearningRate = None,
+    lr: opt.LearningRate = Settings.lr,
+    fine_lr: opt.FineLearningRate = Settings.fine_lr,
     batch_size: opt.BatchSize = None,
     device: opt.Device = Settings.device,
     precision: opt.Precision = Settings.precision,
