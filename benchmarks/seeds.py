@@ -1,6 +1,7 @@
 """Seeds trained together against the same seeds one by one, interleaved in one process.
 
     python benchmarks/seeds.py [--model vgg16] [--images 1000] [--seeds 5] [--rounds 3]
+                               [--paired-seeds 10]
 
 Prints optimiser steps a second, summed over the seeds, of both ways and their ratio, for an epoch
 on a set as small as a domain of two classes. Together should win on a GPU, where launches are the
@@ -41,8 +42,8 @@ def paired_line(seeds, processor):
             accuracies[way].append(100 * hits / len(test))
     means = ", ".join(f"{way} {statistics.mean(seen):.2f} %" for way, seen in accuracies.items())
     differences = [a - b for a, b in zip(*accuracies.values(), strict=True)]
-    if not any(differences):
-        return f"digits, {len(seeds)} seeds: {means}; the same for every seed"
+    if len(set(differences)) == 1:
+        return f"digits, {len(seeds)} seeds: {means}; each differs by {differences[0]:+.2f} points"
     p = ttest_rel(*accuracies.values()).pvalue
     return (f"digits, {len(seeds)} seeds: {means}; mean difference "
             f"{statistics.mean(differences):+.2f} points, paired t-test p = {p:.2f}")  # fmt: skip

@@ -77,9 +77,12 @@ def test_the_commit_is_that_of_a_checkout_of_our_own(tmp_path):
 
     assert answer() == ""
     subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "add", "workbench/origin.py"], check=True)
+    (tmp_path / ".gitignore").write_text("__pycache__\n")
+    subprocess.run([*git, "add", "workbench", ".gitignore"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "one"], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     assert answer() == commit.stdout.strip()
-    copy.write_text(copy.read_text() + "\n")
+    (tmp_path / "results.md").write_text("no code")
+    assert answer() == commit.stdout.strip()
+    (tmp_path / "workbench/new.py").touch()
     assert answer() == commit.stdout.strip() + "-dirty"

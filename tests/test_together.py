@@ -190,12 +190,30 @@ def test_seeds_that_cannot_be_stacked_are_trained_one_by_one(run_cli, tmp_path, 
     )  # fmt: skip
     assert status == 0, err
     assert len(json.loads(out)["protocols"][0]["accuracies"]) == 2
-    assert "seeds are trained one by one, not together: vmap: called random operation" in err
+    assert "seeds 0, 1: one by one, not together (vmap: called random operation" in err
+
+
+def test_seeds_that_memory_does_not_hold_are_halved(run_cli, monkeypatch):
+    def scarce(learners, *rest, **options):
+        if len(learners) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return fit_together(learners, *rest, **options)
+
+    monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
+    monkeypatch.setattr("workbench.joint.fit_together", scarce)
+    status, _, err = run_cli(
+        "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
+        "--source-epochs", 1, "--epochs", 1, "--seeds", 3, "--protocols", "full-scratch",
+    )  # fmt: skip
+    assert status == 0, err
+    assert "seeds 0, 1, 2: too much memory together; in two halves" in err
+    assert "seeds 0, 1 together: 1/1" in err
+    assert "seed 2: 1/1" in err
 
 
 def test_no_more_seeds_than_memory_bears_are_stacked(run_cli, monkeypatch):
     monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
-    monkeypatch.setattr("workbench.joint.MOST", 2)
+    monkeypatch.setattr("workbench.joint.MOST_AT_ONCE", 2)
     status, _, err = run_cli(
         "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
         "--source-epochs", 1, "--epochs", 1, "--seeds", 3, "--protocols", "full-scratch",

@@ -19,6 +19,7 @@ from workbench.compression.recipes import Recipe
 from workbench.compression.structure import Structure
 from workbench.display import Display
 from workbench.keys import file_hash, key_of
+from workbench.models.networks import find_network
 from workbench.planning import Task
 from workbench.protocols import Protocol
 from workbench.recording import HASH, RECIPE_FILE, SPECTRA_FILE, Recorder
@@ -171,9 +172,10 @@ def _remarks(analysis: Analysis, task: Task) -> list[str]:
     """What a budget and a rounding came to."""
     lines = []
     if task.settings.reads_scales and task.settings.weights:
+        penalty = find_network(task.model).schedule.sparsity
         lines.append(
             "network-slimming: scales are read from --weights; it is meant for a source trained "
-            "with 'workbench train --sparsity 1e-4'"
+            f"with 'workbench train --sparsity {penalty:g}'"
         )
     if task.budget and analysis.recipe.threshold is not None:
         name = "an energy" if task.settings.method == "pfa-en" else "a threshold"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from workbench.cells import Cell
 from workbench.experiments import Found
-from workbench.method_names import REFERENCE
-from workbench.pages import ONE_SEED, Page, file_name, summarise, table
+from workbench.method_names import REFERENCE, SCALES
+from workbench.pages import Page, file_name, one_seed, summarise, table
 from workbench.planning import resolve
 from workbench.report import accuracy_text
 from workbench.results import ProtocolResult
@@ -40,13 +40,16 @@ def make_page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
         chart,
     )
     epochs = sorted({cell.epochs for _, cell in found})
+    first = found[0][1]
     return Page(
         name=name,
         title=f"Methods at equal footprints: {', '.join(domains)}",
         findings=[
-            f"Fine-tuned for {' or '.join(map(str, epochs))} epochs.",
+            f"{first.model} trained on {first.source}, fine-tuned for "
+            f"{' or '.join(map(str, epochs))} epoch(s).",
             *_verdicts(networks, full),
-            *([ONE_SEED] if any(len(result.hits) == 1 for result in full.values()) else []),
+            *one_seed(full.values()),
+            *_mixed_sources(found),
             *notes,
         ],
         body=_tables(networks, full),
@@ -55,11 +58,13 @@ def make_page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
 
 
 def _file_name(found: Found, domains: Sequence[str]) -> str:
-    """Bench, domains, shares, and the network where it is not the usual one."""
+    """Bench, domains, shares, and network and source where they are not the usual ones."""
     wish, cell = found[0]
     shares = sorted({wish.part.label[1] for wish, _ in found} - {"", REFERENCE})
-    usual = resolve(Settings.of(**wish.part.options)).source.model
-    return file_name("bench", *domains, *shares, *([] if cell.model == usual else [cell.model]))
+    task = resolve(Settings.of(**wish.part.options))
+    other = [] if cell.model == task.source.model else [cell.model]
+    other += [] if task.domain.source == task.trained_on.name else [f"from-{cell.source}"]
+    return file_name("bench", *domains, *shares, *other)
 
 
 def _tables(
@@ -104,8 +109,19 @@ def left_out(every: Found, found: Found) -> list[str]:
     return [f"Left out, for want of a seed: {', '.join(lacking)}."] if lacking else []
 
 
+def _mixed_sources(found: Found) -> list[str]:
+    """A warning where methods start from different source networks, network slimming apart."""
+    weights = {
+        cell.weights for wish, cell in found if cell.weights and wish.part.label[0] != SCALES
+    }
+    if len(weights) < 2:
+        return []
+    return [f"The networks come from different source weights ({', '.join(sorted(weights))})."]
+
+
 def slimming_note(found: Found) -> list[str]:
-    if not any(wish.part.label[0] == "network-slimming" for wish, _ in found):
+    """What has to be said where network slimming had a source that was not trained for it."""
+    if not any(wish.part.label[0] == SCALES for wish, _ in found):
         return []
     return [
         "network-slimming read the scales of a source as given, where its paper trains one with a "

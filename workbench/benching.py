@@ -7,7 +7,7 @@ them. As footprint "pfa-kl" is what PFA-KL comes to on the domain; others are sh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from workbench.experiments import (
     shown_seeds,
 )
 from workbench.folder_files import user_path
-from workbench.method_names import METHODS, REFERENCE
+from workbench.method_names import METHODS, REFERENCE, SCALES
 from workbench.pages import publish
 from workbench.recipe_checks import check_once
 from workbench.setting_checks import check_numbers
@@ -81,23 +81,19 @@ def bench(
     # Network slimming's source is another than that of the other methods: a file of its own, or
     # trained here, with the penalty. PFA-KL's footprint, which all are put at, is the others'.
     apart = slimming_weights is not None or "weights" not in options
-    references = _reference_parts(targets, options, asked) if apart else []
-
-    def parts(seeds: range, methods: Sequence[str], sizes: Mapping[str, int]) -> list[Part]:
-        slimming = _Slimming(slimming_weights, sizes)
-        return [
-            part
-            for target in targets
-            for part in _parts({**options, "target": target}, methods, footprints, seeds, slimming)
-        ]
-
-    check_parts([*references, *parts(asked, methods, {})])
+    whole = [{**options, "target": target} for target in targets]
+    first = _reference_parts(whole, asked[:1]) if apart and SCALES in methods else []
+    slimming = _Slimming(slimming_weights, {})
+    check_parts([*first, *_parts(whole, methods, footprints, asked, slimming)])
     anew = Anew() if fresh else None
-    if "network-slimming" in methods:
-        run_parts(references, results, anew=anew, display=display)
-    sizes = _sizes(references, results)
-    run_parts(parts(asked, methods, sizes), results, anew=anew, display=display)
-    every = known_cells(parts(shown_seeds(asked), tuple(METHODS), sizes), results)
+    run_parts(first, results, anew=anew, display=display)
+    if apart:
+        sizes = _sizes(_reference_parts(whole, shown_seeds(asked)), results)
+        slimming = replace(slimming, sizes=sizes)
+    wanted = _parts(whole, methods, footprints, asked, slimming)
+    run_parts(wanted, results, anew=anew, display=display)
+    shown = _parts(whole, tuple(METHODS), footprints, shown_seeds(asked), slimming)
+    every = known_cells(shown, results)
     found = of_shared_seeds(every, lambda wish: wish.part.label, asked=asked)
     notes = [*left_out(every, found), *([] if apart else slimming_note(found))]
     cells = [cell for _, cell in found]
@@ -124,14 +120,9 @@ class _Slimming:
         return {**own, "footprint": footprint}
 
 
-def _reference_parts(
-    targets: Sequence[str], options: Mapping[str, Any], seeds: range
-) -> list[Part]:
-    """PFA-KL's network of each target, for its size: one seed does."""
-    return [
-        Part({**options, "target": target, "method": REFERENCE}, (TRAINED,), seeds[:1])
-        for target in targets
-    ]
+def _reference_parts(whole: Sequence[Mapping[str, Any]], seeds: range) -> list[Part]:
+    """PFA-KL's network of each target, for its size: any seed does."""
+    return [Part({**options, "method": REFERENCE}, (TRAINED,), seeds) for options in whole]
 
 
 def _sizes(references: Sequence[Part], results: Path) -> dict[str, int]:
@@ -161,15 +152,25 @@ def _problems(
             f"--slimming-weights {slimming_weights}: no such file; 'workbench train --sparsity' "
             "makes one"
         )
-    if slimming_weights is not None and "network-slimming" not in methods:
-        problems.append(
-            f"--slimming-weights {slimming_weights} has no effect without network-slimming among "
-            "--methods; leave it out"
-        )
     return problems
 
 
 def _parts(
+    whole: Sequence[Mapping[str, Any]],
+    methods: Sequence[str],
+    footprints: Sequence[str],
+    seeds: range,
+    slimming: _Slimming,
+) -> list[Part]:
+    """The full network of each target, and every method at every footprint."""
+    return [
+        part
+        for options in whole
+        for part in _target_parts(options, methods, footprints, seeds, slimming)
+    ]
+
+
+def _target_parts(
     options: Mapping[str, Any],
     methods: Sequence[str],
     footprints: Sequence[str],
@@ -182,7 +183,7 @@ def _parts(
             own = {**options, "method": method, **_budget(method, footprint)}
             if own["method"] == REFERENCE and footprint != REFERENCE:
                 own["method"] = "pfa-en"
-            if method == "network-slimming":
+            if method == SCALES:
                 own |= slimming.options(options["target"], footprint)
             label = (own["method"], footprint)
             if method == "random":

@@ -184,7 +184,14 @@ def read_cells(path: Path) -> dict[str, Cell]:
     number = 1
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
+            reader = csv.DictReader(file)
+            lacking = [f.name for f in _FIELDS if f.name not in (reader.fieldnames or ())]
+            if lacking:
+                raise DataError(
+                    f"{path}:1: no column {', '.join(lacking)}; move the file away to have its "
+                    "cells written anew from the store's runs"
+                )
+            for row in reader:
                 number += 1
                 cell = _cell(row)
                 found[cell.cell] = cell
@@ -196,6 +203,9 @@ def read_cells(path: Path) -> dict[str, Cell]:
 
 
 def _cell(row: dict[str, str]) -> Cell:
+    short = [f.name for f in _FIELDS if row[f.name] is None]
+    if short:
+        raise ValueError(f"it ends before {short[0]}")
     values: dict[str, Any] = {f.name: _TYPES[str(f.type)](row[f.name]) for f in _FIELDS}
     if values["protocol"] not in PROTOCOLS:
         raise ValueError(f"there is no protocol '{values['protocol']}'")

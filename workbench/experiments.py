@@ -39,7 +39,8 @@ class Part:
         options: of ``adapt``, seeds and protocols left out.
         protocols: which of its cells are wanted.
         seeds: with which seeds.
-        label: what its page calls it: a method or a curve, and the footprint asked for.
+        label: what its page calls it, where the domain does not say it: a recipe; a method or a
+            curve, and the footprint asked for.
     """
 
     options: Mapping[str, Any]
@@ -94,7 +95,8 @@ def run_parts(
     Args:
         parts: the experiment; every part's options are checked before anything is trained.
         results: folder whose ``data/cells.csv`` is read and written.
-        anew: everything is trained again, but for what stands there, and put there.
+        anew: with ``--fresh``: what this call has trained already, which is not trained again, and
+            to which is added; everything else is. None trains what no row has.
 
     Raises:
         WorkbenchError: for anything that the user can mend; see ``errors``.

@@ -2,8 +2,8 @@
 
 What is trained here lies in the work folder as if each had been trained by itself:
 ``Recorder.train`` finds the outcomes there and records them. So records and locks need no second
-way, and finished seeds are not trained again. There are no checkpoints on the way: where seeds are
-trained together that takes seconds or few minutes, and killed in the middle it begins anew.
+way, and finished seeds are not trained again. There are no checkpoints on the way: only small sets
+are trained so, and killed in the middle they begin anew.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+import torch
+
 from workbench.errors import TrainingError
 from workbench.recording import Job, Recorder
 from workbench.together import Learner, fit_together, pays
 from workbench.training import evaluate
 from workbench.work import Outcome
 
-#: Seeds that are trained at once: each costs memory, and launches are no bound any more.
-MOST = 8
+#: Seeds that are trained at once: each costs memory, and with so many launches are no bound.
+MOST_AT_ONCE = 8
 
 
 def train_jointly(jobs: Sequence[Job], recorder: Recorder) -> None:
@@ -41,16 +43,23 @@ def train_jointly(jobs: Sequence[Job], recorder: Recorder) -> None:
         missing = [job for job in jobs if not (work.outcome(job.key) or recorder.find(job.key))]
         if not pays(len(jobs[0].train), len(missing), processor):
             return
-        try:
-            for first in range(0, len(missing), MOST):
-                group = missing[first : first + MOST]
-                if len(group) > 1:
-                    _train(group, recorder)
-        except TrainingError:
-            return
-        except RuntimeError as error:  # of torch, out of memory included
-            reason = str(error).strip().partition("\n")[0]
-            recorder.display.say(f"seeds are trained one by one, not together: {reason}")
+        groups = [missing[n : n + MOST_AT_ONCE] for n in range(0, len(missing), MOST_AT_ONCE)]
+        while groups:
+            group = groups.pop(0)
+            seeds = ", ".join(str(job.seed) for job in group)
+            if len(group) == 1:
+                continue
+            try:
+                _train(group, recorder)
+            except TrainingError:
+                continue
+            except torch.OutOfMemoryError:
+                half = (len(group) + 1) // 2
+                groups[:0] = [group[:half], group[half:]]
+                recorder.display.say(f"seeds {seeds}: too much memory together; in two halves")
+            except RuntimeError as error:
+                reason = str(error).strip().partition("\n")[0]
+                recorder.display.say(f"seeds {seeds}: one by one, not together ({reason})")
 
 
 def _train(jobs: Sequence[Job], recorder: Recorder) -> None:

@@ -14,7 +14,6 @@ from workbench.report import markdown_table
 from workbench.results import ProtocolResult
 
 NOTES = "notes"
-ONE_SEED = "With one seed an interval is over the test images and says nothing of other seeds."
 #: By domain and protocol.
 Results = dict[str, dict[str, ProtocolResult]]
 
@@ -65,7 +64,10 @@ def _write(page: Page, cells: Sequence[Cell], folder: Path, command: Sequence[st
     lines += [f"![{page.title}]({name})\n" for name in page.figures]
     lines += [*page.body, "", "## Where the numbers come from", ""]
     lines += ["```sh", shlex.join(command), "```", ""]
-    lines += ["- the last call; cells of earlier ones with the same settings are shown, too"]
+    lines += [
+        "- This is the last call. Finished cells of earlier calls with the same settings are "
+        "shown, too, where they have the same seeds."
+    ]
     lines += [f"- {line}" for line in provenance(cells)]
     path = folder / f"{page.name}.md"
     part = folder / f".{page.name}.part"
@@ -141,6 +143,13 @@ def gap(one: ProtocolResult, other: ProtocolResult) -> float:
 def file_name(*words: str) -> str:
     """A page's name from words that may hold a path's or a network's signs."""
     return "-".join(re.sub(r"[^\w.-]+", "-", word) for word in words)
+
+
+def one_seed(results: Iterable[ProtocolResult]) -> list[str]:
+    """What has to be said where one of them has a single seed."""
+    if all(len(result.hits) > 1 for result in results):
+        return []
+    return ["With one seed an interval is over the test images and says nothing of other seeds."]
 
 
 def signed(points: float) -> str:

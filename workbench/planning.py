@@ -227,7 +227,9 @@ def resolve_source(
     if seed < 0:
         problems.append(f"--seed {seed} is negative; use 0 or more")
     if not 0 <= sparsity < 1:
-        problems.append(f"--sparsity {sparsity:g} is not within [0, 1); try 1e-4")
+        problems.append(
+            f"--sparsity {sparsity:g} is not within [0, 1); try 1e-4, for a residual network 1e-5"
+        )
     problems += check_weights(weights)
     if problems:
         raise SettingsError(*problems)

@@ -6,8 +6,9 @@ Formula: the parameters of S networks of one shape are stacked along a new first
 network runs under ``torch.vmap``, which turns S convolutions into one grouped one. SGD works value
 by value, so one optimiser over the stacks does what S do. Each seed keeps its own initial weights,
 order, views and dropout masks, drawn from the same generators as one by one; sums come in another
-order, so weights agree to rounding, not to the bit.
-Cost: S times the memory; at most ``joint.MOST`` seeds are stacked.
+order, so weights agree to rounding, not to the bit. That is held on the CPU; on a GPU torch may
+draw a mask of the same kind in another order, which nobody has looked at yet.
+Cost: S times the memory; at most ``joint.MOST_AT_ONCE`` seeds are stacked.
 When it does not help: on a CPU, or wherever arithmetic is the bound: there grouped convolutions
 are slower than plain ones. So ``pays`` says yes on a GPU only, for sets that are small. Networks
 that draw random numbers otherwise than by dropout (stochastic depth) cannot be stacked: torch

@@ -119,7 +119,7 @@ def _point(result: ProtocolResult) -> Point:
 def _findings(groups: Mapping[tuple[str, float], Sequence[Cell]], epochs: int) -> list[str]:
     lines = [f"Trained for {epochs} epoch(s) where the paper trains 50."]
     draws = [len(cells) for (curve, _), cells in groups.items() if curve.startswith(_DRAWN)]
-    if draws:
+    if max(draws, default=1) > 1:
         lines.append(
             f"The best of {max(draws)} random widths is chosen by the test images: a bound from "
             "above that nobody could choose, and the higher the more are drawn (the paper: 300)."

@@ -16,7 +16,7 @@ from typing import Any
 from workbench.cells import Cell
 from workbench.experiments import Part, Wish
 from workbench.figures import comparison_chart
-from workbench.pages import ONE_SEED, Page, Results, by_domain, gap, signed, table
+from workbench.pages import Page, Results, by_domain, gap, one_seed, signed, table
 from workbench.protocols import TEACHER, TEACHER_SEED
 from workbench.report import accuracy_text
 from workbench.results import ProtocolResult, paired_interval
@@ -63,7 +63,7 @@ class Question:
             title=self.title,
             findings=[
                 *self.findings(results),
-                *([ONE_SEED] if _has_one_seed(results) else []),
+                *one_seed(row for rows in results.values() for row in rows.values()),
                 self.remark(Settings.of(**found[0][0].part.options)),
             ],
             body=self._table(results, epochs),
@@ -76,30 +76,36 @@ class Question:
         above = [domain for domain, points in gaps.items() if points > 0]
         equal = [domain for domain, points in gaps.items() if points == 0]
         below = [domain for domain, points in gaps.items() if points < 0]
-        apart = [
-            domain
-            for domain, rows in results.items()
-            if (interval := paired_interval(rows[self.rival], rows[self.reference]))
-            and (interval[0] > 0 or interval[1] < 0)
-        ]
         means = [
             f"{name} {signed(sum(each.values()) / len(each))}"
             for name in (self.rival, *self.beside)
-            if (each := self._gaps(results, name))
+            for each in [self._gaps(results, name)]
         ]
         return [
             f"{self.rival} has a higher mean accuracy than {self.reference} on {_some(above)}, the "
             f"same on {_some(equal)}, a lower one on {_some(below)}, of {len(gaps)} domain(s).",
-            f"The 95 % interval of the difference, seed by seed, excludes 0 on {_some(apart)}; "
-            "elsewhere chance may have ordered them.",
+            self._by_chance(results),
             f"On average over the domains, in points against {self.reference}: {', '.join(means)}.",
         ]
 
+    def _by_chance(self, results: Results) -> str:
+        """Where the order of the two can be told from chance."""
+        found: dict[str, list[str]] = {"apart": [], "chance": [], "unknown": []}
+        for domain, rows in results.items():
+            interval = paired_interval(rows[self.rival], rows[self.reference])
+            if interval is None:
+                found["unknown"].append(domain)
+            else:
+                found["apart" if interval[0] > 0 or interval[1] < 0 else "chance"].append(domain)
+        return (
+            f"The 95 % interval of the difference, seed by seed, excludes 0 on "
+            f"{_some(found['apart'])}; on {_some(found['chance'])} chance may have ordered them; "
+            f"on {_some(found['unknown'])} it cannot be told (one seed, or all differ alike)."
+        )
+
     def _gaps(self, results: Results, protocol: str) -> dict[str, float]:
         return {
-            domain: gap(rows[protocol], rows[self.reference])
-            for domain, rows in results.items()
-            if {protocol, self.reference} <= rows.keys()
+            domain: gap(rows[protocol], rows[self.reference]) for domain, rows in results.items()
         }
 
     def _table(self, results: Results, epochs: Mapping[tuple[str, str], int]) -> list[str]:
@@ -145,10 +151,6 @@ def _difference(one: ProtocolResult, other: ProtocolResult) -> str:
     interval = paired_interval(one, other)
     between = interval and f" ({signed(100 * interval[0])} to {signed(100 * interval[1])})"
     return f"{signed(gap(one, other))}{between or ''}"
-
-
-def _has_one_seed(results: Results) -> bool:
-    return any(len(row.hits) == 1 for rows in results.values() for row in rows.values())
 
 
 def _some(names: Sequence[str]) -> str:

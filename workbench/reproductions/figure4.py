@@ -10,7 +10,7 @@ from workbench import published
 from workbench.cells import Cell
 from workbench.experiments import Part, Wish
 from workbench.figures import Published, comparison_chart
-from workbench.pages import Page, Results, by_domain, signed, table
+from workbench.pages import Page, Results, by_domain, one_seed, signed, table
 from workbench.planning import resolve
 from workbench.protocols import FOUR
 from workbench.report import accuracy_text
@@ -48,7 +48,10 @@ def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
     return Page(
         name=name,
         title="Figure 4: six domains, four protocols",
-        findings=findings(cells, results, theirs),
+        findings=[
+            *findings(cells, results, theirs),
+            *one_seed(row for rows in results.values() for row in rows.values()),
+        ],
         body=[*_accuracy_table(results, theirs), *_footprint_table(results, theirs),
               *_filters_table(widths, theirs)],
         figures=(chart.name,),
@@ -66,7 +69,7 @@ def findings(cells: Sequence[Cell], results: Results, theirs: Means) -> list[str
         theirs: the paper's numbers, where it has this network.
     """
     epochs = " or ".join(map(str, sorted({cell.epochs for cell in cells})))
-    lines = [f"{len(results)} domain(s), {epochs} epochs where the paper trains 160."]
+    lines = [f"{len(results)} domain(s), {epochs} epoch(s) where the paper trains 160."]
     means = {
         domain: {name: 100 * result.accuracy_mean for name, result in rows.items()}
         for domain, rows in results.items()
