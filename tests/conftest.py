@@ -1,11 +1,16 @@
 """Fixtures that every test file may use."""
 
+import shutil
 import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from workbench import tracking
 from workbench.cli import main
 
 #: Files that take minutes: begun last, one of two processes would wait for the other's.
@@ -23,6 +28,37 @@ def _clean_surroundings(monkeypatch, tmp_path):
     for name in ("WORKBENCH_DOMAINS", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _empty_store(tmp_path_factory):
+    """Makes a store that MLflow has set up, once: that takes it seconds."""
+
+    @cache
+    def make():
+        path = tmp_path_factory.mktemp("store") / "mlflow.db"
+        tracking.Store(f"sqlite:///{path}")
+        return path
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _quick_stores(monkeypatch, _empty_store):
+    """A new SQLite store of a test in this process is a copy; those of child processes are not."""
+    open_client = tracking._quiet_client
+
+    def open_copy(address):
+        path = Path(address.removeprefix("sqlite:///"))
+        if address.startswith("sqlite:///") and not path.exists() and path.parent.is_dir():
+            monkeypatch.setattr(tracking, "_quiet_client", open_client)
+            made = _empty_store()
+            monkeypatch.setattr(tracking, "_quiet_client", open_copy)
+            with suppress(OSError):  # MLflow says what is wrong with the place
+                shutil.copyfile(made, path)
+        return open_client(address)
+
+    monkeypatch.setattr(tracking, "_quiet_client", open_copy)
 
 
 @pytest.fixture

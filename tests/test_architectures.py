@@ -46,8 +46,10 @@ ARCHITECTURES = {
 }
 #: Many parameters or many groups: their groups are proven one by one in the slow run only.
 LARGE = (
-    "vgg11_bn", "vgg16_bn", "wide_resnet50_2", "vit_b_16", "densenet121", "efficientnet_b0",
+    "vgg11_bn", "vit_b_16", "densenet121", "efficientnet_b0", "convnext_tiny", "resnext50_32x4d",
 )  # fmt: skip
+#: Larger ones of a kind that another stands for.
+ALIKE = ("torchvision:vgg16_bn", "torchvision:wide_resnet50_2")
 #: Built from 224x224 pixels on, 138 million parameters.
 SLOW_ONLY = {"vgg16-convolutional": (224, 15, 0), "torchvision:inception_v3": (75, 94, 0)}
 
@@ -73,7 +75,13 @@ def make(name):
     return model, find_structure(model, shape_of(name)), images
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ())
+        for name in ARCHITECTURES
+    ],
+)
 def network(request):
     """Each architecture once: its name, model, structure and images."""
     return request.param, *make(request.param)

@@ -336,6 +336,7 @@ def test_bench_checks_all_methods_before_it_trains(run_cli, tmp_path, given):
     assert [*tmp_path.iterdir()] == [bad]
 
 
+@pytest.mark.slow
 def test_fresh_trains_each_cell_and_source_once(run_cli, tmp_path):
     command = ("bench", *QUICK, "--target", "digits-3v8", "--methods", "pfa-kl,network-slimming")
     assert run_cli(*command)[0] == 0
@@ -409,6 +410,7 @@ def test_mistakes_in_several_parts_are_told_together(run_cli, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_another_store_and_footprints_of_both_kinds(run_cli, tmp_path, given):
     command = ("bench", *given, "--target", "digits-3v8", "--methods", "pfa-kl,pfa-en")
     elsewhere = ("--tracking-uri", "sqlite:///elsewhere.db", "--output", "elsewhere")

@@ -1,14 +1,18 @@
 """Killed at any moment: nothing finished is done twice, and the numbers stay the same."""
 
+import io
 import json
 import os
 import signal
+import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 from processes import spawn
 
+from workbench.cli import main
 from workbench.errors import StoreError
 from workbench.runs import FAILED, FINISHED, KILLED
 from workbench.tracking import Store
@@ -62,11 +66,22 @@ def states(folder):
     return {run.name: run.status for run in stored(folder)}
 
 
+def go_on(folder):
+    """The same command again, in this process: a new one takes seconds to import what it needs."""
+    text = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(text):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["workbench", "adapt", *TASK, "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 0
+    return json.loads(text.getvalue())
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    result, _ = finish(start(folder))
-    return folder, result
+    return folder, go_on(folder)
 
 
 def test_killed_in_the_source_training_it_goes_on_from_the_last_epoch(undisturbed, tmp_path):
@@ -75,7 +90,7 @@ def test_killed_in_the_source_training_it_goes_on_from_the_last_epoch(undisturbe
     wait_for(process, lambda: list(tmp_path.glob("mlruns/work/*/checkpoint.safetensors")))
     kill(process)
     assert "FINISHED" not in states(tmp_path).values()
-    result, _ = finish(start(tmp_path))
+    result = go_on(tmp_path)
     assert numbers(result) == numbers(whole)
     assert fingerprints(tmp_path) == fingerprints(folder)
     assert set(states(tmp_path).values()) == {FINISHED}
@@ -94,7 +109,7 @@ def test_killed_in_a_protocol_it_repeats_no_finished_one(undisturbed, tmp_path):
     kill(process)
     before = {run.name: run.run_id for run in stored(tmp_path)}
     assert states(tmp_path)[done] == FINISHED
-    result, _ = finish(start(tmp_path))
+    result = go_on(tmp_path)
     assert result["trained"] == 1
     assert result["run_id"] == before["digits-0v1 · simplecnn · pfa-kl"]
     assert numbers(result) == numbers(whole)
@@ -104,7 +119,10 @@ def test_killed_in_a_protocol_it_repeats_no_finished_one(undisturbed, tmp_path):
     assert set(states(tmp_path).values()) == {FINISHED}
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_an_interrupt_marks_the_runs_killed_and_says_how_to_go_on(tmp_path, number, status):
     process = start(tmp_path)
     wait_for(process, lambda: list(tmp_path.glob("mlruns/work/*/checkpoint.safetensors")))

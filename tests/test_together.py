@@ -137,7 +137,7 @@ def test_an_adaptation_whose_seeds_train_together_comes_to_the_same(run_cli, mon
     command = (
         "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
         "--source-epochs", 1, "--epochs", 2, "--seeds", 2, "--precision", "fp32", "--json",
-        "--protocols", "pfa-fine,pfa-scratch",
+        "--protocols", "pfa-fine",
     )  # fmt: skip
     alone = json.loads(run_cli(*command, "--tracking-uri", "sqlite:///alone.db")[1])
     monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
@@ -211,6 +211,7 @@ def test_seeds_that_memory_does_not_hold_are_halved(run_cli, monkeypatch):
     assert "seed 2: 1/1" in err
 
 
+@pytest.mark.slow
 def test_no_more_seeds_than_memory_bears_are_stacked(run_cli, monkeypatch):
     monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
     monkeypatch.setattr("workbench.joint.MOST_AT_ONCE", 2)
