@@ -81,6 +81,7 @@ def test_another_temperature_or_rate_is_another_training(run_cli):
     assert taught not in (first, warm)
 
 
+@pytest.mark.slow
 def test_the_teacher_is_trained_once_whatever_is_kept(run_cli):
     command = (*ADAPT, "--protocols", "full-fine,pfa-distill", "--keep-weights", "none")
     status, _, err = run_cli(*command, "--fresh")

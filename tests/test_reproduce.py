@@ -89,10 +89,11 @@ def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cl
             {"full-fine", "pfa-fine", "pfa-distill"},
             "pfa-distill has a higher mean accuracy than full-fine on ",
         ),
-        (
+        pytest.param(
             "equal-compute",
             {"pfa-fine", "full-scratch", "pfa-scratch", "pfa-scratch-b"},
             "pfa-scratch-b has a higher mean accuracy than pfa-fine on ",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -135,6 +135,7 @@ def test_an_interrupt_marks_the_runs_killed_and_says_how_to_go_on(tmp_path, numb
         assert "the same command goes on from here" in err
 
 
+@pytest.mark.slow
 def test_three_started_together_in_an_empty_folder_agree(undisturbed, tmp_path):
     _, whole = undisturbed
     results = [finish(process) for process in [start(tmp_path) for _ in range(3)]]

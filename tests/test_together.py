@@ -193,6 +193,7 @@ def test_seeds_that_cannot_be_stacked_are_trained_one_by_one(run_cli, tmp_path, 
     assert "seeds 0, 1: one by one, not together (vmap: called random operation" in err
 
 
+@pytest.mark.slow
 def test_seeds_that_memory_does_not_hold_are_halved(run_cli, monkeypatch):
     def scarce(learners, *rest, **options):
         if len(learners) > 2:

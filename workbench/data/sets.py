@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
@@ -90,6 +91,11 @@ def load_images(source: str, split: Split, folder: Path) -> Images:
 
 
 def _load_digits(split: Split, folder: Path) -> Images:
+    return _digits()[split]
+
+
+@cache  # a text file that takes longer to read than the images to train on
+def _digits() -> dict[Split, Images]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -100,9 +106,11 @@ def _load_digits(split: Split, folder: Path) -> Images:
         stratify=digits.target,
         random_state=0,
     )
-    chosen = np.sort(train if split == "train" else test)
-    pixels = digits.images[chosen].astype(np.uint8)[:, None]
-    return Images(pixels, digits.target[chosen].astype(np.int64))
+    pixels, labels = digits.images.astype(np.uint8)[:, None], digits.target.astype(np.int64)
+    return {
+        "train": Images(pixels[np.sort(train)], labels[np.sort(train)]),
+        "test": Images(pixels[np.sort(test)], labels[np.sort(test)]),
+    }
 
 
 def _load_cifar(split: Split, folder: Path, kind: str) -> Images:
