@@ -46,10 +46,14 @@ ARCHITECTURES = {
 }
 #: Many parameters or many groups: their groups are proven one by one in the slow run only.
 LARGE = (
-    "vit_b_16", "densenet121", "efficientnet_b0", "convnext_tiny", "resnext50_32x4d", "resnet50",
+    "densenet121", "efficientnet_b0", "convnext_tiny", "resnext50_32x4d", "resnet50", "googlenet",
+    "mobilenet_v2",
 )  # fmt: skip
 #: Larger ones of a kind that another stands for.
-ALIKE = ("torchvision:vgg11_bn", "torchvision:vgg16_bn", "torchvision:wide_resnet50_2")
+ALIKE = (
+    "torchvision:vgg11_bn", "torchvision:vgg16_bn", "torchvision:wide_resnet50_2",
+    "torchvision:vit_b_16",
+)  # fmt: skip
 #: Built from 224x224 pixels on, 138 million parameters.
 SLOW_ONLY = {"vgg16-convolutional": (224, 15, 0), "torchvision:inception_v3": (75, 94, 0)}
 

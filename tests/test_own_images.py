@@ -118,6 +118,7 @@ def test_strict_names_every_bad_file_and_leaves_nothing(run_cli, pets):
     assert sorted(Path().rglob("*")) == sorted([*before, Path(weights)])
 
 
+@pytest.mark.slow
 def test_the_rows_of_known_classes_are_kept_for_a_folder(run_cli, digits):
     """A folder of digits is the digits: the network that knows them needs one epoch."""
     options = ("--source", "digits", "--target", "own", "--source-epochs", "4")
