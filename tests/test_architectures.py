@@ -52,7 +52,7 @@ LARGE = (
 #: Larger ones of a kind that another stands for.
 ALIKE = (
     "torchvision:vgg11_bn", "torchvision:vgg16_bn", "torchvision:wide_resnet50_2",
-    "torchvision:vit_b_16",
+    "torchvision:vit_b_16", "torchvision:resnet34",
 )  # fmt: skip
 #: Built from 224x224 pixels on, 138 million parameters.
 SLOW_ONLY = {"vgg16-convolutional": (224, 15, 0), "torchvision:inception_v3": (75, 94, 0)}
