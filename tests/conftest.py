@@ -15,6 +15,8 @@ from workbench.cli import main
 
 #: Files that take minutes: begun last, one of two processes would wait for the other's.
 LONG = ("test_resume.py", "test_reproduce.py", "test_architectures.py")
+#: Opens an MLflow store, and sets up a new one.
+OPEN_CLIENT = tracking._quiet_client
 
 
 def pytest_collection_modifyitems(items):
@@ -37,7 +39,7 @@ def _empty_store(tmp_path_factory):
     @cache
     def make():
         path = tmp_path_factory.mktemp("store") / "mlflow.db"
-        tracking.Store(f"sqlite:///{path}")
+        OPEN_CLIENT(f"sqlite:///{path}")
         return path
 
     return make
@@ -46,17 +48,13 @@ def _empty_store(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _quick_stores(monkeypatch, _empty_store):
     """A new SQLite store of a test in this process is a copy; those of child processes are not."""
-    open_client = tracking._quiet_client
 
     def open_copy(address):
         path = Path(address.removeprefix("sqlite:///"))
         if address.startswith("sqlite:///") and not path.exists() and path.parent.is_dir():
-            monkeypatch.setattr(tracking, "_quiet_client", open_client)
-            made = _empty_store()
-            monkeypatch.setattr(tracking, "_quiet_client", open_copy)
             with suppress(OSError):  # MLflow says what is wrong with the place
-                shutil.copyfile(made, path)
-        return open_client(address)
+                shutil.copyfile(_empty_store(), path)
+        return OPEN_CLIENT(address)
 
     monkeypatch.setattr(tracking, "_quiet_client", open_copy)
 

@@ -25,6 +25,10 @@ from workbench.tracking import Store
 from workbench.training import Plan, fit
 
 DIGITS, CIFAR, CPU = SOURCES["digits"], SOURCES["cifar10"], Processor("cpu", "fp32", 1)
+QUICK = (
+    "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
+    "--source-epochs", 1, "--epochs", 1, "--protocols", "full-scratch",
+)  # fmt: skip
 PLAN = Plan(2, "one-cycle", 1, 0.05, 16, 5e-4, augment=True)
 
 
@@ -183,11 +187,7 @@ def test_seeds_that_cannot_be_stacked_are_trained_one_by_one(run_cli, tmp_path, 
     (tmp_path / "own_deep.py").write_text(DEEP)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
-    status, out, err = run_cli(
-        "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
-        "--source-epochs", 1, "--epochs", 1, "--seeds", 2, "--model", "own_deep:deep", "--json",
-        "--protocols", "full-scratch",
-    )  # fmt: skip
+    status, out, err = run_cli(*QUICK, "--seeds", 2, "--model", "own_deep:deep", "--json")
     assert status == 0, err
     assert len(json.loads(out)["protocols"][0]["accuracies"]) == 2
     assert "seeds 0, 1: one by one, not together (vmap: called random operation" in err
@@ -202,10 +202,7 @@ def test_seeds_that_memory_does_not_hold_are_halved(run_cli, monkeypatch):
 
     monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
     monkeypatch.setattr("workbench.joint.fit_together", scarce)
-    status, _, err = run_cli(
-        "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
-        "--source-epochs", 1, "--epochs", 1, "--seeds", 3, "--protocols", "full-scratch",
-    )  # fmt: skip
+    status, _, err = run_cli(*QUICK, "--seeds", 3)
     assert status == 0, err
     assert "seeds 0, 1, 2: too much memory together; in two halves" in err
     assert "seeds 0, 1 together: 1/1" in err
@@ -216,10 +213,7 @@ def test_seeds_that_memory_does_not_hold_are_halved(run_cli, monkeypatch):
 def test_no_more_seeds_than_memory_bears_are_stacked(run_cli, monkeypatch):
     monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
     monkeypatch.setattr("workbench.joint.MOST_AT_ONCE", 2)
-    status, _, err = run_cli(
-        "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
-        "--source-epochs", 1, "--epochs", 1, "--seeds", 3, "--protocols", "full-scratch",
-    )  # fmt: skip
+    status, _, err = run_cli(*QUICK, "--seeds", 3)
     assert status == 0, err
     assert "seeds 0, 1 together: 1/1" in err
     assert "seed 2: 1/1" in err
