@@ -282,13 +282,13 @@ def test_figure_1_compares_recipes_and_starts(run_cli, tmp_path):
 
 def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path, given):
     command = (
-        "bench", *given, "--target", "digits-3v8,digits-0v1", "--methods", "pfa-kl,random",
+        "bench", *given, "--target", "digits-3v8,digits-0v1", "--methods", "pfa-kl,fp,random",
     )  # fmt: skip
     status, out, err = run_cli(*command)
     assert status == 0, err
     assert "docs/results/bench-digits-3v8-digits-0v1.md: written" in out
     rows = cells()
-    assert len(rows) == 2 * (2 + 1)
+    assert len(rows) == 2 * (3 + 1)
     for domain in ("digits-3v8", "digits-0v1"):
         small = [r for r in rows if r["domain"] == domain and r["protocol"] == "pfa-fine"]
         wanted = next(float(r["footprint"]) for r in small if r["method"] == "pfa-kl")

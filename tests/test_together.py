@@ -141,7 +141,7 @@ def test_an_adaptation_whose_seeds_train_together_comes_to_the_same(run_cli, mon
     command = (
         "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
         "--source-epochs", 1, "--epochs", 2, "--seeds", 2, "--precision", "fp32", "--json",
-        "--protocols", "pfa-fine",
+        "--protocols", "pfa-fine,pfa-scratch",
     )  # fmt: skip
     alone = json.loads(run_cli(*command, "--tracking-uri", "sqlite:///alone.db")[1])
     monkeypatch.setattr("workbench.joint.pays", lambda images, seeds, processor: seeds > 1)
