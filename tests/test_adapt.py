@@ -12,7 +12,7 @@ from workbench.runs import FINISHED
 from workbench.tracking import Store
 
 WHAT = ("--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle")
-SOURCE = ("--source-epochs", "2")
+SOURCE = ("--source-epochs", "1")
 PROTOCOL = ("--epochs", "2", "--batch-size", "32")
 BASE = ("adapt", *WHAT, *SOURCE, *PROTOCOL)
 PROTOCOLS = ["full-scratch", "full-fine", "pfa-scratch", "pfa-fine"]
@@ -240,7 +240,7 @@ def test_clean_removes_only_what_no_run_refers_to(result, run_cli, at_home, monk
 
 def test_the_python_api_gives_the_same_and_can_be_called_twice(result, at_home):
     options = {
-        "source": "digits", "target": "digits-0v1", "source_epochs": 2, "epochs": 2,
+        "source": "digits", "target": "digits-0v1", "source_epochs": 1, "epochs": 2,
         "schedule": "one-cycle", "batch_size": 32, "seeds": 2,
     }  # fmt: skip
     for _ in range(2):
@@ -283,7 +283,7 @@ def test_a_new_head_starts_anew_and_inherits_the_rest(result, run_cli):
 
 def test_train_saves_weights_that_adapt_takes(at_home, result, run_cli):
     status, out, err = run_cli(
-        "train", "--source", "digits", "--epochs", "2", "--schedule", "one-cycle",
+        "train", "--source", "digits", "--epochs", "1", "--schedule", "one-cycle",
         "--out", "source.safetensors",
     )  # fmt: skip
     assert status == 0, err

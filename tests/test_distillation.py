@@ -12,7 +12,7 @@ from workbench.tracking import Store
 
 ADAPT = (
     "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
-    "--source-epochs", 2, "--epochs", 2, "--json",
+    "--source-epochs", 1, "--epochs", 2, "--json",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from workbench.compression.deciding import _part_of_the_way
 
-ADAPT = ["adapt", "--source", "digits", "--target", "digits-3v8", "--source-epochs", 2]
+ADAPT = ["adapt", "--source", "digits", "--target", "digits-3v8", "--source-epochs", 1]
 HOW = ["--epochs", 5, "--schedule", "one-cycle", "--batch-size", 64]
 
 

@@ -36,7 +36,8 @@ from workbench.subject import (
 from workbench.training import Plan, fit_to
 
 LATENCY_64 = "latency_64_ms"
-_ROUNDS_64 = 7  # a pass of 64 images is long enough to be steady
+#: Timed passes by images a pass: one of 64 images is long enough to be steady.
+_ROUNDS = {1: 30, 64: 7}
 
 
 @dataclass(frozen=True)
@@ -260,8 +261,10 @@ def compare_costs(full: nn.Module, small: nn.Module, subject: Subject) -> tuple[
     """Costs of the full and the compressed network, their latencies measured in turns."""
     shape = subject.task.source.shape
     networks, device = (full, small), subject.processor.torch_device
-    one = measure_latencies(networks, shape, device)
-    many = measure_latencies(networks, shape, device, batch_size=64, rounds=_ROUNDS_64)
+    one, many = (
+        measure_latencies(networks, shape, device, batch_size=images, rounds=rounds)
+        for images, rounds in _ROUNDS.items()
+    )
     full_costs, small_costs = (
         replace(count_costs(network, shape), latency_ms=one[place], latency_64_ms=many[place])
         for place, network in enumerate(networks)

@@ -69,7 +69,7 @@ def measure_latencies(
     device: torch.device,
     *,
     batch_size: int = 1,
-    rounds: int = 30,
+    rounds: int,
 ) -> list[float]:
     """Median time of each network's forward pass, in milliseconds.
 
