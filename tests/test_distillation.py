@@ -81,7 +81,6 @@ def test_another_temperature_or_rate_is_another_training(run_cli):
     assert taught not in (first, warm)
 
 
-@pytest.mark.slow
 def test_the_teacher_is_trained_once_whatever_is_kept(run_cli):
     command = (*ADAPT, "--protocols", "full-fine,pfa-distill", "--keep-weights", "none")
     status, _, err = run_cli(*command, "--fresh")
@@ -92,7 +91,6 @@ def test_the_teacher_is_trained_once_whatever_is_kept(run_cli):
     assert steps["teacher: full-fine, seed 0"] == "to do"
 
 
-@pytest.mark.slow
 def test_a_teacher_whose_weights_were_dropped_is_trained_again(run_cli):
     assert run_cli(*ADAPT, "--protocols", "full-fine", "--keep-weights", "none")[0] == 0
     status, out, err = run_cli(*ADAPT, "--protocols", "pfa-distill")

@@ -51,7 +51,6 @@ def test_steps_are_trained_once_and_lead_to_a_recipe_of_the_full_network(run_cli
     assert "steps" not in shot["settings"]
 
 
-@pytest.mark.slow
 def test_the_recipe_names_filters_of_the_full_network(run_cli):
     """With a learning rate of nothing, what is left is what the source had there."""
     run_cli("train", "--source", "digits", "--epochs", 1, "--out", "source.safetensors")

@@ -162,7 +162,6 @@ def test_crops_follow_the_size_of_the_images(pets):
 
 
 @pytest.mark.usefixtures("random_colours")
-@pytest.mark.slow
 def test_a_known_domain_of_another_set_gets_a_new_head(run_cli):
     """S2's classes are CIFAR-100's; the network knows CIFAR-10's."""
     options = ("--source", "cifar10", "--target", "S2", "--model", "simplecnn")

@@ -261,7 +261,6 @@ def test_an_imagenet_table_runs_on_a_folder(run_cli, tmp_path, draw_folder):
     assert f"{100 * int(source['top_hits']) / 12:.2f} % top-5" in page
 
 
-@pytest.mark.slow
 def test_figure_1_compares_recipes_and_starts(run_cli, tmp_path):
     status, _, err = run_cli(
         "reproduce", "figure1", *QUICK, "--footprints", "0.2", "--draws", 2,
@@ -411,7 +410,6 @@ def test_mistakes_in_several_parts_are_told_together(run_cli, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_another_store_and_footprints_of_both_kinds(run_cli, tmp_path, given):
     command = ("bench", *given, "--target", "digits-3v8", "--methods", "pfa-kl,pfa-en")
     elsewhere = ("--tracking-uri", "sqlite:///elsewhere.db", "--output", "elsewhere")
