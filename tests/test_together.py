@@ -1,6 +1,7 @@
 """Seeds trained together against the same seeds trained one by one."""
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,19 @@ def test_in_fp32_the_first_losses_and_gradients_agree_to_rounding():
         apart.append(float((ours - theirs).norm() / theirs.norm()))
     # The median, because rounding may put one response on the other side of a ReLU.
     assert sorted(apart)[len(apart) // 2] < 1e-5
+
+
+@pytest.mark.parametrize("name", ["simplecnn", "torchvision:resnet18"])
+def test_no_layer_is_done_network_by_network(name):
+    source = CIFAR if ":" in name else DIGITS
+    learners = [Learner(narrow(name, source, seed), seed) for seed in (0, 1)]
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "There is a performance drop")
+            fit_together(learners, images_of(source), source, PLAN, processor=CPU)
+    finally:
+        torch.set_warn_always(False)
 
 
 def test_every_seed_draws_its_own_masks_and_order():

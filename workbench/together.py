@@ -85,6 +85,13 @@ class _Given(nn.Module):
         return x * self.mask
 
 
+class _Mean(nn.Module):
+    """Average pooling to one pixel, which ``vmap`` would do network by network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((-2, -1), keepdim=True)
+
+
 def fit_together(
     learners: Sequence[Learner],
     images: ImageSet,
@@ -186,7 +193,7 @@ class _Stack:
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self._networks = networks
-        self._body = _with_given_masks(networks[0])
+        self._body = _stackable(networks[0])
         own = [dict(network.named_parameters()) for network in networks]
         self._parameters = {
             name: torch.stack([each[name].detach() for each in own]).requires_grad_()
@@ -260,11 +267,13 @@ class _Stack:
         return found
 
 
-def _with_given_masks(network: nn.Module) -> nn.Module:
-    """A copy whose dropouts take their masks from outside."""
+def _stackable(network: nn.Module) -> nn.Module:
+    """A copy whose dropouts take their masks from outside, and whose layers ``vmap`` knows."""
     body = copy.deepcopy(network)
     for name, part in network.named_modules():
+        owner, _, own = name.rpartition(".")
         if isinstance(part, _Dropout):
-            owner, _, own = name.rpartition(".")
             setattr(body.get_submodule(owner), own, _Given())
+        elif isinstance(part, nn.AdaptiveAvgPool2d) and part.output_size in (1, (1, 1)):
+            setattr(body.get_submodule(owner), own, _Mean())
     return body
