@@ -28,6 +28,7 @@ from workbench.processor import Processor
 from workbench.responses import measure_responses, measure_zeros
 from workbench.settings import Settings
 from workbench.training import Plan, fit
+from workbench.weights import read_card
 
 CPU, DIGITS = torch.device("cpu"), SOURCES["digits"]
 ANALYZE = ("analyze", "--source", "digits", "--target", "digits-3v8", "--json")
@@ -326,6 +327,16 @@ def analyze(run_cli, weights, *options):
     status, out, err = run_cli(*ANALYZE, "--weights", weights, *options)
     assert status == 0, err
     return json.loads(out)
+
+
+def test_slimming_warns_of_a_source_without_a_penalty(run_cli, weights):
+    train = ("train", "--source", "digits", "--epochs", 1, "--schedule", "one-cycle")
+    status, _, err = run_cli(*train, "--sparsity", 1e-3, "--out", "sparse.safetensors")
+    assert status == 0, err
+    assert read_card(Path("sparse.safetensors")).sparsity == 1e-3
+    for path, warns in ((weights, True), ("sparse.safetensors", False)):
+        *_, err = run_cli(*ANALYZE, "--method", "network-slimming", "--weights", path)
+        assert (f"{path} does not say that its scales were penalised" in err) == warns
 
 
 def test_every_method_comes_to_the_footprint_of_pfa_kl(run_cli, weights):

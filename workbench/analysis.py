@@ -34,6 +34,7 @@ from workbench.subject import (
     subject_inputs,
 )
 from workbench.training import Plan, fit_to
+from workbench.weights import has_penalty
 
 LATENCY_64 = "latency_64_ms"
 #: Timed passes by images a pass: one of 64 images is long enough to be steady.
@@ -172,11 +173,12 @@ def analyse(
 def _remarks(analysis: Analysis, task: Task) -> list[str]:
     """What a budget and a rounding came to."""
     lines = []
-    if task.settings.reads_scales and task.settings.weights:
+    weights = task.settings.weights
+    if task.settings.reads_scales and weights and not has_penalty(weights):
         penalty = find_network(task.model).schedule.sparsity
         lines.append(
-            "network-slimming: scales are read from --weights; it is meant for a source trained "
-            f"with 'workbench train --sparsity {penalty:g}'"
+            f"warning: network-slimming: {weights} does not say that its scales were penalised in "
+            f"training, which the method asks for; try 'workbench train --sparsity {penalty:g}'"
         )
     if task.budget and analysis.recipe.threshold is not None:
         name = "an energy" if task.settings.method == "pfa-en" else "a threshold"

@@ -124,8 +124,8 @@ def slimming_note(found: Found) -> list[str]:
     if not any(wish.part.label[0] == SCALES for wish, _ in found):
         return []
     return [
-        "network-slimming read the scales of a source as given, where its paper trains one with a "
-        "penalty on them (--slimming-weights)."
+        "network-slimming read the scales of a source that does not say that they were penalised "
+        "in its training, as its paper asks ('workbench train --sparsity', --slimming-weights)."
     ]
 
 

@@ -30,6 +30,7 @@ from workbench.pages import publish
 from workbench.recipe_checks import check_once
 from workbench.setting_checks import check_numbers
 from workbench.settings import RESULTS
+from workbench.weights import has_penalty
 
 #: Those that a plain ``bench`` puts side by side.
 USUAL = ("pfa-kl", "fp", "fpgm", "apoz", "network-slimming", "random", "uniform")
@@ -95,7 +96,9 @@ def bench(
     shown = _parts(whole, tuple(METHODS), footprints, shown_seeds(asked), slimming)
     every = known_cells(shown, results)
     found = of_shared_seeds(every, lambda wish: wish.part.label, asked=asked)
-    notes = [*left_out(every, found), *([] if apart else slimming_note(found))]
+    scales = slimming_weights or options.get("weights")
+    unsuited = slimming_note(found) if scales and not has_penalty(user_path(scales)) else []
+    notes = [*left_out(every, found), *unsuited]
     cells = [cell for _, cell in found]
     return publish(lambda: make_page(found, results, notes), cells, results, command)
 

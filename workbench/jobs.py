@@ -80,7 +80,7 @@ def source_job(task: SourceTask, processor: Processor, train: ImageSet, test: Im
         metrics={},
         artifacts=image_list(source.folder),
         inputs=split_inputs(source.name, source.name, len(source.classes), train, test, data),
-        card=Card.of(model, source, source.classes),
+        card=replace(Card.of(model, source, source.classes), sparsity=plan.sparsity),
         make_model=make_model,
         plan=plan,
         seed=seed,

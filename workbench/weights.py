@@ -44,6 +44,8 @@ class Card:
         widths: filters of every filter group; empty for the full network.
         mean, std, white: of the images' normalisation, as in ``catalog.Source``; those of the
             known source where a file of an earlier version does not have them.
+        sparsity: penalty on the batch norms' scales that it was trained with; 0 where there was
+            none, or a file of an earlier version does not say.
     """
 
     model: str
@@ -54,6 +56,7 @@ class Card:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     white: int = 255
+    sparsity: float = 0.0
 
     @classmethod
     def of(
@@ -98,6 +101,11 @@ def has_card(path: Path) -> bool:
         return False
 
 
+def has_penalty(path: Path) -> bool:
+    """Whether a weight file says that batch norms' scales were penalised in its training."""
+    return has_card(path) and read_card(path).sparsity > 0
+
+
 def read_card(path: Path) -> Card:
     """The card in a safetensors file that the workbench wrote.
 
@@ -133,6 +141,7 @@ def card_from(saved: Mapping[str, Any]) -> Card:
         tuple(map(float, saved["mean"] if has or known is None else known.mean)),
         tuple(map(float, saved["std"] if has or known is None else known.std)),
         int(saved["white"] if has or known is None else known.white),
+        float(saved.get("sparsity", 0)),
     )
 
 
