@@ -170,6 +170,8 @@ def test_every_group_of_a_large_network_can_be_removed_by_itself(name):
     model, structure, images = make(name)
     _, groups, uncompressed = {**ARCHITECTURES, **SLOW_ONLY}[name]
     assert (len(structure.groups), len(structure.uncompressed)) == (groups, uncompressed)
+    with torch.no_grad():
+        assert torch.equal(rebuild(model, {}, structure).eval()(images), model(images))
     check_groups(model, structure, images)
 
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import save_file
 
-from workbench import bench_page, published
-from workbench.cells import Cell, read_cells
+from workbench import bench_page, figures, published
+from workbench.cells import Cell, read_cells, write_cells
 from workbench.errors import DataError, SettingsError
 from workbench.experiments import of_shared_seeds
 from workbench.models.networks import build_network
@@ -184,8 +184,8 @@ def test_figure_4_is_judged_against_the_paper():
     text = " ".join(figure4.findings(cells, results, theirs))
     assert text.startswith("3 domain(s), 15 epoch(s) where the paper trains 160. ")
     # One point below is "at most one point"; one and a half is not.
-    assert "below full-fine on 2 of 3 (S2, own; in the paper on 1 of 2)." in text
-    assert "above full-scratch on 1 of 3 (R1; in the paper on 2 of 2)." in text
+    assert "below full-fine on 2 of 3 (S2, own), in the paper on 1 of 2 (S2)." in text
+    assert "above full-scratch on 1 of 3 (R1), in the paper on 2 of 2 (S2, R1)." in text
     # 190 of 200: 91.0 to 97.3; 188: 89.8 to 96.5; 187: 89.2 to 96.1; 150: 68.6 to 80.5.
     assert "outside our 95 % interval for 3 of 6 cells" in text
     assert "S2 full-fine -4.0, S2 pfa-fine -4.0, R1 full-scratch -9.0 (points" in text
@@ -460,6 +460,28 @@ def test_damaged_rows_are_named(tmp_path):
     path.write_bytes(names.encode() + b"\n\xff\xfe,1\n")
     with pytest.raises(DataError, match=r"no row of cells"):
         read_cells(path)
+
+
+def test_a_row_without_a_top_5_accuracy_is_no_row_with_a_low_one(tmp_path):
+    text = {"int": "3", "int | None": "", "float": "0.5", "str": "full-fine"}
+    path = tmp_path / "cells.csv"
+    path.write_text(
+        ",".join(field.name for field in fields(Cell)) + "\n"
+        + ",".join(text[str(field.type)] for field in fields(Cell)) + "\n"
+    )  # fmt: skip
+    (cell,) = read_cells(path).values()
+    assert (cell.hits, cell.top_hits) == (3, None)
+    write_cells(path, [])
+    assert read_cells(path) == {cell.cell: cell}
+    assert tables._hits(cell, 7) == 3
+    with pytest.raises(DataError, match="has no top-5 accuracy; train it again with --fresh"):
+        tables._hits(cell, 8)
+
+
+def test_groups_of_unequal_numbers_of_seeds_say_so():
+    one, two = made("full-fine", 190), made("full-fine", 190, 191)
+    assert figures._labels({"S1": [two], "R1": [one]}) == ["S1\nn = 2", "R1\nn = 1"]
+    assert figures._labels({"S1": [two], "R1": [two]}) == ["S1", "R1"]
 
 
 def test_every_experiment_is_found():

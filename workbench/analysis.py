@@ -77,9 +77,9 @@ def cost_metrics(costs: Costs, full: Costs) -> dict[str, float]:
     """
     known = {
         "parameters": costs.parameters,
-        "footprint": round(costs.parameters / full.parameters, 4),
+        "footprint": round(costs.parameters / full.parameters, 6),
         "flops": costs.flops,
-        "flops_ratio": round(costs.flops / full.flops, 4),
+        "flops_ratio": round(costs.flops / full.flops, 6),
     }
     for name, latency in (("latency_ms", costs.latency_ms), (LATENCY_64, costs.latency_64_ms)):
         if latency is not None:

@@ -71,7 +71,9 @@ def _tables(
     networks: Mapping[str, Mapping[tuple[str, str], ProtocolResult]],
     full: Mapping[str, ProtocolResult],
 ) -> list[str]:
-    columns = ("method", "accuracy (95 % interval)", "asked for", "footprint", "FLOPs", "n")
+    columns = (
+        "method", "accuracy (95 % interval)", "footprint asked for", "footprint", "FLOPs", "n",
+    )  # fmt: skip
     body = []
     for domain, results in networks.items():
         ordered = sorted(results.items(), key=lambda item: (item[0][1], -item[1].accuracy_mean))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -37,7 +37,8 @@ class Cell:
         head: of the classifier; empty where it is new in any case.
         temperature, distill_weight: of distillation; empty elsewhere.
         weights: first digits of the source weights' fingerprint.
-        hits, top_hits, images: test images named at once, within five guesses, and all.
+        hits, images: test images that the network names, and all.
+        top_hits: those that it names within five guesses; None where that was not recorded.
         parameters, footprint, flops, flops_ratio, latency_ms: of the network.
         filters: kept in each layer; empty for the full network.
         train_seconds: of the epochs.
@@ -63,7 +64,7 @@ class Cell:
     distill_weight: str
     weights: str
     hits: int
-    top_hits: int
+    top_hits: int | None
     images: int
     parameters: int
     footprint: float
@@ -83,7 +84,12 @@ class Cell:
 
 
 CELLS_FILE = "cells.csv"
-_TYPES = {"int": int, "float": float, "str": str}
+_TYPES: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "int | None": lambda text: int(text) if text else None,
+    "float": float,
+    "str": str,
+}
 
 
 def cell_ids(

@@ -213,6 +213,7 @@ def _share(text: str) -> float | None:
 def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
     """The row of a finished training."""
     params, metrics = run.params, run.metrics
+    top_hits = metrics.get("test_top5_hits")
     recipe = store.fetch(run, RECIPE_FILE) if PROTOCOLS[params["protocol"]].compressed else None
     kept = Recipe.counts(recipe.read_text()) if recipe else ()
     return Cell(
@@ -234,12 +235,12 @@ def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
         distill_weight=params.get("distill_weight", ""),
         weights=params.get("source_weights", ""),
         hits=round(metrics["test_hits"]),
-        top_hits=round(metrics.get("test_top5_hits", metrics["test_hits"])),
+        top_hits=None if top_hits is None else round(top_hits),
         images=round(metrics["test_images"]),
         parameters=round(metrics["parameters"]),
-        footprint=round(metrics["footprint"], 4),
+        footprint=round(metrics["footprint"], 6),
         flops=round(metrics["flops"]),
-        flops_ratio=round(metrics["flops_ratio"], 4),
+        flops_ratio=round(metrics["flops_ratio"], 6),
         latency_ms=metrics["latency_ms"],
         filters=" ".join(str(count) for _, count in kept),
         train_seconds=round(metrics["train_seconds"], 1),

@@ -22,6 +22,8 @@ _COLOURS = {
     "pfa-distill": "#8f3f0a",
     "source": "#dfe5ec",
 }
+#: Bars that dark text cannot be read on.
+_DARK = frozenset({"pfa-distill"})
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def comparison_chart(
 
 def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> None:
     protocols = list(dict.fromkeys(r.protocol for group in groups.values() for r in group))
+    labels = _labels(groups)
     most = max(len(group) for group in groups.values())
     width = 0.84 / most
     lowest = 100.0
@@ -101,11 +104,11 @@ def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> Non
                 axes.annotate(
                     f"{100 * result.footprint:.0f} %", (x, 0), (0, 4),
                     xycoords=("data", "axes fraction"), textcoords="offset points",
-                    ha="center", fontsize=8, color="#222222",
+                    ha="center", fontsize=8, color=_text_on(result.protocol),
                 )  # fmt: skip
     floor = min(90.0, max(0.0, 5 * (lowest // 5) - 5))
     axes.set_ylim(floor, 101)
-    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_xticks(range(len(groups)), labels)
     axes.set_ylabel(f"test accuracy, % (axis from {floor:.0f})" if floor else "test accuracy, %")
     axes.set_title("Test accuracy, 95 % interval; in the bars: footprint", fontsize=10, loc="left")
     handles = [_patch(_colour(protocol), protocol) for protocol in protocols]
@@ -113,9 +116,17 @@ def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> Non
         handles.append(_patch("black", "the paper's"))
     axes.legend(
         handles=handles, ncols=min(5, len(handles)), loc="upper left",
-        bbox_to_anchor=(0, -0.1 - 0.05 * max(label.count("\n") for label in groups)),
+        bbox_to_anchor=(0, -0.1 - 0.05 * max(label.count("\n") for label in labels)),
         frameon=False, fontsize=9, columnspacing=1.2, handlelength=1.2,
     )  # fmt: skip
+
+
+def _labels(groups: Accuracies) -> list[str]:
+    """The groups' labels, with the number of seeds where it is not the same for all."""
+    seeds = {label: max(len(result.hits) for result in group) for label, group in groups.items()}
+    if len(set(seeds.values())) == 1:
+        return list(groups)
+    return [f"{label}\nn = {number}" for label, number in seeds.items()]
 
 
 def _draw_filters(axes: Any, recipes: Filters, published: Published) -> None:
@@ -149,6 +160,10 @@ def _accuracy_width(groups: Accuracies) -> float:
 
 def _filters_width(recipes: Filters) -> float:
     return max(5.5, 1.5 + 0.45 * max((len(layers) for layers in recipes.values()), default=0))
+
+
+def _text_on(protocol: str) -> str:
+    return "#ffffff" if protocol in _DARK else "#222222"
 
 
 def _colour(protocol: str) -> str:

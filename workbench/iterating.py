@@ -7,7 +7,8 @@ method would narrow to k goes to ceil(w (k/w)^(1/(N-s+1))): an equal factor each
 way in the last. Between two steps the network is fine-tuned on the target, with seed 0.
 Cost: the protocol's epochs are divided among the steps, so pfa-fine trains as long as in one
 shot; one more analysis a step.
-When it does not help: with few epochs each part of the training is too short to recover.
+When it does not help: with few epochs each part of the training is too short to recover; on
+domains of two classes it was seen to end at chance.
 
 The recipe that comes out is one of the full network, like any other, and pfa-scratch takes its
 widths; pfa-fine goes on from the network that the steps left.

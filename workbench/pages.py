@@ -100,10 +100,12 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
 
 def _machine(cell: Cell) -> str:
     version = cell.version or "version not recorded"
+    commit = f"commit {cell.commit}" if cell.commit else "a commit that was not recorded"
+    named = cell.machine.endswith("threads")  # a processor's name comes with them
     return (
         f"{cell.machine or 'machine not recorded'}, {cell.device}, {cell.precision}, "
-        f"{cell.threads} thread(s), torch {cell.torch}, workbench {version}"
-        + (f" at commit {cell.commit}" if cell.commit else "")
+        f"{'' if named else f'{cell.threads} thread(s), '}torch {cell.torch}, "
+        f"workbench {version} at {commit}"
     )
 
 

@@ -9,7 +9,7 @@ When it does not help: one threshold for all groups is the method's choice, not 
 of that size. A latency is measured, so it is only nearly monotone: what is returned has been
 measured twice within the budget, but another recipe might also be.
 
-Paper: section 3.1 (method.md, section 3).
+Paper: section 3.1.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def keep_counts(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[st
 def make_recipe(
     evidence: Sequence[Evidence], structure: Structure, options: RecipeOptions
 ) -> Recipe:
-    """The recipe: counts and filters by the options' two methods (method.md, sections 3 and 4)."""
+    """The recipe: counts and filters by the options' two methods (paper: sections 3.1 to 3.3)."""
     counts = keep_counts(evidence, options)
     layers = []
     for found in evidence:

@@ -4,7 +4,11 @@ Idea: centre every batch on its own mean, take its centred products, and merge c
 and products as Chan, Golub and LeVeque (1979) do. Nothing is ever squared before it is
 centred, so a mean that is 10,000 times the spread costs no accuracy; everything is float64.
 
+Formula: C = 1/(m-1) sum (x_i - mean)(x_i - mean)^T over m responses x_i of n filters; two parts
+a, b merge to S = S_a + S_b + (mean_b - mean_a)(mean_b - mean_a)^T m_a m_b / m.
 Cost: O(m n^2) time for m images and n filters, O(n^2) memory whatever m is.
+When it does not help: with fewer images than filters the rank is m - 1 at most, and the spectrum
+says more of the images than of the layer.
 
 Paper: Suau, Zappella, Apostoloff, "Filter Distillation for Network Compression", section 3.
 """

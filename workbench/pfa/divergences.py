@@ -17,6 +17,8 @@ in one; k = ceil(psi(r) n), psi(0) = 1, psi(1) = 0.
 
 Cost: O(n log n). When it does not help: chi-square looks at the largest shares almost alone, so
 it keeps nearly everything of a spectrum with a long, thin tail.
+
+Paper: section 3.2.
 """
 
 from __future__ import annotations

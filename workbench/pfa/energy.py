@@ -1,5 +1,6 @@
 """PFA-En: how many filters carry a wanted share of the energy (method card).
 
+Idea: directions that carry little of the responses' energy are not worth a filter.
 Formula: the smallest k whose k largest eigenvalues sum to at least the threshold.
 Cost: O(n). When it does not help: the threshold has to be chosen, and the same one means very
 different footprints on different networks.

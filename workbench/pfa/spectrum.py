@@ -3,6 +3,7 @@
 Idea: a layer whose responses are spread evenly over all directions needs all its filters; one
 whose responses lie in few directions does not. The spectrum says how they are spread.
 
+Formula: l_i = lambda_i / sum lambda, in descending order.
 Cost: one symmetric eigenvalue problem, O(n^3); no eigenvectors.
 When it does not help: it is blind to scale, so a layer with tiny but evenly spread responses
 looks as rich as one with large ones.

@@ -95,9 +95,11 @@ def findings(cells: Sequence[Cell], results: Results, theirs: Means) -> list[str
 def _tally(ours: Means, theirs: Means, reference: str, holds: Holds) -> str:
     """On how many domains something holds of pfa-fine's points above a reference."""
     found = _where(ours, reference, holds)
-    paper = f"; in the paper on {len(_where(theirs, reference, holds))} of {len(theirs)}"
-    names = f"{', '.join(found) or 'none'}{paper if theirs else ''}"
-    return f"{len(found)} of {len(ours)} ({names})"
+    text = f"{len(found)} of {len(ours)} ({', '.join(found) or 'none'})"
+    if not theirs:
+        return text
+    paper = _where(theirs, reference, holds)
+    return f"{text}, in the paper on {len(paper)} of {len(theirs)} ({', '.join(paper) or 'none'})"
 
 
 def _where(means: Means, reference: str, holds: Holds) -> list[str]:
@@ -149,7 +151,8 @@ def _accuracy_table(results: Results, theirs: Means) -> list[str]:
         for protocol, result in protocols.items()
     ]  # fmt: skip
     columns = ("domain", "protocol", "accuracy (95 % interval)", "n", "paper", "difference")
-    return ["## Accuracy", "", *table(columns, rows)]
+    remark = ["", f"The paper's accuracies are {published.FIGURE_4_ERROR}."] if theirs else []
+    return ["## Accuracy", "", *table(columns, rows), *remark]
 
 
 def _footprint_table(results: Results, theirs: Means) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench import published
-from workbench.cells import Cell
-from workbench.errors import SettingsError
+from workbench.cells import CELLS_FILE, Cell
+from workbench.errors import DataError, SettingsError
 from workbench.experiments import Part, Wish
 from workbench.pages import Page, one_seed, summarise, table
 from workbench.published import TableRow
@@ -92,7 +92,14 @@ def _options(name: str) -> dict[str, Any]:
 
 
 def _hits(cell: Cell, number: int) -> int:
-    return cell.top_hits if number in _TOP5 else cell.hits
+    if number not in _TOP5:
+        return cell.hits
+    if cell.top_hits is None:
+        raise DataError(
+            f"{CELLS_FILE}: the row {cell.cell} ({cell.protocol}, {cell.domain}) has no top-5 "
+            "accuracy; train it again with --fresh"
+        )
+    return cell.top_hits
 
 
 def _row(row: TableRow, cells: Sequence[Cell], full: float, number: int) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 Idea: a filter with small weights answers weakly, so it can go.
 Formula: s_i = sum |w_i|, over all weights of filter i; the smallest go first. All layers keep the
-same share, as in the paper's main experiments within a stage.
+same share, where the paper chooses one for each stage.
 Cost: one pass over the weights; no images.
 When it does not help: batch norm rescales every filter, so its norm says little about what it
 does; and it knows nothing of the target.

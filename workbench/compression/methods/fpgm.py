@@ -7,7 +7,7 @@ Cost: O(n^2 d) a layer; no images.
 When it does not help: filters that are near in weights may differ after batch norm, and it knows
 nothing of the target.
 
-He et al., "Filter Pruning via Geometric Median", CVPR 2019, section 3.3, equations 5 to 9.
+He et al., "Filter Pruning via Geometric Median", CVPR 2019, section 3.4.
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 Idea: train the source with an L1 penalty on the scales of its batch norms; those that the penalty
 drives to nothing show which filters it does not need.
-Formula: s_i = |gamma_i|. The filters of all layers are ranked together and the largest stay, so
-the ranking says both how many a layer keeps and which. Source training: loss + lambda sum |gamma|,
-lambda 1e-4 as for the paper's VGG, 1e-5 for our residual networks as for the paper's; networks from
-elsewhere get 1e-4, whatever they are. The paper's scales start at 0.5, ours at 1, as torch's do.
+Formula: s_i = |gamma_i|. The filters of all layers are ranked together and the largest stay, of
+equal ones those of earlier layers, so the ranking says both how many a layer keeps and which.
+Source training: loss + lambda sum |gamma|, lambda 1e-4 as for the paper's VGG, 1e-5 for our
+residual networks as for the paper's; networks from elsewhere get 1e-4, whatever they are. The
+paper's scales start at 0.5, ours at 1, as torch's do.
 Cost: the source has to be trained for it (``workbench train --sparsity 1e-4``); then nothing.
 When it does not help: with weights that were not trained so, the scales of different layers
 cannot be compared; one threshold may leave a layer with a single filter; and it knows nothing
-of the target. Of equal scales those of earlier layers stay.
+of the target. A layer without batch norm is an error.
 
 Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017,
 section 3. Where several batch norms follow the same filters, their mean counts.

@@ -5,6 +5,8 @@ Formula: k = ceil(t n) with one t for all groups.
 Cost: none.
 When it does not help: layers differ in what they need, so the narrowest ones suffer first. It
 has no opinion on which filters to keep; PFA's selection is the default beside it.
+
+Paper: none; it is what the others have to beat.
 """
 
 from __future__ import annotations
