@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from processes import spawn
+from safetensors import SafetensorError
 
 from workbench.cli import main
 from workbench.errors import StoreError
@@ -178,10 +179,10 @@ def test_a_store_that_fails_destroys_no_finished_training(run_cli, tmp_path, mon
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(run_cli, tmp_path, monkeypatch):
-    import errno
-
     def full(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
 
     call = ("adapt", *TASK, "--source-epochs", "1", "--epochs", "1", "--json")
     with monkeypatch.context() as patch:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import nn
 
 from workbench.catalog import SOURCES
@@ -30,6 +29,7 @@ from workbench.folder_files import user_path
 from workbench.locating import find_weights
 from workbench.planning import check_new_file
 from workbench.recipe_checks import check_choice
+from workbench.training import save_tensors
 from workbench.weights import Card, load_network, read_card
 from workbench.work import disk_errors
 
@@ -153,8 +153,7 @@ Reader = Callable[[Path, str | None], Callable[[NDArray[np.float32]], Logits]]
 
 def _safetensors() -> tuple[Writer, Reader]:
     def write(network: nn.Module, card: Card, _images: torch.Tensor, path: Path) -> None:
-        tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
-        save_file(tensors, path, card.metadata())
+        save_tensors(dict(network.state_dict()), path, card.metadata())
 
     def read(path: Path, model: str | None) -> Callable[[NDArray[np.float32]], Logits]:
         return _runner(load_network(path, model))

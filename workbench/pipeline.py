@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -52,6 +50,7 @@ from workbench.subject import (
     settings_dict,
 )
 from workbench.tracking import Store
+from workbench.training import save_tensors
 from workbench.weights import read_weights
 from workbench.work import WEIGHTS_FILE, Work, disk_errors
 
@@ -175,13 +174,13 @@ def train(
     make_job = partial(_source_job, task, processor, data_folder(data_dir), display)
     job = make_job() if task.source.folder else None  # as in _prepare
     recorder = open_recorder(task.source.name, processor, display, tracking_uri, output, fresh)
-    run = _train_once(job or make_job(), recorder)
+    job = job or make_job()
+    run = _train_once(job, recorder)
     weights = recorder.store.fetch(run, WEIGHTS_FILE)
     assert weights is not None  # the recorder returns whole runs only
     with disk_errors(out.parent):
-        part = out.with_name(f"{out.name}.part")
-        shutil.copyfile(weights, part)
-        os.replace(part, out)
+        # The card anew: a run of an earlier version has less to say of itself.
+        save_tensors(read_weights(weights), out, job.card.metadata())
     return run.metrics["test_accuracy"]
 
 

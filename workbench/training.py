@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -293,12 +294,21 @@ def derive_seed(seed: int, purpose: str, number: int = 0) -> int:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write safetensors so that a reader sees the whole file or none."""
+    """Write safetensors so that a reader sees the whole file or none.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
         os.replace(part, path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))  # a full disk comes as text alone
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
     finally:
         part.unlink(missing_ok=True)
 
