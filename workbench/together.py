@@ -51,6 +51,7 @@ from workbench.training import (
 
 #: Sets of up to so many images are small: their trainings are bound by launches.
 SMALL_SET = 10_000
+#: These and none that are derived from them, which may do more.
 _Dropout = (nn.Dropout, nn.Dropout2d)
 
 
@@ -209,7 +210,7 @@ class _Stack:
         self._shared = {k: v for k, v in buffers[0].items() if k not in self._buffers}
         self.leaves = list(self._parameters.values())
         self._scales = [self._parameters[f"{name}.weight"] for name in scaled_norms(networks[0])]
-        dropouts = {n: p for n, p in networks[0].named_modules() if isinstance(p, _Dropout)}
+        dropouts = {n: p for n, p in networks[0].named_modules() if type(p) in _Dropout}
         self._rates = {name: float(part.p) for name, part in dropouts.items()}
         self._forms: dict[torch.Size, dict[str, Tensor]] = {}
 
@@ -260,7 +261,7 @@ class _Stack:
             return lambda _module, seen, _output: found.update({name: torch.empty_like(seen[0])})
 
         for name, part in probe.named_modules():
-            if isinstance(part, _Dropout):
+            if type(part) in _Dropout:
                 part.register_forward_hook(hook_of(name))
         with torch.no_grad():
             probe(inputs)
@@ -270,10 +271,10 @@ class _Stack:
 def _stackable(network: nn.Module) -> nn.Module:
     """A copy whose dropouts take their masks from outside, and whose layers ``vmap`` knows."""
     body = copy.deepcopy(network)
-    for name, part in network.named_modules():
+    for name, part in network.named_modules(remove_duplicate=False):
         owner, _, own = name.rpartition(".")
-        if isinstance(part, _Dropout):
+        if type(part) in _Dropout:
             setattr(body.get_submodule(owner), own, _Given())
-        elif isinstance(part, nn.AdaptiveAvgPool2d) and part.output_size in (1, (1, 1)):
+        elif type(part) is nn.AdaptiveAvgPool2d and part.output_size in (1, (1, 1), [1, 1]):
             setattr(body.get_submodule(owner), own, _Mean())
     return body
