@@ -1,7 +1,7 @@
 """``reproduce`` and ``bench`` from end to end on the digits; cells are trained once."""
 
 import csv
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import save_file
 
 from workbench import bench_page, figures, published
+from workbench.catalog import SOURCES
 from workbench.cells import Cell, read_cells, write_cells
 from workbench.errors import DataError, SettingsError
 from workbench.experiments import of_shared_seeds
@@ -17,6 +18,7 @@ from workbench.protocols import FOUR
 from workbench.reproduction import EXPERIMENTS, find_experiment
 from workbench.reproductions import beyond, figure4, tables
 from workbench.results import ProtocolResult, paired_interval
+from workbench.weights import Card
 
 QUICK = ("--source", "digits", "--epochs", 1, "--source-epochs", 1, "--schedule", "one-cycle")
 GIVEN = ("--source", "digits", "--epochs", 1, "--schedule", "one-cycle", "--model", "simplecnn")
@@ -337,6 +339,24 @@ def test_bench_checks_all_methods_before_it_trains(run_cli, tmp_path, given):
     assert [*tmp_path.iterdir()] == [bad]
 
 
+def test_a_source_with_penalised_scales_suits_network_slimming(run_cli, tmp_path, given):
+    source = SOURCES["digits"]
+    card = replace(Card.of("simplecnn", source, source.classes), sparsity=1e-4)
+    tensors = build_network("simplecnn", source.shape, 10, seed=2).state_dict()
+    save_file(tensors, tmp_path / "sparse.safetensors", card.metadata())
+    save_file(tensors, tmp_path / "odd.safetensors", {"workbench": "{}"})
+    command = ("bench", *given, "--target", "digits-3v8", "--slimming-weights")
+    status, _, err = run_cli(*command, "odd.safetensors", "--methods", "pfa-kl,fp")
+    assert (status, err.count("\n")) == (2, 1)
+    assert not (tmp_path / "mlruns").exists(), "before anything is trained"
+    methods = ("--methods", "pfa-kl,network-slimming")
+    status, _, err = run_cli(*command, "sparse.safetensors", *methods)
+    assert status == 0, err
+    page = (tmp_path / "docs/results/bench-digits-3v8.md").read_text()
+    assert "| network-slimming |" in page
+    assert "network-slimming read the scales" not in page
+
+
 @pytest.mark.slow
 def test_fresh_trains_each_cell_and_source_once(run_cli, tmp_path):
     command = ("bench", *QUICK, "--target", "digits-3v8", "--methods", "pfa-kl,network-slimming")
@@ -481,7 +501,14 @@ def test_a_row_without_a_top_5_accuracy_is_no_row_with_a_low_one(tmp_path):
 def test_groups_of_unequal_numbers_of_seeds_say_so():
     one, two = made("full-fine", 190), made("full-fine", 190, 191)
     assert figures._labels({"S1": [two], "R1": [one]}) == ["S1\nn = 2", "R1\nn = 1"]
+    assert figures._labels({"S1": [one, two], "R1": [two]}) == ["S1\nn = 1 or 2", "R1\nn = 2"]
     assert figures._labels({"S1": [two], "R1": [two]}) == ["S1", "R1"]
+
+
+def test_the_pages_of_this_project_have_their_notes():
+    folder = Path(published.__file__).parents[2] / "docs/results"
+    for notes in (folder / "notes").glob("*.md"):
+        assert notes.read_text().strip() in (folder / notes.name).read_text(), notes.name
 
 
 def test_every_experiment_is_found():

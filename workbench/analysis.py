@@ -171,7 +171,7 @@ def analyse(
 
 
 def _remarks(analysis: Analysis, task: Task) -> list[str]:
-    """What a budget and a rounding came to."""
+    """A warning of unsuited scales, and what a budget and a rounding came to."""
     lines = []
     weights = task.settings.weights
     if task.settings.reads_scales and weights and not has_penalty(weights):

@@ -86,6 +86,8 @@ def bench(
     first = _reference_parts(whole, asked[:1]) if apart and SCALES in methods else []
     slimming = _Slimming(slimming_weights, {})
     check_parts([*first, *_parts(whole, methods, footprints, asked, slimming)])
+    scales = slimming_weights or options.get("weights")
+    suited = not scales or has_penalty(user_path(scales))
     anew = Anew() if fresh else None
     run_parts(first, results, anew=anew, display=display)
     if apart:
@@ -96,9 +98,7 @@ def bench(
     shown = _parts(whole, tuple(METHODS), footprints, shown_seeds(asked), slimming)
     every = known_cells(shown, results)
     found = of_shared_seeds(every, lambda wish: wish.part.label, asked=asked)
-    scales = slimming_weights or options.get("weights")
-    unsuited = slimming_note(found) if scales and not has_penalty(user_path(scales)) else []
-    notes = [*left_out(every, found), *unsuited]
+    notes = [*left_out(every, found), *([] if suited else slimming_note(found))]
     cells = [cell for _, cell in found]
     return publish(lambda: make_page(found, results, notes), cells, results, command)
 

@@ -123,10 +123,12 @@ def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> Non
 
 def _labels(groups: Accuracies) -> list[str]:
     """The groups' labels, with the number of seeds where it is not the same for all."""
-    seeds = {label: max(len(result.hits) for result in group) for label, group in groups.items()}
-    if len(set(seeds.values())) == 1:
+    seeds = {
+        label: sorted({len(result.hits) for result in group}) for label, group in groups.items()
+    }
+    if len({number for own in seeds.values() for number in own}) == 1:
         return list(groups)
-    return [f"{label}\nn = {number}" for label, number in seeds.items()]
+    return [f"{label}\nn = {' or '.join(map(str, own))}" for label, own in seeds.items()]
 
 
 def _draw_filters(axes: Any, recipes: Filters, published: Published) -> None:

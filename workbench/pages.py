@@ -99,13 +99,12 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
 
 
 def _machine(cell: Cell) -> str:
-    version = cell.version or "version not recorded"
     commit = f"commit {cell.commit}" if cell.commit else "a commit that was not recorded"
-    named = cell.machine.endswith("threads")  # a processor's name comes with them
+    code = f"{cell.version} at {commit}" if cell.version else "of a version that was not recorded"
+    named = cell.machine.endswith(f"{cell.threads} threads")  # a processor's name has them
     return (
         f"{cell.machine or 'machine not recorded'}, {cell.device}, {cell.precision}, "
-        f"{'' if named else f'{cell.threads} thread(s), '}torch {cell.torch}, "
-        f"workbench {version} at {commit}"
+        f"{'' if named else f'{cell.threads} thread(s), '}torch {cell.torch}, workbench {code}"
     )
 
 

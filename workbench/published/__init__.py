@@ -13,7 +13,7 @@ from importlib import resources
 
 from workbench.protocols import FOUR
 
-FIGURE_4_ERROR = "read off its chart to about 0.3 points, those from scratch on R2 to about 1"
+FIGURE_4_READING = "read off its chart to about 0.3 points, those from scratch on R2 to about 1"
 #: Filters kept for S2 in figure 4b, of VGG-16's 14 layers, read off to about so many.
 FIGURE_4B_ERROR = 5
 FIGURE_4B_S2 = (34, 43, 104, 109, 218, 217, 204, 338, 256, 183, 139, 114, 92, 76)

@@ -151,7 +151,7 @@ def _accuracy_table(results: Results, theirs: Means) -> list[str]:
         for protocol, result in protocols.items()
     ]  # fmt: skip
     columns = ("domain", "protocol", "accuracy (95 % interval)", "n", "paper", "difference")
-    remark = ["", f"The paper's accuracies are {published.FIGURE_4_ERROR}."] if theirs else []
+    remark = [f"The paper's accuracies are {published.FIGURE_4_READING}.", ""] if theirs else []
     return ["## Accuracy", "", *table(columns, rows), *remark]
 
 
