@@ -115,6 +115,24 @@ def test_no_layer_is_done_network_by_network(name):
         torch.set_warn_always(False)
 
 
+class Reused(nn.Module):
+    """One dropout, called twice a pass, as many networks have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 8), nn.Linear(8, 4)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.last(self.drop(self.drop(x.flatten(1)) @ self.first.weight.T))
+
+
+def test_a_dropout_that_is_called_twice_cannot_be_stacked():
+    learners = [Learner(Reused(), seed) for seed in (0, 1)]
+    with pytest.raises(RuntimeError, match="dropout 'drop' is called more than once a pass"):
+        fit_together(learners, images_of(DIGITS), DIGITS, PLAN, processor=CPU)
+
+
 def test_every_seed_draws_its_own_masks_and_order():
     images = images_of(DIGITS)
     same = [Learner(narrow("simplecnn", DIGITS, 0), seed) for seed in (1, 1, 2)]

@@ -11,8 +11,8 @@ draw a mask of the same kind in another order, which nobody has looked at yet.
 Cost: S times the memory; at most ``joint.MOST_AT_ONCE`` seeds are stacked.
 When it does not help: on a CPU, or wherever arithmetic is the bound: there grouped convolutions
 are slower than plain ones. So ``pays`` says yes on a GPU only, for sets that are small. Networks
-that draw random numbers otherwise than by dropout (stochastic depth) cannot be stacked: torch
-raises RuntimeError.
+that draw random numbers otherwise than by dropout (stochastic depth), or that call one dropout
+twice, cannot be stacked: RuntimeError.
 
 Chosen over CUDA graphs (which need static shapes, and a capture a protocol) and over a stream a
 seed (which shares no launch) for being the one that can be held against ``training.fit`` on any
@@ -258,7 +258,12 @@ class _Stack:
         probe = copy.deepcopy(self._networks[0]).eval()
 
         def hook_of(name: str) -> Callable[..., None]:
-            return lambda _module, seen, _output: found.update({name: torch.empty_like(seen[0])})
+            def note(_module: nn.Module, seen: tuple[Tensor, ...], _output: Tensor) -> None:
+                if name in found:  # its second mask would be the first one again
+                    raise RuntimeError(f"dropout '{name}' is called more than once a pass")
+                found[name] = torch.empty_like(seen[0])
+
+            return note
 
         for name, part in probe.named_modules():
             if type(part) in _Dropout:
@@ -271,7 +276,7 @@ class _Stack:
 def _stackable(network: nn.Module) -> nn.Module:
     """A copy whose dropouts take their masks from outside, and whose layers ``vmap`` knows."""
     body = copy.deepcopy(network)
-    for name, part in network.named_modules(remove_duplicate=False):
+    for name, part in network.named_modules():
         owner, _, own = name.rpartition(".")
         if type(part) in _Dropout:
             setattr(body.get_submodule(owner), own, _Given())
