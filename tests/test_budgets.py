@@ -33,7 +33,7 @@ def size(layers, energy):
 def test_the_search_finds_what_trying_everything_finds(seed):
     layers = spectra(seed)
     candidates = energy_thresholds(layers)
-    every = sorted({size(layers, energy) for energy in np.linspace(1e-6, 1, 4_001)})
+    every = sorted({size(layers, energy) for energy in np.linspace(1e-6, 1, 20_001)})
     reached = {size(layers, energy) for energy in candidates}
     assert set(every) <= reached
     for limit in (every[0], *np.linspace(every[0], every[-1], 25), every[-1] + 5):

@@ -308,21 +308,23 @@ def test_bench_in_parts_shows_every_method_with_the_seeds_asked_for(run_cli, tmp
     notes = tmp_path / "docs/results/notes/bench-digits-3v8.md"
     notes.parent.mkdir(parents=True)
     notes.write_text("Nobody wins.\n")
-    for methods in ("pfa-kl,fp", "network-slimming"):
+    for methods in ("pfa-kl,fp", "fpgm,network-slimming"):
         status, _, err = run_cli(*command, "--methods", methods)
         assert status == 0, err
     assert "seed 0:" in err
     shown = [
         line.split("|")[1].strip() for line in page.read_text().splitlines() if "| 1 |" in line
     ]
-    assert set(shown) == {"full-fine (no compression)", "pfa-kl", "fp", "network-slimming"}
+    methods = {"pfa-kl", "fp", "fpgm", "network-slimming"}
+    assert set(shown) == {"full-fine (no compression)", *methods}
     assert "network-slimming read the scales of a source that does not say" in page.read_text()
     assert "\n\nNobody wins.\n\n![" in page.read_text()
     # What lacks a seed of this call is named, not shown.
     status, _, err = run_cli(*command, "--methods", "uniform", "--first-seed", 1)
     assert status == 0, err
     text = page.read_text()
-    assert "for want of a seed: pfa-kl on digits-3v8, fp on digits-3v8, network-slimming" in text
+    assert "Left out, for want of a seed: pfa-kl on digits-3v8, fp on digits-3v8, fpgm on" in text
+    assert "network-slimming on digits-3v8." in text
     assert "| uniform |" in text
     assert "| fp |" not in text
 
