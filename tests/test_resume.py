@@ -186,7 +186,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(run_cli, tmp_path, monkeypatc
 
     call = ("adapt", *TASK, "--source-epochs", "1", "--epochs", "1", "--json")
     with monkeypatch.context() as patch:
-        patch.setattr("workbench.weights.save_file", full)
+        patch.setattr("workbench.training.save_file", full)
         status, _, err = run_cli(*call)
     assert status == 1
     assert "the disk is full" in err.splitlines()[-1]

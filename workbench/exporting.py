@@ -29,7 +29,8 @@ from workbench.folder_files import user_path
 from workbench.locating import find_weights
 from workbench.planning import check_new_file
 from workbench.recipe_checks import check_choice
-from workbench.weights import Card, load_network, read_card, save_tensors
+from workbench.training import save_tensors
+from workbench.weights import Card, load_network, read_card
 from workbench.work import disk_errors
 
 CARD = "workbench"

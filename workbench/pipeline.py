@@ -50,7 +50,8 @@ from workbench.subject import (
     settings_dict,
 )
 from workbench.tracking import Store
-from workbench.weights import read_weights, save_tensors
+from workbench.training import save_tensors
+from workbench.weights import read_weights
 from workbench.work import WEIGHTS_FILE, Work, disk_errors
 
 DEFAULT_OUTPUT = Path("mlruns/work")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workbench.catalog import Source
@@ -29,7 +31,6 @@ from workbench.distillation import Teacher
 from workbench.errors import TrainingError
 from workbench.models.networks import place, scaled_norms
 from workbench.processor import Processor, exact_fp32
-from workbench.weights import save_tensors
 
 _WARM_UP = 0.25  # share of a one-cycle training in which the rate rises
 _START = 0.04  # of the peak rate, at the first step of a one-cycle training
@@ -290,6 +291,26 @@ def derive_seed(seed: int, purpose: str, number: int = 0) -> int:
     """An independent seed for one purpose, so that no two streams of numbers overlap."""
     entropy = [seed, number, *purpose.encode()]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write safetensors so that a reader sees the whole file or none.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
+        os.replace(part, path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))  # a full disk comes as text alone
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager

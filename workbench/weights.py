@@ -7,9 +7,7 @@ torch's ``weights_only`` loader, which builds tensors and plain containers only.
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from workbench.catalog import SOURCES, Source
@@ -90,26 +88,6 @@ class Card:
     def metadata(self) -> dict[str, str]:
         """The card as safetensors metadata."""
         return {"format": "pt", _CARD: json.dumps(asdict(self))}
-
-
-def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write safetensors so that a reader sees the whole file or none.
-
-    Raises:
-        OSError: when it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
-        os.replace(part, path)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))  # a full disk comes as text alone
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def has_card(path: Path) -> bool:

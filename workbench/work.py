@@ -22,8 +22,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from workbench.errors import DiskError, StoreError
-from workbench.training import Checkpoint, Epoch
-from workbench.weights import save_tensors
+from workbench.training import Checkpoint, Epoch, save_tensors
 
 WEIGHTS_FILE = "weights.safetensors"
 _OUTCOME, _CHECKPOINT, _STORE = "outcome.json", "checkpoint.safetensors", "store"
