@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from timing import ratio_line, take_turns
 
-from workbench.catalog import SOURCES
-from workbench.compression.shapes import structure_of
+from workbench.compression.narrow_networks import structure_of
+from workbench.compression.responses import BATCH_SIZE, measure_responses
 from workbench.data.augmentation import normalise
+from workbench.data.catalog import SOURCES
 from workbench.data.sets import Images
 from workbench.models.networks import build_network, place
+from workbench.models.processor import machine_name
 from workbench.pfa import select_filters
-from workbench.processor import machine_name
-from workbench.responses import BATCH_SIZE, measure_responses
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -13,16 +13,16 @@ import time
 import numpy as np
 import torch
 
-from workbench.compression.budgets import Budget
-from workbench.compression.choice import Candidate, choose
+from workbench.compression.budgeted_recipe import Candidate, choose
 from workbench.compression.costs import count_costs
 from workbench.compression.evidence import collect
-from workbench.compression.options import RecipeOptions
+from workbench.compression.narrow_networks import structure_of
 from workbench.compression.rebuild import rebuild
-from workbench.compression.shapes import structure_of
+from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.recipe_settings import Budget
 from workbench.models.networks import build_network
+from workbench.models.processor import machine_name
 from workbench.pfa import StreamingCovariance
-from workbench.processor import machine_name
 
 SHAPE = (3, 32, 32)
 

@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from workbench import pfa
-from workbench.processor import machine_name
+from workbench.models.processor import machine_name
 
 SAMPLES, FILTERS = 50_000, 512
 

@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from workbench.catalog import SOURCES
 from workbench.data.augmentation import normalise
+from workbench.data.catalog import SOURCES
 from workbench.data.decoding import Form
 from workbench.data.feeds import batches, open_feed
 from workbench.data.streams import Stream, available_cores
-from workbench.processor import machine_name
+from workbench.models.processor import machine_name
 
 BATCH = 64
 CPU = torch.device("cpu")

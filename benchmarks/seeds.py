@@ -17,13 +17,14 @@ import torch
 from scipy.stats import ttest_rel
 from timing import ratio_line, take_turns
 
-from workbench.catalog import SOURCES
+from workbench.data.catalog import SOURCES
 from workbench.data.sets import Images, load_images
 from workbench.models.networks import NETWORKS, build_network
-from workbench.planning import training_plan
-from workbench.processor import machine_name, resolve_processor
-from workbench.together import Learner, fit_together
-from workbench.training import batch_sizes, evaluate, fit
+from workbench.models.processor import machine_name, resolve_processor
+from workbench.training.evaluation import evaluate
+from workbench.training.loop import fit
+from workbench.training.plans import batch_sizes, training_plan
+from workbench.training.stacked_seeds import Learner, fit_together
 
 
 def paired_line(seeds, processor):

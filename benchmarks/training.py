@@ -17,12 +17,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from workbench.catalog import SOURCES
+from workbench.data.catalog import SOURCES
 from workbench.data.sets import Images
 from workbench.models.networks import NETWORKS, build_network
-from workbench.planning import training_plan
-from workbench.processor import machine_name, resolve_processor
-from workbench.training import fit
+from workbench.models.processor import machine_name, resolve_processor
+from workbench.training.loop import fit
+from workbench.training.plans import training_plan
 
 
 class TutorialSet(Dataset):

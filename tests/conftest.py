@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench import tracking
 from workbench.cli import main
+from workbench.store import mlflow_store as tracking
 
 #: Files that take minutes: begun last, one of two processes would wait for the other's.
 LONG = ("test_resume.py", "test_reproduce.py", "test_architectures.py")
@@ -65,7 +65,7 @@ def _quick_stores(_empty_store):
 def _quick_latencies():
     """A latency is the median of three passes and one: no test asks how good it is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workbench.analysis._ROUNDS", {1: 3, 64: 1})
+        patch.setattr("workbench.adaptation.analysis._ROUNDS", {1: 3, 64: 1})
         yield
 
 

@@ -26,7 +26,7 @@ def test_importing_the_package_loads_neither_torch_nor_mlflow():
 def test_the_command_line_loads_them_only_inside_its_commands():
     heavy = "torch mlflow sklearn matplotlib scipy"
     code = (
-        "import sys; from workbench.cli import app; from workbench.cli.listing import domains;"
+        "import sys; from workbench.cli import app; from workbench.cli.domains import domains;"
         f"print([m for m in '{heavy}'.split() if m in sys.modules])"
     )
     assert run(code) == "[]"
@@ -67,9 +67,15 @@ def test_the_commit_is_that_of_a_checkout_of_our_own(tmp_path):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(tmp_path)]
     (tmp_path / "workbench").mkdir()
     (tmp_path / "workbench/__init__.py").touch()
-    copy = tmp_path / "workbench/origin.py"
-    shutil.copy(Path(workbench.__file__).with_name("origin.py"), copy)
-    ask = [sys.executable, "-c", "from workbench.origin import code_commit; print(code_commit())"]
+    copy = tmp_path / "workbench/store/code_version.py"
+    copy.parent.mkdir()
+    (tmp_path / "workbench/store/__init__.py").touch()
+    shutil.copy(Path(workbench.__file__).parent / "store/code_version.py", copy)
+    ask = [
+        sys.executable,
+        "-c",
+        "from workbench.store.code_version import code_commit; print(code_commit())",
+    ]
 
     def answer():
         options = {"cwd": tmp_path, "capture_output": True, "text": True, "check": True}

@@ -14,29 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench import pfa as pfa
-    from workbench.exporting import export as export
-    from workbench.pipeline import adapt as adapt
-    from workbench.pipeline import analyze as analyze
-    from workbench.pipeline import compress as compress
-    from workbench.prediction import predict as predict
-    from workbench.weights import load_network as load_network
+    from workbench.adaptation.pipeline import adapt as adapt
+    from workbench.adaptation.pipeline import analyze as analyze
+    from workbench.compression.compress import compress as compress
+    from workbench.compression.narrow_networks import load_network as load_network
+    from workbench.deployment.export import export as export
+    from workbench.deployment.predict import predict as predict
 
 __version__ = "0.1.0"
 __all__ = ["adapt", "analyze", "compress", "export", "load_network", "pfa", "predict"]
 
 _HOMES = {
-    "adapt": "workbench.pipeline",
-    "analyze": "workbench.pipeline",
-    "compress": "workbench.pipeline",
-    "export": "workbench.exporting",
-    "load_network": "workbench.weights",
-    "predict": "workbench.prediction",
+    "adapt": "workbench.adaptation.pipeline",
+    "analyze": "workbench.adaptation.pipeline",
+    "compress": "workbench.compression.compress",
+    "export": "workbench.deployment.export",
+    "load_network": "workbench.compression.narrow_networks",
+    "predict": "workbench.deployment.predict",
 }
+#: Modules that code of the user's may name.
+_MODULES = {"pfa": "workbench.pfa", "prediction": "workbench.deployment.predict"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "pfa":
-        return import_module("workbench.pfa")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'workbench' has no attribute '{name}'")

@@ -87,3 +87,15 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
         return f"; did you mean '{lower[near[0]]}'?"
     shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
     return f"; known: {shown}" if known else ""
+
+
+def check_choice(option: str, value: str | None, known: Sequence[str]) -> list[str]:
+    """A line when the value is none of the known ones; None is never wrong."""
+    if value is None or value in known:
+        return []
+    return [f"{option}: unknown value '{value}'{did_you_mean(value, known)}"]
+
+
+def check_once(option: str, names: Sequence[object]) -> list[str]:
+    """A line when an option names something twice."""
+    return [f"{option} names one twice; name each once"] if len(set(names)) < len(names) else []

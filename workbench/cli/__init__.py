@@ -10,15 +10,17 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from workbench import __version__
-from workbench.cli import (
-    adapting,
-    comparing,
-    deploying,
-    housekeeping,
-    listing,
-    reproducing,
-    training,
-)
+from workbench.cli import domains
+from workbench.cli.adapt import adapt
+from workbench.cli.analyze import analyze
+from workbench.cli.bench import bench
+from workbench.cli.clean import clean
+from workbench.cli.compare import compare
+from workbench.cli.export import export
+from workbench.cli.predict import predict
+from workbench.cli.reproduce import reproduce
+from workbench.cli.train import train
+from workbench.cli.ui import ui
 from workbench.errors import WorkbenchError, printable
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -51,17 +53,17 @@ def _root(
     """
 
 
-app.command("adapt")(adapting.adapt)
-app.command("analyze")(adapting.analyze)
-app.command("train")(training.train)
-app.command("export")(deploying.export)
-app.command("predict")(deploying.predict)
-app.add_typer(listing.app, name="domains")
-app.command("compare")(comparing.compare)
-app.command("reproduce")(reproducing.reproduce)
-app.command("bench")(reproducing.bench)
-app.command("ui")(housekeeping.ui)
-app.command("clean")(housekeeping.clean)
+app.command("adapt")(adapt)
+app.command("analyze")(analyze)
+app.command("train")(train)
+app.command("export")(export)
+app.command("predict")(predict)
+app.add_typer(domains.app, name="domains")
+app.command("compare")(compare)
+app.command("reproduce")(reproduce)
+app.command("bench")(bench)
+app.command("ui")(ui)
+app.command("clean")(clean)
 
 
 def main() -> NoReturn:

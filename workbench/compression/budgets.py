@@ -15,39 +15,11 @@ Paper: section 3.1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What the network may cost.
-
-    Attributes:
-        option: as the user wrote it: "footprint", "flops", "params" or "latency_ms".
-        limit: shares in (0, 1], a count of parameters, or milliseconds; the name of a recipe
-            stands for the footprint that this one comes to.
-    """
-
-    option: str
-    limit: float | str
-
-    def __str__(self) -> str:
-        limit = self.limit if isinstance(self.limit, str) else f"{self.limit:g}"
-        return f"--{self.option.replace('_', '-')} {limit}"
-
-
-#: The options that are budgets, with the words for their value.
-BUDGETS = {
-    "footprint": "of the parameters",
-    "flops": "of the FLOPs",
-    "params": "parameters",
-    "latency_ms": "ms",
-}
 
 
 def largest_within(candidates: Array, cost: Callable[[float], float], limit: float) -> float | None:

@@ -16,8 +16,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.models.networks import place
+from workbench.models.processor import exact_fp32
 from workbench.models.scatter import Scatter
-from workbench.processor import exact_fp32
 
 
 @dataclass(frozen=True)

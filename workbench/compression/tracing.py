@@ -22,13 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.compression.paths import Path, short, walk
-from workbench.compression.rebuild import (
-    ChannelNorm,
-    Convolution,
-    is_depthwise,
-    is_grouped,
-)
+from workbench.compression.forward_path import ForwardPath, short, walk
+from workbench.compression.rebuild import ChannelNorm, Convolution, is_depthwise, is_grouped
 from workbench.compression.structure import Cut, FilterGroup, ResponsePoint, Side, Structure
 from workbench.errors import NetworkError
 from workbench.models.scatter import Scatter
@@ -56,7 +51,7 @@ def find_structure(model: nn.Module, shape: Shape) -> Structure:
             "compress"
         )
     traced = copy.deepcopy(model).cpu().float().requires_grad_(True).eval()
-    path = Path()
+    path = ForwardPath()
     graph = _dependency_graph(traced, shape, path)
     _check_path(traced, shape, path)
     finder = _Finder(graph, dict(traced.named_modules()), path)
@@ -79,7 +74,7 @@ def find_structure(model: nn.Module, shape: Shape) -> Structure:
 # --- running the network -------------------------------------------------------------------
 
 
-def _dependency_graph(model: nn.Module, shape: Shape, path: Path) -> Any:
+def _dependency_graph(model: nn.Module, shape: Shape, path: ForwardPath) -> Any:
     """torch-pruning's graph of the network; what ran is written down in ``path``."""
     import torch_pruning
 
@@ -115,7 +110,7 @@ def _dependency_graph(model: nn.Module, shape: Shape, path: Path) -> Any:
     return graph
 
 
-def _check_path(model: nn.Module, shape: Shape, path: Path) -> None:
+def _check_path(model: nn.Module, shape: Shape, path: ForwardPath) -> None:
     """Every layer runs once, with weights of its own, whatever the image shows."""
     twice = next((name for name in path.layers if path.layers.count(name) > 1), None)
     if twice:
@@ -132,7 +127,7 @@ def _check_path(model: nn.Module, shape: Shape, path: Path) -> None:
                 "narrowed; give each its own"
             )
         owners[id(weight)] = name
-    again = Path()
+    again = ForwardPath()
     with torch.no_grad():
         walk(model, torch.full((2, *shape), -1.0), again)
     if (again.layers, again.places) != (path.layers, path.places):
@@ -171,7 +166,7 @@ class _Finder:
 
     graph: Any
     modules: Mapping[str, nn.Module]
-    path: Path
+    path: ForwardPath
 
     def find(self) -> tuple[list[FilterGroup], list[FilterGroup], dict[str, str]]:
         """Groups, those that end in the network's output, and why other layers stay."""

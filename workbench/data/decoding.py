@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from workbench.catalog import Source
+from workbench.data.catalog import Source
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 #: What PIL raises on files that are damaged, or no images, or bombs.

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.catalog import Source
 from workbench.data.augmentation import apply_views, draw_views
 from workbench.data.boxes import SMALLEST_SIZE, cut_batch, draw_boxes
+from workbench.data.catalog import Source
 from workbench.data.sets import Images
 from workbench.data.streams import Stream
 

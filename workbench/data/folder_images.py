@@ -19,8 +19,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.catalog import IMAGENET, SOURCES, Source, crop_of, imagenet
 from workbench.data.augmentation import Scale
+from workbench.data.catalog import IMAGENET, SOURCES, Source, crop_of, imagenet
 from workbench.data.decoding import (
     UNREADABLE,
     Form,
@@ -32,10 +32,11 @@ from workbench.data.decoding import (
     short_side,
 )
 from workbench.data.feeds import ImageSet
+from workbench.data.folder_files import FOLDER, Folder, list_folder, shortages
 from workbench.data.sets import Images
 from workbench.data.streams import Stream, available_cores
+from workbench.data.user_paths import user_path
 from workbench.errors import DataError, printable
-from workbench.folder_files import FOLDER, Folder, list_folder, shortages, user_path
 
 #: Bytes of decoded pixels up to which a split is held in memory: not a share of the machine's,
 #: since what a training sees of an image depends on it.

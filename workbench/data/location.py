@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from workbench.folder_files import user_path
+from workbench.data.user_paths import user_path
 
 ENVIRONMENT = "WORKBENCH_DATA"
 _FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}

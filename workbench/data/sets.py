@@ -15,9 +15,9 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from workbench.catalog import SOURCES
+from workbench.data.catalog import SOURCES
+from workbench.data.folder_files import LEAST_TRAINING_IMAGES
 from workbench.errors import DataError
-from workbench.folder_files import LEAST_TRAINING_IMAGES
 
 Split = Literal["train", "test"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from workbench.errors import NetworkError, did_you_mean
 from workbench.models import resnet, simplecnn, vgg16
-from workbench.models.elsewhere import Builder, find_builder
+from workbench.models.external_networks import Builder, find_builder
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -146,6 +146,17 @@ def build_network(
         torch.manual_seed(seed)
         model = network.build(shape, classes)
     return initialise(model, name, seed)
+
+
+def check_model(name: str | None) -> Sequence[str]:
+    """A line when there is no network of that name for ``--model``; None is never wrong."""
+    if name is None:
+        return []
+    try:
+        find_network(name)
+    except NetworkError as error:
+        return error.problems
+    return []
 
 
 def check_image_size(name: str, shape: tuple[int, int, int]) -> None:

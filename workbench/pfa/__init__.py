@@ -6,9 +6,7 @@
 Nothing here knows networks, files or torch, so each step can be held against a closed form.
 """
 
-from workbench.pfa.covariance import (
-    StreamingCovariance as StreamingCovariance,
-)
+from workbench.pfa.covariance import StreamingCovariance as StreamingCovariance
 from workbench.pfa.covariance import correlation as correlation
 from workbench.pfa.covariance import inactive_filters as inactive_filters
 from workbench.pfa.divergences import DIVERGENCES as DIVERGENCES

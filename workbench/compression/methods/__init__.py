@@ -23,7 +23,7 @@ from workbench.compression.methods import (
     random,
     uniform,
 )
-from workbench.compression.options import RecipeOptions
+from workbench.compression.recipe_options import RecipeOptions
 
 Selection = Callable[[Evidence, Indices, int, RecipeOptions], Indices]
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from workbench.compression.evidence import Array, Evidence
-from workbench.compression.options import RecipeOptions
+from workbench.compression.recipe_options import RecipeOptions
 
 _ROUNDING = 1e-9
 

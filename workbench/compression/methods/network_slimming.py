@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from workbench.compression.evidence import Array, Evidence
-from workbench.compression.options import RecipeOptions
+from workbench.compression.recipe_options import RecipeOptions
 from workbench.errors import NetworkError
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.compression.evidence import Array, Evidence
-from workbench.compression.options import RecipeOptions
+from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.recipe_settings import DEFAULT_ENERGY
 from workbench.pfa import energy_keep_count, energy_thresholds
-
-#: Energy kept when the user names neither an energy nor a budget.
-DEFAULT_ENERGY = 0.95
 
 
 def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.compression.evidence import Evidence
-from workbench.compression.options import RecipeOptions
+from workbench.compression.recipe_options import RecipeOptions
 from workbench.pfa import divergence_keep_count
 
 

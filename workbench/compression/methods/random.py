@@ -17,7 +17,7 @@ import numpy as np
 
 from workbench.compression.evidence import Array, Evidence, Indices
 from workbench.compression.methods.uniform import share_of
-from workbench.compression.options import RecipeOptions
+from workbench.compression.recipe_options import RecipeOptions
 from workbench.compression.structure import FilterGroup
 
 

@@ -1,0 +1,150 @@
+"""Networks of the user's own and of torchvision, through the real command line."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from workbench.compression.narrow_networks import load_network
+from workbench.errors import WeightsError
+from workbench.models.weight_files import read_card
+
+MODULE = """
+import torch
+from torch import nn
+
+class Small(nn.Module):
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.stem = nn.Conv2d(channels, 12, 3, padding=1)
+        self.norm = nn.BatchNorm2d(12)
+        self.block = nn.Conv2d(12, 12, 3, padding=1)
+        self.grouped = nn.Conv2d(12, 16, 3, padding=1, groups=4)
+        self.head = nn.Linear(16, classes)
+
+    def forward(self, images):
+        stream = torch.relu(self.norm(self.stem(images)))
+        stream = torch.relu(stream + self.block(stream))
+        return self.head(torch.relu(self.grouped(stream)).mean(dim=(2, 3)))
+
+def small(num_classes, in_channels):
+    return Small(num_classes, in_channels)
+
+def two(num_classes):
+    layer = nn.Conv2d(1, 1, 1)
+    return nn.Sequential(layer, layer, nn.Flatten(), nn.Linear(64, num_classes))
+
+def nothing(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+
+def broken(num_classes):
+    raise RuntimeError("no such blueprint")
+
+def text():
+    return "resnet"
+
+def eleven():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 11))
+"""
+ADAPT = ["adapt", "--source", "digits", "--target", "digits-0v1", "--lr", 0.05]
+FAST = ["--source-epochs", 2, "--epochs", 2, "--batch-size", 64, "--schedule", "one-cycle"]
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module of the user's beside the current folder; its name."""
+    name = f"own_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    (tmp_path / f"{name}_bad.py").write_text("raise ValueError('boom')")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return name
+
+
+def test_a_network_of_the_users_own_is_adapted_and_its_weights_are_taken_away(own, run_cli):
+    model = f"{own}:small"
+    status, out, err = run_cli(*ADAPT, *FAST, "--model", model, "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    assert result["model"] == model
+    stream, grouped = result["recipe"]
+    assert stream["shared_by"] == ["stem", "block"]
+    assert stream["measured_at"].startswith("addition in")
+    assert stream["kept"] % 4 == grouped["kept"] % 4 == 0
+    assert stream["kept"] >= stream["wanted"]
+    compressed = next(p for p in result["protocols"] if p["protocol"] == "pfa-fine")
+    run_id = compressed["run_ids"][0]
+    (path,) = (p for p in _weights() if run_id in str(p))
+    assert read_card(path).widths == (stream["kept"], grouped["kept"])
+    with pytest.raises(WeightsError, match="code of your own"):
+        load_network(path)
+    network = load_network(path, model)
+    assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
+    assert sum(w.numel() for w in network.parameters()) == compressed["parameters"]
+    again = json.loads(run_cli(*ADAPT, *FAST, "--model", model, "--json")[1])
+    assert [p["run_ids"] for p in again["protocols"]] == [p["run_ids"] for p in result["protocols"]]
+
+
+def _weights():
+    from pathlib import Path
+
+    return Path("mlruns/artifacts").rglob("*.safetensors")
+
+
+def test_other_code_under_the_same_name_is_another_network(own, run_cli, tmp_path):
+    first = run_cli(*ADAPT, *FAST, "--model", f"{own}:small", "--dry-run")[1]
+    path = tmp_path / f"{own}.py"
+    path.write_text(MODULE.replace("12, 16", "12, 20").replace("Linear(16", "Linear(20"))
+    from workbench.compression import narrow_networks as shapes
+
+    for cached in (shapes.structure_of, shapes.definition_of):
+        cached.cache_clear()
+    before = shapes.definition_of("simplecnn", (1, 8, 8), 10)
+    assert before is None
+    one = shapes.definition_of(f"{own}:small", (1, 8, 8), 10)
+    sys.modules.pop(own)
+    shapes.definition_of.cache_clear()
+    assert shapes.definition_of(f"{own}:small", (1, 8, 8), 10) != one
+    assert "to do" in first
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("{own}_bad:small", "cannot be imported (ValueError: boom)"),
+        ("{own}_gone:small", "cannot be imported (ModuleNotFoundError"),
+        ("{own}:smal", "cannot be imported (AttributeError"),
+        ("{own}:broken", "building it failed (RuntimeError: no such blueprint)"),
+        ("{own}:text", "returns str, not a torch.nn.Module"),
+        ("{own}:two", "layer '0' runs more than once"),
+        ("{own}:nothing", "no layer with filters to remove beside its classifier"),
+        ("{own}:eleven", "11 outputs, the source has 10 classes"),
+        ("torchvision:resnet18", "does not run on 1x8x8 images"),
+        ("torchvision:resnet19", "has no classification network 'resnet19'; did you mean"),
+        ("torchvision:fasterrcnn_resnet50_fpn", "has no classification network"),
+        ("timm:resnet19x", "timm"),
+    ],
+)
+def test_a_network_that_cannot_be_used_is_told_before_anything_is_made(
+    own, run_cli, tmp_path, model, message
+):
+    before = {path.name for path in tmp_path.iterdir()}
+    status, out, err = run_cli(*ADAPT, *FAST, "--model", model.format(own=own))
+    assert (status, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} - before <= {"__pycache__"}
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_method_that_cannot_read_the_network_is_told_before_anything_is_made(own, run_cli, dry):
+    command = [*ADAPT, *FAST, "--model", f"{own}:small", "--method", "network-slimming", *dry]
+    status, out, err = run_cli(*command)
+    assert (status, out) == (2, "")
+    assert "has no batch norm with scales, which network-slimming reads; take fp or fpgm" in err
+
+
+def test_default_weights_are_torchvisions_alone(own, run_cli):
+    status, _, err = run_cli(*ADAPT, "--weights", "DEFAULT")
+    assert status == 2
+    assert "only torchvision's networks bring weights" in err

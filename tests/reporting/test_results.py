@@ -1,0 +1,128 @@
+"""Intervals and the verdict."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from workbench.adaptation.verdict import judge
+from workbench.reporting.results import ProtocolResult
+from workbench.reporting.statistics import student_interval, wilson_interval
+from workbench.reporting.tables import table_rows
+from workbench.reporting.verdict_text import verdict_sentence
+
+FULL, SMALL = 1000, 230
+
+
+def result(protocol, hits, *, latency=None, parameters=None, images=200):
+    parameters = parameters or (FULL if protocol.startswith("full") else SMALL)
+    return ProtocolResult(
+        protocol=protocol,
+        hits=tuple(hits),
+        images=images,
+        parameters=parameters,
+        footprint=parameters / FULL,
+        flops=2 * parameters,
+        flops_ratio=parameters / FULL,
+        latency_ms=latency,
+        latency_64_ms=None if latency is None else 50 * latency,
+        train_seconds=1.0,
+        run_ids=("a",) * len(hits),
+        weights=None,
+    )
+
+
+def sentence(results, tolerance=1.0):
+    return verdict_sentence(judge(results, tolerance))
+
+
+def test_the_smallest_good_enough_network_is_recommended():
+    results = [
+        result("full-fine", [198, 199], latency=2.9),
+        result("pfa-fine", [197, 198], latency=1.0),
+        result("pfa-scratch", [180, 181], latency=1.0),
+    ]
+    assert judge(results, 1.0).recommended.protocol == "pfa-fine"
+    assert sentence(results) == (
+        "pfa-fine: 98.8 % ± 0.4 at 23 % of the parameters, 2.9x faster (2.9x in batches of 64) "
+        "than full-fine (99.2 %)"
+    )
+
+
+def test_the_full_network_is_recommended_when_no_compressed_one_is_close():
+    results = [result("full-fine", [198]), result("pfa-fine", [190])]
+    assert judge(results, 1.0).recommended.protocol == "full-fine"
+    assert "pfa-fine (95.0 % at 23 % of the parameters), is 4.0 points below" in sentence(results)
+
+
+def test_tolerance_moves_the_line_and_includes_it():
+    results = [result("full-fine", [198]), result("pfa-fine", [196])]
+    assert judge(results, 1.0).recommended.protocol == "pfa-fine"
+    assert judge(results, 0.9).recommended.protocol == "full-fine"
+
+
+def test_of_equally_small_networks_the_more_accurate_is_taken():
+    results = [result("pfa-scratch", [198]), result("pfa-fine", [199]), result("full-fine", [199])]
+    assert judge(results, 1.0).recommended.protocol == "pfa-fine"
+
+
+def test_a_network_that_pfa_left_as_it_was_is_no_smaller():
+    results = [result("full-fine", [199]), result("pfa-fine", [198], parameters=FULL)]
+    assert judge(results, 1.0).recommended.protocol == "full-fine"
+
+
+def test_a_slower_network_is_called_slower():
+    results = [result("full-fine", [198], latency=1.0), result("pfa-fine", [198], latency=2.0)]
+    assert "2.0x slower than full-fine" in sentence(results)
+    results = [result("full-fine", [198], latency=1.0), result("pfa-fine", [198], latency=0.99)]
+    assert "about as fast (1.0x in batches of 64) as full-fine" in sentence(results)
+
+
+def test_a_run_from_before_batches_of_64_were_measured_is_still_shown():
+    full, small = result("full-fine", [198], latency=2.0), result("pfa-fine", [198], latency=1.0)
+    results = [replace(full, latency_64_ms=None), small]
+    assert "2.0x faster than full-fine" in sentence(results)
+    assert table_rows(results)[0][6] == "-"
+
+
+def test_without_latency_flops_are_compared():
+    assert "4.3x fewer FLOPs than full-fine" in sentence(
+        [result("full-fine", [198]), result("pfa-fine", [198])]
+    )
+
+
+def test_one_kind_of_network_alone_has_a_verdict_too():
+    assert sentence([result("pfa-fine", [198])]) == "pfa-fine: 99.0 % at 23 % of the parameters"
+    assert "no compressed one was trained" in sentence([result("full-fine", [198])])
+
+
+def test_one_seed_has_no_std_and_a_wilson_interval():
+    single = result("pfa-fine", [198])
+    assert single.accuracy_std is None
+    assert single.accuracy_interval == wilson_interval(198, 200)
+    p, n, z = 0.99, 200, stats.norm.ppf(0.975)
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert single.accuracy_interval == pytest.approx((centre - half, centre + half))
+
+
+def test_seeds_that_agree_have_a_wilson_interval():
+    # Two equal numbers would make Student's interval a point, as if nothing could vary.
+    agreeing = result("pfa-fine", [190, 190])
+    assert agreeing.accuracy_std == 0
+    assert agreeing.accuracy_interval == wilson_interval(190, 200)
+
+
+def test_several_seeds_have_a_student_interval():
+    several = result("pfa-fine", [180, 190, 185])
+    values = np.array([180, 190, 185]) / 200
+    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+    assert several.accuracy_interval == pytest.approx((low, high))
+    assert several.accuracy_std == pytest.approx(values.std(ddof=1))
+
+
+def test_intervals_stay_within_0_and_1():
+    assert student_interval([1.0, 0.9])[1] == 1.0
+    assert wilson_interval(200, 200)[1] == pytest.approx(1.0)
+    assert wilson_interval(0, 200)[0] == pytest.approx(0.0)

@@ -1,0 +1,220 @@
+"""The analysis of a target: its recipe and both networks' costs, measured once and recorded."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from workbench.adaptation.analysis_result import LATENCY_64, Analysis, cost_metrics
+from workbench.adaptation.loaded_task import LoadedTask, head_rows, subject_inputs
+from workbench.adaptation.option_files import OPTIONS_FILE, adaptation_options
+from workbench.adaptation.run_keys import analysis_key
+from workbench.adaptation.source_network import SourceNetwork, source_structure
+from workbench.adaptation.task import Task
+from workbench.compression.budgeted_recipe import Candidate, choose, unrounded_costs
+from workbench.compression.costs import Costs, count_costs, measure_latencies
+from workbench.compression.evidence import Evidence, collect
+from workbench.compression.methods import READS_ZEROS
+from workbench.compression.rebuild import rebuild
+from workbench.compression.recipes import Recipe
+from workbench.compression.responses import measure_responses, measure_zeros
+from workbench.compression.structure import Structure
+from workbench.models.networks import find_network
+from workbench.models.weight_files import has_penalty
+from workbench.store.keys import file_hash
+from workbench.store.recorder import HASH, RECIPE_FILE, SPECTRA_FILE, Recorder
+from workbench.store.runs import StoredRun
+from workbench.training.progress import Display
+
+#: Timed passes by images a pass: one of 64 images is long enough to be steady.
+_ROUNDS = {1: 30, 64: 7}
+
+
+def find_analysis(
+    loaded: LoadedTask, weights: str, recorder: Recorder
+) -> tuple[StoredRun, Analysis] | None:
+    """The analysis if it is recorded, and its run."""
+    run = recorder.find(analysis_key(loaded, weights))
+    return (run, _fetch_analysis(run, recorder)) if run else None
+
+
+def analyse(
+    loaded: LoadedTask,
+    source: SourceNetwork,
+    recorder: Recorder,
+    parent: str | None,
+    measure: Callable[[], Analysis] | None = None,
+) -> Analysis:
+    """The recipe and both networks' costs, measured once.
+
+    Args:
+        parent: id of the run that a new one is put under.
+        measure: does the work; the source network's own analysis when None.
+    """
+    task, display = loaded.task, recorder.display
+    key = analysis_key(loaded, source.fingerprint)
+    with recorder.work.lock(key, lambda: display.say("another process analyses; waiting")):
+        found = done = None if recorder.fresh else recorder.find(key)
+        if done is None:
+            params = {**task.params(), "protocol": "analysis"}
+            run_id = recorder.open(
+                key, "analysis", f"analysis · {task.domain.name}", params, parent
+            )
+            with recorder.closing(run_id):
+                recorder.store.log_inputs(run_id, subject_inputs(loaded)[:1])
+                options = adaptation_options(task.settings)
+                recorder.store.attach_text(run_id, OPTIONS_FILE, options)
+                result = measure() if measure else _measure(loaded, source, display)
+                _record_analysis(result, recorder, run_id)
+            done = recorder.store.run(run_id)
+    analysis = replace(_fetch_analysis(done, recorder), measured=found is None)
+    for layer in analysis.recipe.dead_layers:
+        display.say(
+            f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1"
+        )
+    for line in _remarks(analysis, task):
+        display.say(line)
+    return analysis
+
+
+def _remarks(analysis: Analysis, task: Task) -> list[str]:
+    """A warning of unsuited scales, and what a budget and a rounding came to."""
+    lines = []
+    weights = task.settings.what.weights
+    if task.settings.recipe.reads_scales and weights and not has_penalty(weights):
+        penalty = find_network(task.model).schedule.sparsity
+        lines.append(
+            f"warning: network-slimming: {weights} does not say that its scales were penalised in "
+            f"training, which the method asks for; try 'workbench train --sparsity {penalty:g}'"
+        )
+    if task.budget and analysis.recipe.threshold is not None:
+        method = task.settings.recipe.method
+        name = "an energy" if method == "pfa-en" else "a threshold"
+        lines.append(f"{task.budget}: {method} at {name} of {analysis.recipe.threshold:.6g}")
+    if analysis.unrounded:
+        more = [
+            100 * (rounded / plain - 1)
+            for rounded, plain in (
+                (analysis.compressed.parameters, analysis.unrounded.parameters),
+                (analysis.compressed.flops, analysis.unrounded.flops),
+            )
+        ]
+        lines.append(
+            f"--multiple-of {task.settings.recipe.multiple_of}: {more[0]:+.1f} % parameters, "
+            f"{more[1]:+.1f} % FLOPs"
+        )
+    return lines
+
+
+def _measure(loaded: LoadedTask, source: SourceNetwork, display: Display) -> Analysis:
+    task = loaded.task
+    model = source.build(task)
+    structure = source_structure(task)
+    evidence = gather(loaded, model, structure, display, f"analysis · {task.domain.name}")
+    full = rebuild(model, head_rows(loaded), structure)
+    recipe, unrounded = decide(loaded, full, structure, evidence)
+    small = rebuild(full, recipe.kept, structure)
+    return Analysis(recipe, *compare_costs(full, small, loaded), unrounded=unrounded)
+
+
+def gather(
+    loaded: LoadedTask, network: nn.Module, structure: Structure, display: Display, title: str
+) -> tuple[Evidence, ...]:
+    """What the task's method has to know of every filter group, on the target's images."""
+    task, options = loaded.task, loaded.task.recipe_options()
+    looks = (structure.groups, loaded.train, task.source, loaded.processor.torch_device)
+    with display.track(title, len(loaded.train)) as advance:
+        moments = measure_responses(network, *looks, lambda seen: advance(seen, "images"))
+    silent = READS_ZEROS & {options.recipe, options.selection}
+    zeros = measure_zeros(network, *looks) if silent else None
+    return collect(network, moments, structure, zeros)
+
+
+def decide(
+    loaded: LoadedTask,
+    network: nn.Module,
+    structure: Structure,
+    evidence: Sequence[Evidence],
+    *,
+    full: Costs | None = None,
+    steps_left: int = 1,
+) -> tuple[Recipe, Costs | None]:
+    """The recipe that the task asks for, and its costs before rounding if it is rounded.
+
+    Args:
+        network: what is narrowed, with the target's classes.
+        structure: its filter groups.
+        evidence: what is known of them.
+        full: costs that shares of a budget are shares of; the network's own when None.
+        steps_left: of iterative PFA.
+
+    Raises:
+        SettingsError: when no network is within the budget.
+    """
+    task, shape = loaded.task, loaded.task.source.shape
+    options = replace(task.recipe_options(), steps_left=steps_left)
+    candidate = Candidate(
+        network,
+        structure,
+        shape,
+        loaded.processor.torch_device,
+        full or count_costs(network, shape),
+    )
+    recipe = choose(candidate, evidence, options, task.budget)
+    rounded = task.settings.recipe.multiple_of > 1
+    return recipe, unrounded_costs(candidate, evidence, options, recipe) if rounded else None
+
+
+def compare_costs(full: nn.Module, small: nn.Module, loaded: LoadedTask) -> tuple[Costs, Costs]:
+    """Costs of the full and the compressed network, their latencies measured in turns."""
+    shape = loaded.task.source.shape
+    networks, device = (full, small), loaded.processor.torch_device
+    one, many = (
+        measure_latencies(networks, shape, device, batch_size=images, rounds=rounds)
+        for images, rounds in _ROUNDS.items()
+    )
+    full_costs, small_costs = (
+        replace(count_costs(network, shape), latency_ms=one[place], latency_64_ms=many[place])
+        for place, network in enumerate(networks)
+    )
+    return full_costs, small_costs
+
+
+def _record_analysis(analysis: Analysis, recorder: Recorder, run_id: str) -> None:
+    store, recipe = recorder.store, analysis.recipe
+    metrics = cost_metrics(analysis.compressed, analysis.full)
+    full = cost_metrics(analysis.full, analysis.full)
+    names = ("parameters", "flops", "latency_ms", LATENCY_64)
+    metrics |= {f"full_{name}": full[name] for name in names}
+    if analysis.unrounded:
+        metrics["unrounded_parameters"] = analysis.unrounded.parameters
+        metrics["unrounded_flops"] = analysis.unrounded.flops
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / RECIPE_FILE
+        path.write_text(recipe.to_json())
+        store.log(run_id, metrics=metrics, tags={HASH: file_hash(path)})
+        store.attach(run_id, path)
+    store.attach_text(run_id, SPECTRA_FILE, recipe.spectra_json())
+
+
+def _fetch_analysis(run: StoredRun, recorder: Recorder) -> Analysis:
+    texts = [recorder.store.fetch(run, name) for name in (RECIPE_FILE, SPECTRA_FILE)]
+    recipe = Recipe.from_json(*(path.read_text() for path in texts if path))
+    full, small = (
+        Costs(
+            round(run.metrics[f"{prefix}parameters"]),
+            round(run.metrics[f"{prefix}flops"]),
+            run.metrics[f"{prefix}latency_ms"],
+            run.metrics.get(f"{prefix}{LATENCY_64}"),  # absent from the first recorded runs
+        )
+        for prefix in ("full_", "")
+    )
+    unrounded = None
+    if "unrounded_parameters" in run.metrics:
+        counts = (run.metrics["unrounded_parameters"], run.metrics["unrounded_flops"])
+        unrounded = Costs(*(round(number) for number in counts))
+    return Analysis(recipe, full, small, unrounded=unrounded)

@@ -1,0 +1,75 @@
+"""The networks that trainings start from, and those that they follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.loaded_task import LoadedTask, head_rows
+from workbench.adaptation.source_network import SourceNetwork, source_structure
+from workbench.compression.narrow_networks import build_narrow
+from workbench.compression.rebuild import rebuild
+from workbench.compression.recipes import Recipe
+from workbench.models.weight_files import put_weights
+from workbench.training.distillation import Teacher
+from workbench.training.plans import derive_seed
+from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
+
+
+def make_network(
+    loaded: LoadedTask,
+    protocol: Protocol,
+    seed: int,
+    source: SourceNetwork,
+    recipe: Recipe | None,
+) -> nn.Module:
+    """The network that a protocol starts from.
+
+    "Scratch" draws all weights anew. "Fine" keeps the (kept) filters' weights; its classifier
+    keeps the rows of the target's classes (``--head slice``) or is drawn anew (``new``).
+    """
+    task = loaded.task
+    fresh = build_narrow(
+        task.model,
+        task.source.shape,
+        len(task.domain.classes),
+        recipe.widths if recipe else (),
+        seed=derive_seed(seed, "weights"),
+    )
+    if not protocol.inherited:
+        return fresh
+    full = source.build(task)
+    structure = source_structure(task)
+    kept = {**(recipe.kept if recipe else {}), **head_rows(loaded)}
+    inherited = rebuild(full, kept, structure)
+    if task.settings.training.head == "new":  # the classifier, and the batch norm behind it
+        for cut in structure.classifier.cuts:
+            part = inherited.get_submodule(cut.layer)
+            part.load_state_dict(fresh.get_submodule(cut.layer).state_dict())
+    return inherited
+
+
+def starting_network(
+    loaded: LoadedTask, protocol: Protocol, seed: int, source: SourceNetwork, analysis: Analysis
+) -> Callable[[], nn.Module]:
+    """Makes the network that a protocol starts from, iterative PFA's included."""
+    if analysis.start and protocol.compressed and protocol.inherited:
+        return analysis.start
+    recipe = analysis.recipe if protocol.compressed else None
+    return lambda: make_network(loaded, protocol, seed, source, recipe)
+
+
+def teacher_of(
+    loaded: LoadedTask, source: SourceNetwork, teacher: SourceNetwork
+) -> Callable[[], Teacher]:
+    """Makes the network that a protocol follows, from the weights of its training."""
+    settings = loaded.task.settings
+
+    def make() -> Teacher:
+        network = make_network(loaded, PROTOCOLS[TEACHER], TEACHER_SEED, source, None)
+        put_weights(network, teacher.tensors, teacher.origin)
+        return Teacher(network, settings.training.temperature, settings.training.distill_weight)
+
+    return make

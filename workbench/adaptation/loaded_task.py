@@ -1,0 +1,154 @@
+"""What is adapted to what: a task with its images and processor, and the source network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from workbench.adaptation.settings import Settings
+from workbench.adaptation.source_and_target import (
+    image_parts,
+    knows_classes,
+    load_domain_images,
+    shared_images,
+)
+from workbench.adaptation.source_network import source_structure
+from workbench.adaptation.task import Task
+from workbench.data.feeds import ImageSet
+from workbench.data.folder_images import Say
+from workbench.data.location import data_folder
+from workbench.models.processor import Processor
+from workbench.store.runs import Input
+from workbench.training.plans import fit_to
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """A task with its data and processor.
+
+    Attributes:
+        train, test: the target's images; the test images are only evaluated on.
+    """
+
+    task: Task
+    processor: Processor
+    train: ImageSet
+    test: ImageSet
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What the keys say of the data."""
+        domain = self.task.domain
+        return {
+            "train": self.train.fingerprint(),
+            "test": self.test.fingerprint(),
+            "domain": domain.name,
+            "source": domain.source,
+            "classes": list(domain.classes),
+            **_foreign_parts(self.task),
+        }
+
+    @property
+    def class_rows(self) -> list[int]:
+        """The source's labels of the target's classes."""
+        return [self.task.source.classes.index(name) for name in self.task.domain.classes]
+
+
+def _foreign_parts(task: Task) -> dict[str, Any]:
+    """What a key says of images that are not of the set that the network was trained on."""
+    if task.domain.folder is None and task.domain.source == task.trained_on.name:
+        return {}
+    return {"trained_on": task.trained_on.name, **image_parts(task.source)}
+
+
+def head_rows(loaded: LoadedTask) -> dict[str, Sequence[int]]:
+    """The classifier's rows of the target's classes, by the classifier's name.
+
+    Nothing where these are others than the source's: the network was built with them.
+    """
+    if not knows_classes(loaded.task.source, loaded.task.domain):
+        return {}
+    return {source_structure(loaded.task).classifier.name: loaded.class_rows}
+
+
+def load_task(task: Task, processor: Processor, say: Say = lambda line: None) -> LoadedTask:
+    """The target's images.
+
+    Args:
+        say: takes warnings.
+
+    Raises:
+        DataError: when they cannot be had, or a class has fewer than two training images.
+    """
+    folder = data_folder(task.settings.what.data_dir)
+    mixed = shared_images(task.trained_on, task.domain)
+    if mixed:
+        say(
+            f"warning: {mixed} test image(s) of {task.domain.name} are training images of "
+            f"{task.trained_on.name}: accuracies will be too good; divide both alike, or name a "
+            "folder with train/ and test/"
+        )
+    train, test = load_domain_images(
+        task.domain, task.source, folder, task.settings.what.strict, say
+    )
+    return LoadedTask(task, processor, train, test)
+
+
+def settings_dict(
+    task: Task, processor: Processor, loaded: LoadedTask | None = None
+) -> dict[str, Any]:
+    """All settings as they were resolved, as plain data.
+
+    Args:
+        loaded: the same with its images, once they are read: fewer than the files of a folder
+            where some are no images.
+    """
+    settings: Settings = task.settings
+    images = len(loaded.train) if loaded else task.domain.images()[0]
+    all_images = sum(task.source.train_images)
+    foreign = _foreign_parts(task)
+    return {
+        "source": task.source.name,
+        "target": task.domain.name,
+        "classes": list(task.domain.classes),
+        "model": task.model,
+        "method": settings.recipe.method,
+        "energy": task.energy,
+        **settings.recipe.chosen(),
+        "protocols": list(settings.training.protocols),
+        "seeds": settings.training.seeds,
+        **settings.training.extras(),
+        "head": settings.training.head,
+        "weights": settings.what.weights.name if settings.what.weights else None,
+        "plan": fit_to(task.plan, images).parts(),
+        "fine_plan": fit_to(task.fine_plan, images).parts(),
+        "source_plan": None
+        if settings.what.weights
+        else fit_to(task.source_plan, all_images).parts(),
+        "tolerance": settings.what.tolerance,
+        "keep_weights": settings.record.keep_weights,
+        **({"images": {"from": task.domain.source, **foreign}} if foreign else {}),
+        **asdict(processor),
+        "torch": torch.__version__,
+    }
+
+
+def subject_inputs(loaded: LoadedTask) -> list[Input]:
+    """The target's splits as MLflow inputs."""
+    domain = loaded.task.domain
+    return split_inputs(
+        domain.name, domain.source, len(domain.classes), loaded.train, loaded.test, loaded.data
+    )
+
+
+def split_inputs(
+    name: str, source: str, classes: int, train: ImageSet, test: ImageSet, data: Mapping[str, Any]
+) -> list[Input]:
+    return [
+        Input(f"{name} train", data["train"], source, len(train), classes, "training"),
+        Input(f"{name} test", data["test"], source, len(test), classes, "test"),
+    ]

@@ -1,0 +1,116 @@
+"""The main job: source -> responses -> recipe -> protocols -> verdict.
+
+``adapt`` executes all steps, ``analyze`` stops at the recipe. Every training and analysis goes
+through ``store.recorder``: what is already in the store is not done again.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+from workbench.adaptation.analysis import analyse
+from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.iterative_pfa import iterate
+from workbench.adaptation.loaded_task import LoadedTask
+from workbench.adaptation.option_files import OPTIONS_FILE, adaptation_options
+from workbench.adaptation.preparation import Prepared, prepare
+from workbench.adaptation.protocol_runs import run_protocol, teacher_network
+from workbench.adaptation.run_keys import adapt_key
+from workbench.adaptation.source_network import SourceNetwork
+from workbench.adaptation.source_training import train_source
+from workbench.adaptation.steps import steps_of
+from workbench.adaptation.summary import ProtocolRuns, conclude, write_conclusion
+from workbench.compression.recipes import Recipe
+from workbench.reporting.results import Adaptation
+from workbench.store.recorder import Recorder
+from workbench.training.progress import Display
+
+
+def adapt(
+    *, display: Display | None = None, fresh_source: bool = True, **options: Any
+) -> Adaptation:
+    """Specialise a network for a target domain and report what that costs.
+
+    Args:
+        display: where progress goes; silent when None.
+        fresh_source: whether ``fresh`` means the source network, too.
+        **options: the fields of the groups of ``settings.Settings``, named as on the command line.
+
+    Returns:
+        Recipe, results of every protocol, and verdict.
+
+    Raises:
+        WorkbenchError: for anything that the user can mend; see ``errors``.
+    """
+    display = display or Display()
+    prepared = prepare(options, display)
+    task, loaded, recorder = prepared.call.task, prepared.loaded, prepared.recorder
+    key = adapt_key(loaded, prepared.call.given)
+    waiting = "another process runs the same adaptation; waiting for it"
+    with recorder.work.lock(key, lambda: display.say(waiting)):
+        parent, finished = recorder.open_parent(key, task.title, task.params())
+        if not finished:
+            recorder.store.attach_text(parent, OPTIONS_FILE, adaptation_options(task.settings))
+        with nullcontext() if finished else recorder.closing(parent):
+            analysis, done = _execute(prepared, parent, fresh_source)
+            runs = [done[name] for name in task.settings.training.protocols]
+            adaptation = conclude(loaded, analysis, runs, recorder, parent)
+            if not finished or adaptation.trained or analysis.measured:
+                write_conclusion(adaptation, runs, recorder, parent)
+    return adaptation
+
+
+def analyze(*, display: Display | None = None, **options: Any) -> Recipe:
+    """Measure the target's responses and make the recipe; no protocol is trained.
+
+    Arguments and errors are those of ``adapt``; a source network is trained when no weights
+    are given and none is recorded.
+    """
+    return predict_costs(display=display, **options).recipe
+
+
+def predict_costs(*, display: Display | None = None, **options: Any) -> Analysis:
+    """``analyze``, with what the full and the compressed network cost.
+
+    Arguments and errors are those of ``analyze``.
+    """
+    prepared = prepare(options, display or Display())
+    call, recorder = prepared.call, prepared.recorder
+    source = call.given or train_source(call.task, call.processor, recorder)
+    return _analyse(prepared.loaded, source, recorder, None)
+
+
+def _execute(
+    prepared: Prepared, parent: str, fresh_source: bool
+) -> tuple[Analysis, dict[str, ProtocolRuns]]:
+    """Execute the steps of an adaptation: the analysis, and every protocol's runs by its name."""
+    call, loaded, recorder = prepared.call, prepared.loaded, prepared.recorder
+    source, analysis = call.given, None
+    done: dict[str, ProtocolRuns] = {}
+    for step in steps_of(call.task):
+        if step.kind == "source":
+            own = recorder if fresh_source else replace(recorder, fresh=False)
+            source = train_source(call.task, call.processor, own)
+            continue
+        assert source is not None  # given, or trained by the first step
+        if step.kind == "analysis":
+            analysis = _analyse(loaded, source, recorder, parent)
+            continue
+        assert analysis is not None
+        assert step.protocol is not None
+        if step.kind == "teacher":
+            teacher_network(loaded, source, analysis, recorder, parent)
+        else:
+            runs = run_protocol(loaded, step.protocol, source, analysis, recorder, parent)
+            done[step.protocol.name] = runs
+    assert analysis is not None
+    return analysis, done
+
+
+def _analyse(
+    loaded: LoadedTask, source: SourceNetwork, recorder: Recorder, parent: str | None
+) -> Analysis:
+    steps = loaded.task.settings.recipe.steps
+    return (analyse if steps == 1 else iterate)(loaded, source, recorder, parent)

@@ -1,0 +1,75 @@
+"""Everything that can fail before any work is done, cheapest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.adaptation.loaded_task import LoadedTask, load_task
+from workbench.adaptation.settings import Settings
+from workbench.adaptation.source_network import SourceNetwork, check_network, given_weights
+from workbench.adaptation.task import Task, resolve
+from workbench.data.location import data_folder, is_present
+from workbench.data.sets import load_images
+from workbench.models.processor import Processor, resolve_processor
+from workbench.store.recorder import Recorder, open_recorder
+from workbench.training.progress import Display
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a call asks for, checked; neither images nor a store were needed.
+
+    Attributes:
+        given: the source network of ``--weights``; None when it is trained here.
+    """
+
+    task: Task
+    processor: Processor
+    given: SourceNetwork | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A call with the target's images and an open store."""
+
+    call: Call
+    loaded: LoadedTask
+    recorder: Recorder
+
+
+def check_call(options: dict[str, Any]) -> Call:
+    """Check the options of ``adapt`` and read the source weights.
+
+    Raises:
+        WorkbenchError: for anything that the user can mend; see ``errors``.
+    """
+    task = resolve(Settings.of(**options))
+    processor = resolve_processor(task.settings.training.device, task.settings.training.precision)
+    check_network(task)
+    return Call(task, processor, given_weights(task))
+
+
+def prepare(options: dict[str, Any], display: Display) -> Prepared:
+    """Check the options, load the images and open the store.
+
+    Raises:
+        WorkbenchError: for anything that the user can mend; see ``errors``.
+    """
+    call = check_call(options)
+    task, record = call.task, call.task.settings.record
+    folder = data_folder(task.settings.what.data_dir)
+    for name in task.known_sets:
+        if not is_present(name, folder):
+            load_images(name, "train", folder)  # a store is not made for nothing
+    # A folder may turn out to be unusable, and no store is made for that.
+    loaded = load_task(task, call.processor, display.say) if task.domain.folder else None
+    recorder = open_recorder(
+        task.source.name,
+        call.processor,
+        display,
+        record.tracking_uri,
+        record.output,
+        record.fresh,
+    )
+    return Prepared(call, loaded or load_task(task, call.processor), recorder)

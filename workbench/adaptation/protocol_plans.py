@@ -1,0 +1,63 @@
+"""The plan of each training of an adaptation, with its batch size and length resolved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.loaded_task import LoadedTask
+from workbench.models.processor import Processor
+from workbench.training.plans import Plan, fit_to, stretch
+from workbench.training.protocols import Protocol
+
+
+def protocol_plan(loaded: LoadedTask, protocol: Protocol, analysis: Analysis | None) -> Plan:
+    """The protocol's training, its batch size capped at the number of images.
+
+    With iterative PFA the steps have had their share of pfa-fine's epochs already. Training for
+    equal compute takes as many more epochs as an image takes fewer FLOPs.
+
+    Args:
+        analysis: the costs of both networks; only training for equal compute reads it.
+    """
+    task = loaded.task
+    plan = fit_to(task.fine_plan if protocol.inherited else task.plan, len(loaded.train))
+    if not protocol.trained:
+        return replace(plan, epochs=0)
+    if protocol.equal_compute:
+        assert analysis is not None
+        more = analysis.full.flops / analysis.compressed.flops
+        return stretch(plan, max(1, round(plan.epochs * more)))
+    if not (protocol.compressed and protocol.inherited) or task.settings.recipe.steps == 1:
+        return plan
+    share = step_plan(loaded)
+    return stretch(plan, plan.epochs - (task.settings.recipe.steps - 1) * share.epochs)
+
+
+def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
+    """A training's settings as MLflow parameters."""
+    return {
+        "epochs": plan.epochs,
+        "schedule": plan.schedule,
+        "learning_rate": plan.learning_rate,
+        "batch_size": plan.batch_size,
+        "weight_decay": plan.weight_decay,
+        "augment": plan.augment,
+        **({"sparsity": plan.sparsity} if plan.sparsity else {}),
+        "device": processor.device,
+        "precision": processor.precision,
+        "threads": processor.threads,
+        "torch": torch.__version__,
+    }
+
+
+def step_plan(loaded: LoadedTask) -> Plan:
+    """The training between two steps: an equal share of the fine protocols' epochs."""
+    task = loaded.task
+    plan = fit_to(task.fine_plan, len(loaded.train))
+    epochs = plan.epochs // task.settings.recipe.steps
+    return replace(
+        plan, epochs=epochs, decay_epoch=max(1, plan.decay_epoch // task.settings.recipe.steps)
+    )

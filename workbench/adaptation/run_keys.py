@@ -1,0 +1,99 @@
+"""Keys of runs: what determines a result and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.loaded_task import LoadedTask, settings_dict
+from workbench.adaptation.protocol_plans import protocol_plan, step_plan
+from workbench.adaptation.source_network import SourceNetwork, model_parts
+from workbench.models.processor import Processor
+from workbench.store.keys import key_of
+from workbench.training.plans import Plan
+from workbench.training.protocols import Protocol
+
+
+def protocol_key(
+    loaded: LoadedTask,
+    protocol: Protocol,
+    seed: int,
+    weights: str,
+    analysis: Analysis | None,
+    teacher: str = "",
+) -> str:
+    """Key of a protocol's training.
+
+    Args:
+        weights: fingerprint of the source weights.
+        analysis: only compressed networks need it.
+        teacher: fingerprint of the network that is followed.
+    """
+    recipe = analysis.recipe if analysis and protocol.compressed else None
+    parts: dict[str, Any] = {
+        **loaded.data,
+        **model_parts(loaded.task.model, loaded.task.source),
+        "protocol": protocol.name,
+        "seed": seed,
+        **_how(protocol_plan(loaded, protocol, analysis), loaded.processor),
+    }
+    if protocol.inherited:
+        parts |= {"weights": weights, "head": loaded.task.settings.training.head}
+    if protocol.inherited and protocol.compressed:
+        parts |= step_parts(loaded)
+    if protocol.distilled:
+        settings = loaded.task.settings
+        parts |= {
+            "teacher": teacher,
+            "temperature": settings.training.temperature,
+            "distill_weight": settings.training.distill_weight,
+        }
+    if recipe:
+        kept = {name: list(indices) for name, indices in recipe.kept.items()}
+        parts["recipe"] = kept if protocol.inherited else list(recipe.widths)
+    return key_of("protocol", parts)
+
+
+def _how(plan: Plan, processor: Processor) -> dict[str, Any]:
+    return {"plan": plan.parts(), "processor": asdict(processor)}
+
+
+def analysis_key(loaded: LoadedTask, weights: str) -> str:
+    """Key of the analysis; its latencies make the processor part of it."""
+    task = loaded.task
+    return key_of(
+        "analysis",
+        {
+            **loaded.data,
+            **model_parts(task.model, task.source),
+            "weights": weights,
+            "method": task.settings.recipe.method,
+            "energy": task.energy,
+            "processor": asdict(loaded.processor),
+            **task.settings.recipe.chosen(),
+            **step_parts(loaded),
+        },
+    )
+
+
+def step_parts(loaded: LoadedTask) -> dict[str, Any]:
+    """What a key says of iterative PFA; nothing of one shot."""
+    task = loaded.task
+    if task.settings.recipe.steps == 1:
+        return {}
+    return {
+        "steps": task.settings.recipe.steps,
+        "step_plan": step_plan(loaded).parts(),
+        "head": task.settings.training.head,
+    }
+
+
+def adapt_key(loaded: LoadedTask, given: SourceNetwork | None) -> str:
+    """Key of a whole adaptation: the same call on the same data goes on in the same run."""
+    settings = settings_dict(loaded.task, loaded.processor, loaded)
+    settings.pop("torch")
+    weights = given.fingerprint if given else None
+    parts = {**loaded.data, **model_parts(loaded.task.model, loaded.task.source)}
+    parts.pop("model")  # among the settings
+    return key_of("adapt", {**parts, "settings": settings, "weights": weights})

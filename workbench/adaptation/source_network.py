@@ -1,0 +1,141 @@
+"""The source network: where its weights come from and whether it can be compressed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from workbench.adaptation.source_and_target import knows_classes
+from workbench.adaptation.source_task import SourceTask
+from workbench.adaptation.task import Task
+from workbench.compression.evidence import norm_scales
+from workbench.compression.methods import network_slimming
+from workbench.compression.narrow_networks import definition_of, structure_of
+from workbench.compression.structure import Structure
+from workbench.data.catalog import Source
+from workbench.errors import NetworkError, WeightsError
+from workbench.models.external_networks import DEFAULT_WEIGHTS, pretrained
+from workbench.models.networks import build_network, scaled_norms
+from workbench.models.weight_files import has_card, put_weights, read_card, read_weights
+from workbench.store.keys import weights_fingerprint
+
+
+@dataclass(frozen=True)
+class SourceNetwork:
+    """A trained source network.
+
+    Attributes:
+        tensors: its state dict, float32.
+        origin: where it came from, for people: a file's name or a run's id.
+    """
+
+    tensors: Mapping[str, Tensor]
+    origin: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the tensors, whatever file they came in."""
+        return weights_fingerprint(self.tensors)
+
+    def build(self, task: Task) -> nn.Module:
+        """The network with all classes of the source; with the target's where these are others.
+
+        Raises:
+            WeightsError: when the tensors do not fit.
+        """
+        model = build_network(task.model, task.source.shape, len(task.source.classes))
+        put_weights(model, self.tensors, self.origin)
+        return model if knows_classes(task.source, task.domain) else _with_new_classes(model, task)
+
+
+def _with_new_classes(model: nn.Module, task: Task) -> nn.Module:
+    """The network with the target's classes; what depends on their number is drawn anew."""
+    fresh = build_network(task.model, task.source.shape, len(task.domain.classes))
+    state = model.state_dict()
+    fresh.load_state_dict(
+        {
+            name: state[name] if state[name].shape == value.shape else value
+            for name, value in fresh.state_dict().items()
+        }
+    )
+    return fresh
+
+
+def source_structure(task: Task) -> Structure:
+    """The filter groups of the source network.
+
+    Raises:
+        NetworkError: when it cannot be compressed.
+    """
+    return structure_of(task.model, task.source.shape, len(task.source.classes))
+
+
+def check_network(task: Task) -> None:
+    """See that the task's method can compress the network, before anything is trained.
+
+    Raises:
+        NetworkError: when it cannot be compressed, or lacks what the method reads.
+    """
+    structure = source_structure(task)
+    if not task.settings.recipe.reads_scales:
+        return
+    network = build_network(task.model, task.source.shape, len(task.source.classes))
+    for group in structure.groups:
+        if norm_scales(network, group) is None:
+            raise NetworkError(network_slimming.no_scales(group.name))
+
+
+def check_penalty(task: SourceTask) -> None:
+    """See that a penalty on batch norms' scales finds some.
+
+    Raises:
+        NetworkError: when the network has none.
+    """
+    if not task.plan.sparsity:
+        return
+    network = build_network(task.model, task.source.shape, len(task.source.classes))
+    if not scaled_norms(network):
+        raise NetworkError(
+            f"--sparsity {task.plan.sparsity:g}: {task.model} has no batch norm whose scales could "
+            "be penalised; leave it out"
+        )
+
+
+def model_parts(model: str, source: Source) -> dict[str, Any]:
+    """What a key says of the architecture."""
+    definition = definition_of(model, source.shape, len(source.classes))
+    return {"model": model, **({} if definition is None else {"definition": definition})}
+
+
+def given_weights(task: Task) -> SourceNetwork | None:
+    """The source network of ``--weights``, checked against the architecture."""
+    path = task.settings.what.weights
+    if path is None:
+        return None
+    source = read_network(path, task.model, task.source)
+    source.build(task)  # raises when the tensors do not fit
+    return source
+
+
+def read_network(path: Path, model: str, source: Source) -> SourceNetwork:
+    """The tensors of a weight file, or of the model's own weights, for this source.
+
+    Raises:
+        WeightsError: when the file is damaged, or its card names another network.
+    """
+    if str(path) == DEFAULT_WEIGHTS:
+        return SourceNetwork(pretrained(model), f"{model} (its own weights)")
+    tensors = read_weights(path)
+    if has_card(path):
+        card = read_card(path)
+        if (card.model, card.classes) != (model, source.classes):
+            raise WeightsError(
+                f"{path}: holds a {card.model} for {len(card.classes)} classes of {card.source}, "
+                f"not a {model} for all classes of {source.name}"
+            )
+    return SourceNetwork(tensors, path.name)

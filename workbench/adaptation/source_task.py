@@ -1,0 +1,114 @@
+"""What ``workbench train`` is asked for, with every name looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from workbench.adaptation.source_and_target import check_source
+from workbench.data.catalog import Source
+from workbench.data.folder_images import find_source
+from workbench.errors import SettingsError, check_choice
+from workbench.models.networks import check_image_size, check_model
+from workbench.models.weight_files import check_weights
+from workbench.training.plans import Plan, training_plan
+from workbench.training.settings import (
+    DEVICES,
+    PRECISIONS,
+    SCHEDULES,
+    TrainingSettings,
+    check_numbers,
+    check_seed,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """The options of ``workbench train``; None stands for the network's own value.
+
+    Attributes:
+        source: name of a data set, or a folder of images.
+        model: architecture; the source's usual one when None.
+        weights: file of a network that the training goes on from.
+        image_size, strict: as in ``settings.DomainSettings``.
+        epochs, schedule, lr, batch_size, weight_decay: of the training.
+        seed: draws weights, order, crops and dropout.
+        sparsity: weight of the penalty of network slimming, in [0, 1).
+        device, precision: where and how to compute.
+    """
+
+    source: str
+    model: str | None = None
+    weights: Path | None = None
+    image_size: int | None = None
+    strict: bool = False
+    epochs: int | None = None
+    schedule: str = TrainingSettings.schedule
+    lr: float | None = None
+    batch_size: int | None = None
+    weight_decay: float | None = None
+    seed: int = 0
+    sparsity: float = 0.0
+    device: str = TrainingSettings.device
+    precision: str = TrainingSettings.precision
+
+    def problems(self) -> list[str]:
+        """One line for each value that an option cannot have."""
+        problems = [
+            *check_source(self.source, self.image_size),
+            *check_model(self.model),
+            *check_choice("--schedule", self.schedule, SCHEDULES),
+            *check_choice("--device", self.device, DEVICES),
+            *check_choice("--precision", self.precision, PRECISIONS),
+            *check_numbers(
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+            ),
+            *check_seed("--seed", self.seed),
+        ]
+        if not 0 <= self.sparsity < 1:
+            problems.append(
+                f"--sparsity {self.sparsity:g} is not within [0, 1); try 1e-4, for a residual "
+                "network 1e-5"
+            )
+        return [*problems, *check_weights(self.weights)]
+
+
+@dataclass(frozen=True)
+class SourceTask:
+    """The training of a source network: data set, architecture, plan, seed, where it starts."""
+
+    source: Source
+    model: str
+    plan: Plan
+    seed: int = 0
+    strict: bool = False
+    weights: Path | None = None
+
+
+def resolve_source(settings: SourceSettings) -> SourceTask:
+    """Check the options and look everything up.
+
+    Raises:
+        SettingsError: with one line for each wrong value.
+        NetworkError: when the images are too small for the network.
+    """
+    problems = settings.problems()
+    if problems:
+        raise SettingsError(*problems)
+    source = find_source(settings.source, settings.image_size)
+    model = settings.model or source.model
+    check_image_size(model, source.shape)
+    plan = training_plan(
+        model,
+        source,
+        settings.schedule,
+        epochs=settings.epochs,
+        lr=settings.lr,
+        batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
+    )
+    plan = replace(plan, sparsity=settings.sparsity)
+    return SourceTask(source, model, plan, settings.seed, settings.strict, settings.weights)

@@ -1,0 +1,93 @@
+"""The training of a source network: by itself, or as the first step of an adaptation."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from workbench.adaptation.source_and_target import load_source_images
+from workbench.adaptation.source_network import SourceNetwork, check_penalty
+from workbench.adaptation.source_task import SourceSettings, SourceTask, resolve_source
+from workbench.adaptation.task import Task
+from workbench.adaptation.training_jobs import source_job
+from workbench.data.location import data_folder
+from workbench.data.user_paths import check_new_file, user_path
+from workbench.models.processor import Processor, resolve_processor
+from workbench.models.weight_files import read_weights, save_tensors
+from workbench.reporting.tables import percent
+from workbench.store.recorder import Job, Recorder, open_recorder
+from workbench.store.runs import StoredRun
+from workbench.store.unfinished_work import WEIGHTS_FILE, disk_errors
+from workbench.training.progress import Display
+
+
+def train(
+    out: Path | str,
+    *,
+    display: Display | None = None,
+    data_dir: Path | None = None,
+    tracking_uri: str | None = None,
+    output: Path | None = None,
+    fresh: bool = False,
+    **options: Any,
+) -> float:
+    """Train a source network by itself and save its weights.
+
+    Args:
+        out: safetensors file to write; an existing file is not overwritten.
+        **options: the fields of ``source_task.SourceSettings``.
+
+    Returns:
+        Test accuracy on all classes of the source, in [0, 1].
+
+    Raises:
+        WorkbenchError: for anything that the user can mend; see ``errors``.
+    """
+    settings = SourceSettings(**options)
+    task = resolve_source(settings)
+    check_penalty(task)
+    out = check_new_file(user_path(out), "--out")
+    processor = resolve_processor(settings.device, settings.precision)
+    display = display or Display()
+    make_job = partial(_load_job, task, processor, data_folder(data_dir), display)
+    job = make_job() if task.source.folder else None  # a store is not made for a bad folder
+    recorder = open_recorder(task.source.name, processor, display, tracking_uri, output, fresh)
+    job = job or make_job()
+    run = _train_once(job, recorder)
+    weights = recorder.store.fetch(run, WEIGHTS_FILE)
+    assert weights is not None  # the recorder returns whole runs only
+    with disk_errors(out.parent):
+        # The card is written again: a run of an earlier version may lack some of its fields.
+        save_tensors(read_weights(weights), out, job.card.metadata())
+    return run.metrics["test_accuracy"]
+
+
+def train_source(task: Task, processor: Processor, recorder: Recorder) -> SourceNetwork:
+    """The source network of an adaptation without ``--weights``, trained once for all targets."""
+    folder = data_folder(task.settings.what.data_dir)
+    job = _load_job(source_task_of(task), processor, folder, recorder.display)
+    run = _train_once(job, recorder)
+    path = recorder.store.fetch(run, WEIGHTS_FILE)
+    assert path is not None  # the recorder returns whole runs only
+    return SourceNetwork(read_weights(path), run.run_id)
+
+
+def source_task_of(task: Task) -> SourceTask:
+    """The training of the source network that an adaptation without ``--weights`` needs."""
+    strict = task.settings.what.strict
+    return SourceTask(task.trained_on, task.model, task.source_plan, strict=strict)
+
+
+def _load_job(task: SourceTask, processor: Processor, folder: Path, display: Display) -> Job:
+    train_images, test_images = load_source_images(task.source, folder, task.strict, display.say)
+    return source_job(task, processor, train_images, test_images)
+
+
+def _train_once(job: Job, recorder: Recorder) -> StoredRun:
+    """The run of a source network's training."""
+    run, trained = recorder.train(job, None, lambda outcome: True)
+    accuracy = percent(run.metrics["test_accuracy"])
+    how = "trained" if trained else "found in the store"
+    recorder.display.say(f"source network: {how}, {accuracy} on all classes of {job.source.name}")
+    return run

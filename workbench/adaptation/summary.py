@@ -1,0 +1,103 @@
+"""The end of an adaptation: results, verdict, and what its own run shows."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.loaded_task import LoadedTask, settings_dict
+from workbench.adaptation.verdict import judge
+from workbench.reporting.charts import accuracy_chart, filters_chart
+from workbench.reporting.json_results import as_dict, summary_metrics
+from workbench.reporting.results import Adaptation, ProtocolResult
+from workbench.reporting.verdict_text import note
+from workbench.store.recorder import RECIPE_FILE, SPECTRA_FILE, Recorder
+from workbench.store.runs import StoredRun
+from workbench.store.unfinished_work import WEIGHTS_FILE
+from workbench.training.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class ProtocolRuns:
+    """One protocol over its seeds: the runs, and which of them this call trained."""
+
+    protocol: Protocol
+    runs: tuple[StoredRun, ...]
+    trained: int
+    best: StoredRun | None  # whose weights are kept
+
+
+def conclude(
+    loaded: LoadedTask,
+    analysis: Analysis,
+    protocols: Sequence[ProtocolRuns],
+    recorder: Recorder,
+    parent: str,
+) -> Adaptation:
+    """Results and verdict."""
+    results = []
+    for part in protocols:
+        costs = analysis.costs(part.protocol)
+        results.append(
+            ProtocolResult(
+                protocol=part.protocol.name,
+                hits=tuple(round(run.metrics["test_hits"]) for run in part.runs),
+                images=len(loaded.test),
+                parameters=costs.parameters,
+                footprint=costs.parameters / analysis.full.parameters,
+                flops=costs.flops,
+                flops_ratio=costs.flops / analysis.full.flops,
+                latency_ms=costs.latency_ms,
+                latency_64_ms=costs.latency_64_ms,
+                train_seconds=fmean(run.metrics["train_seconds"] for run in part.runs),
+                run_ids=tuple(run.run_id for run in part.runs),
+                weights=part.best.artifact(WEIGHTS_FILE) if part.best else None,
+            )
+        )
+    runs = [run for part in protocols for run in part.runs]
+    return Adaptation(
+        settings=settings_dict(loaded.task, loaded.processor, loaded),
+        recipe=analysis.recipe,
+        protocols=tuple(results),
+        verdict=judge(results, loaded.task.settings.what.tolerance),
+        trained=sum(part.trained for part in protocols),
+        reused=tuple(run.run_id for run in runs if run.parent != parent),
+        run_id=parent,
+        tracking_uri=recorder.store.shown,
+    )
+
+
+def write_conclusion(
+    adaptation: Adaptation, protocols: Sequence[ProtocolRuns], recorder: Recorder, parent: str
+) -> None:
+    """Note, aggregate metrics, recipe, settings and figures of the adaptation's own run."""
+    store, recipe = recorder.store, adaptation.recipe
+    elsewhere = [run for part in protocols for run in part.runs if run.parent != parent]
+    links = [
+        (run.name, f"#/experiments/{recorder.experiment}/runs/{run.run_id}") for run in elsewhere
+    ]
+    store.log(
+        parent,
+        metrics=summary_metrics(adaptation),
+        tags={
+            "mlflow.note.content": note(adaptation, links),
+            "recommended": adaptation.verdict.recommended.protocol,
+        },
+    )
+    store.attach_text(parent, RECIPE_FILE, recipe.to_json())
+    store.attach_text(parent, SPECTRA_FILE, recipe.spectra_json())
+    store.attach_text(parent, "settings.json", json.dumps(dict(adaptation.settings), indent=1))
+    store.attach_text(parent, "result.json", json.dumps(as_dict(adaptation), indent=1))
+    with tempfile.TemporaryDirectory() as folder:
+        accuracy, filters = Path(folder) / "accuracy.png", Path(folder) / "filters.png"
+        target = str(adaptation.settings["target"])
+        accuracy_chart({target: adaptation.protocols}, accuracy)
+        counts = [(layer.filters, layer.kept) for layer in recipe.layers]
+        filters_chart({f"kept for {target}": counts}, filters)
+        store.attach(parent, accuracy)
+        store.attach(parent, filters)

@@ -1,0 +1,209 @@
+"""From settings to a task: every name looked up, every default filled in, every mistake found.
+
+All wrong values are reported together, before any data or training is touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from workbench.adaptation.settings import Settings, check_together
+from workbench.adaptation.source_and_target import (
+    check_sizes,
+    check_source,
+    choose_head,
+    fit_source,
+)
+from workbench.compression.method_names import METHODS
+from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.recipe_settings import Budget
+from workbench.data.catalog import SOURCES, Source
+from workbench.data.folder_images import find_source
+from workbench.domains.domain import Domain
+from workbench.domains.search import find_domain
+from workbench.errors import DomainError, SettingsError
+from workbench.models.networks import check_image_size, check_model, find_network
+from workbench.models.weight_files import check_weights, has_card, read_card
+from workbench.training.plans import Plan, training_plan
+
+
+@dataclass(frozen=True)
+class Task:
+    """Settings with every name looked up and every default filled in.
+
+    Attributes:
+        plan: training of the protocols that start from random weights.
+        fine_plan: training of those that start from inherited ones.
+        source_plan: training of the source network.
+        source: the data set that the network was trained on, with the size of the target's images.
+        trained_on: the same with the size of its own images.
+    """
+
+    settings: Settings
+    source: Source
+    domain: Domain
+    model: str
+    plan: Plan
+    fine_plan: Plan
+    source_plan: Plan
+    trained_on: Source
+
+    @property
+    def energy(self) -> float | None:
+        """Threshold of PFA-En; None for other methods, and where a budget takes its place."""
+        return self.settings.recipe.threshold
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the network may cost."""
+        return self.settings.recipe.budget
+
+    @property
+    def known_sets(self) -> list[str]:
+        """The data sets of ``catalog.SOURCES`` that are read."""
+        names = [] if self.domain.folder else [self.domain.source]
+        if self.settings.what.weights is None and self.trained_on.folder is None:
+            names.append(self.trained_on.name)
+        return sorted(set(names))
+
+    @property
+    def title(self) -> str:
+        """Domain, network and method, for people."""
+        return f"{self.domain.name} · {self.model} · {self.settings.recipe.method}"
+
+    def params(self) -> dict[str, object]:
+        """What people filter runs by."""
+        params: dict[str, object] = {
+            "domain": self.domain.name,
+            "source": self.source.name,
+            "model": self.model,
+            "method": self.settings.recipe.method,
+            "protocol": "all",
+        }
+        params |= self.settings.recipe.chosen()
+        return params if self.energy is None else {**params, "energy": self.energy}
+
+    def recipe_options(self) -> RecipeOptions:
+        """What shapes the recipe, but for a budget."""
+        settings = self.settings
+        recipe, selection = METHODS[settings.recipe.method]
+        return RecipeOptions(
+            recipe=recipe,
+            selection=settings.recipe.selection or selection,
+            threshold=self.energy,
+            divergence=settings.recipe.divergence,
+            gamma_map=settings.recipe.gamma_map,
+            multiple_of=settings.recipe.multiple_of,
+            draw=settings.recipe.draw,
+        )
+
+
+def resolve(settings: Settings) -> Task:
+    """Check all settings together and look everything up.
+
+    Raises:
+        SettingsError: with one line for each wrong value, those of the domain file included.
+        NetworkError: when the images are too small for the network.
+    """
+    what, training = settings.what, settings.training
+    problems = [
+        *check_source(what.source, what.image_size, what.weights is not None),
+        *check_model(what.model),
+        *training.problems(),
+        *settings.record.problems(),
+        *check_together(settings),
+        *settings.recipe.problems(),
+        *check_weights(what.weights),
+    ]
+    domain = None
+    if what.target != what.source:
+        try:
+            domain = find_domain(what.target, what.domains)
+        except DomainError as error:
+            problems += error.problems
+    if problems:
+        raise SettingsError(*problems)
+    trained_on = _trained_on(settings)
+    domain = domain or whole_domain(trained_on)
+    source = fit_source(trained_on, domain)
+    model = what.model or source.model
+    for size in (trained_on.shape, source.shape):
+        check_image_size(model, size)
+    check_sizes(model, trained_on, source, domain)
+    task = Task(
+        settings=_with_defaults(settings, source, domain),
+        source=source,
+        domain=domain,
+        model=model,
+        plan=_target_plan(settings, model, source, training.lr),
+        fine_plan=_target_plan(settings, model, source, training.fine_lr or training.lr),
+        source_plan=_source_plan(settings, model, source),
+        trained_on=trained_on,
+    )
+    _check_resolved(task)
+    return task
+
+
+def _with_defaults(settings: Settings, source: Source, domain: Domain) -> Settings:
+    """The settings with "auto" and a budget's default replaced by what they mean here."""
+    head = choose_head(settings.training.head, source, domain)
+    settings = replace(settings, training=replace(settings.training, head=head))
+    budget = settings.recipe.budget
+    if budget and isinstance(budget.limit, str):
+        settings = replace(settings, recipe=replace(settings.recipe, footprint=budget.limit))
+    return settings
+
+
+def _check_resolved(task: Task) -> None:
+    """Check what depends on the classes and on the length of the trainings."""
+    training, steps = task.settings.training, task.settings.recipe.steps
+    if training.head == "new" and "source" in training.protocols:
+        raise SettingsError(
+            "--protocols source: the classifier would be new and know nothing; leave it out"
+        )
+    if steps > task.fine_plan.epochs:
+        raise SettingsError(
+            f"--steps {steps}: the {task.fine_plan.epochs} epoch(s) cannot be divided into so "
+            "many parts; take fewer steps or more --epochs"
+        )
+
+
+def _source_plan(settings: Settings, model: str, source: Source) -> Plan:
+    """The training of the source network; with a penalty where the method reads its scales."""
+    training = settings.training
+    plan = training_plan(model, source, training.schedule, epochs=training.source_epochs)
+    if not settings.recipe.reads_scales:
+        return plan
+    return replace(plan, sparsity=find_network(model).schedule.sparsity)
+
+
+def _target_plan(settings: Settings, model: str, source: Source, lr: float | None) -> Plan:
+    return training_plan(
+        model,
+        source,
+        settings.training.schedule,
+        epochs=settings.training.epochs,
+        lr=lr,
+        batch_size=settings.training.batch_size,
+        weight_decay=settings.training.weight_decay,
+    )
+
+
+def whole_domain(source: Source) -> Domain:
+    """All classes of the source: to compress a network for what it was trained on."""
+    size = source.shape[1] if source.folder else None
+    return Domain(source.name, source.name, source.classes, folder=source.folder, image_size=size)
+
+
+def _trained_on(settings: Settings) -> Source:
+    """The source; of a folder, size and normalisation are those of the weights where they say."""
+    path = settings.what.weights
+    card = read_card(path) if path and path.is_file() and has_card(path) else None
+    if card is None or settings.what.source in SOURCES:
+        return find_source(settings.what.source, settings.what.image_size)
+    if settings.what.image_size not in (None, card.shape[1]):
+        raise SettingsError(
+            f"--image-size {settings.what.image_size}: the network of {path} was trained on "
+            f"{card.shape[1]}x{card.shape[2]} images; leave it out"
+        )
+    return find_source(settings.what.source, card.shape[1], card)

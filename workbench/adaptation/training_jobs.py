@@ -1,0 +1,231 @@
+"""What each training and analysis of an adaptation is: its network, its data, its key.
+
+Pure assembly: nothing is trained or recorded here. A key holds what determines the result and
+nothing else, so a full network is not trained again because the method changed, nor a scratch
+one because the source weights did.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.initial_networks import starting_network, teacher_of
+from workbench.adaptation.loaded_task import LoadedTask, settings_dict, split_inputs, subject_inputs
+from workbench.adaptation.option_files import OPTIONS_FILE, adaptation_options, source_options
+from workbench.adaptation.protocol_plans import plan_params, protocol_plan, step_plan
+from workbench.adaptation.run_keys import _how, protocol_key
+from workbench.adaptation.source_and_target import image_parts
+from workbench.adaptation.source_network import SourceNetwork, model_parts, read_network
+from workbench.adaptation.source_task import SourceTask
+from workbench.data.feeds import ImageSet
+from workbench.data.folder_files import Folder
+from workbench.data.folder_images import sample_files
+from workbench.models.networks import build_network
+from workbench.models.processor import Processor
+from workbench.models.weight_files import Card, put_weights
+from workbench.store.keys import key_of
+from workbench.store.recorder import IMAGES_FILE, RECIPE_FILE, Job
+from workbench.training.plans import derive_seed, fit_to
+from workbench.training.protocols import Protocol
+
+LISTED_IMAGES = 32  # that a run remembers of a folder's test images
+_SOURCE_CHECKPOINT, _PROTOCOL_CHECKPOINT = 0.0, 60.0  # seconds between two
+
+
+def source_job(task: SourceTask, processor: Processor, train: ImageSet, test: ImageSet) -> Job:
+    """The training of a source network on all its classes."""
+    source, model, seed = task.source, task.model, task.seed
+    plan = fit_to(task.plan, len(train))
+    data = {"train": train.fingerprint(), "test": test.fingerprint(), "source": source.name}
+    if source.folder:
+        data |= image_parts(source)
+    parts = {**data, **model_parts(model, source), "seed": seed, **_how(plan, processor)}
+    start = read_network(task.weights, model, source) if task.weights else None
+    if start:
+        parts["start"] = start.fingerprint
+
+    def make_model() -> nn.Module:
+        weights = derive_seed(seed, "weights")
+        network = build_network(model, source.shape, len(source.classes), seed=weights)
+        if start:
+            put_weights(network, start.tensors, start.origin)
+        return network
+
+    key = key_of("source", parts)
+    return Job(
+        key=key,
+        kind="source",
+        title=f"source · {source.name} · {model}",
+        params={
+            "domain": source.name,
+            "source": source.name,
+            "model": model,
+            "protocol": "source",
+            "method": "none",
+            "seed": seed,
+            **plan_params(plan, processor),
+        },
+        metrics={},
+        artifacts={OPTIONS_FILE: source_options(task), **image_list(source.folder)},
+        inputs=split_inputs(source.name, source.name, len(source.classes), train, test, data),
+        card=replace(Card.of(model, source, source.classes), sparsity=plan.sparsity),
+        make_model=make_model,
+        plan=plan,
+        seed=seed,
+        train=train,
+        test=test,
+        source=source,
+        checkpoint_every=_SOURCE_CHECKPOINT,
+    )
+
+
+def protocol_job(
+    loaded: LoadedTask,
+    protocol: Protocol,
+    seed: int,
+    source: SourceNetwork,
+    analysis: Analysis,
+    teacher: SourceNetwork | None = None,
+) -> Job:
+    """The training of one protocol with one seed.
+
+    Args:
+        teacher: the trained full network, for a protocol that follows one.
+    """
+    task = loaded.task
+    plan = protocol_plan(loaded, protocol, analysis)
+    recipe = analysis.recipe if protocol.compressed else None
+    widths = recipe.widths if recipe else ()
+    classes = task.domain.classes
+    artifacts = {
+        "settings.json": json.dumps(settings_dict(task, loaded.processor, loaded), indent=1),
+        OPTIONS_FILE: adaptation_options(
+            task.settings, protocols=(protocol.name,), seeds=1, first_seed=seed
+        ),
+        **image_list(task.domain.folder),
+    }
+    if recipe:
+        artifacts[RECIPE_FILE] = recipe.to_json()
+    return Job(
+        key=protocol_key(
+            loaded,
+            protocol,
+            seed,
+            source.fingerprint,
+            analysis,
+            teacher.fingerprint if teacher else "",
+        ),
+        kind="protocol",
+        title=f"{protocol.name} · {task.domain.name} · seed {seed}",
+        params={
+            **_protocol_params(loaded, protocol, seed, source.fingerprint),
+            **plan_params(plan, loaded.processor),
+        },
+        metrics=analysis.metrics(protocol),
+        artifacts=artifacts,
+        inputs=subject_inputs(loaded),
+        card=Card.of(task.model, task.source, classes, widths, images=task.domain.source),
+        make_model=starting_network(loaded, protocol, seed, source, analysis),
+        plan=plan,
+        seed=seed,
+        train=loaded.train,
+        test=loaded.test,
+        source=task.source,
+        checkpoint_every=_PROTOCOL_CHECKPOINT,
+        make_teacher=teacher_of(loaded, source, teacher) if teacher else None,
+    )
+
+
+def step_job(
+    loaded: LoadedTask,
+    step: int,
+    kept: Mapping[str, Sequence[int]],
+    origin: str,
+    network: nn.Module,
+) -> Job:
+    """The training between two steps of iterative PFA.
+
+    Args:
+        step: its number, from 1.
+        kept: by filter group, the filters of the full network that are left.
+        origin: key of the training before, or fingerprint of the source weights.
+        network: the compressed network that is trained.
+    """
+    task, plan = loaded.task, step_plan(loaded)
+    parts = {
+        **loaded.data,
+        **model_parts(task.model, task.source),
+        "protocol": "step",
+        "origin": origin,
+        "recipe": {name: list(indices) for name, indices in kept.items()},
+        "head": task.settings.training.head,
+        **_how(plan, loaded.processor),
+    }
+    widths = tuple(len(indices) for indices in kept.values())
+    return Job(
+        key=key_of("protocol", parts),
+        kind="step",
+        title=f"step {step} of {task.settings.recipe.steps} · {task.domain.name}",
+        params={
+            **task.params(),
+            "protocol": "step",
+            "step": step,
+            "seed": 0,
+            **plan_params(plan, loaded.processor),
+        },
+        metrics={},
+        artifacts={OPTIONS_FILE: adaptation_options(task.settings)},
+        inputs=subject_inputs(loaded),
+        card=Card.of(
+            task.model, task.source, task.domain.classes, widths, images=task.domain.source
+        ),
+        make_model=lambda: copy.deepcopy(network),
+        plan=plan,
+        seed=0,
+        train=loaded.train,
+        test=loaded.test,
+        source=task.source,
+        checkpoint_every=_PROTOCOL_CHECKPOINT,
+    )
+
+
+def image_list(folder: Folder | None) -> dict[str, str]:
+    """Where test images of a folder are, for ``workbench export``; nothing for known sets."""
+    if folder is None:
+        return {}
+    files = [str(path.resolve()) for path in sample_files(folder, LISTED_IMAGES)]
+    return {IMAGES_FILE: json.dumps(files, indent=1)}
+
+
+def _protocol_params(
+    loaded: LoadedTask, protocol: Protocol, seed: int, weights: str
+) -> dict[str, object]:
+    task = loaded.task
+    method = task.settings.recipe.method if protocol.compressed else "none"
+    params: dict[str, object] = {
+        "domain": task.domain.name,
+        "protocol": protocol.name,
+        "method": method,
+        "seed": seed,
+        "model": task.model,
+        "source": task.source.name,
+        "data": loaded.data["train"][:12],
+    }
+    if protocol.compressed or protocol.inherited:
+        params["source_weights"] = weights[:12]
+    if protocol.compressed:
+        params |= task.settings.recipe.chosen()
+    if protocol.compressed and task.energy is not None:
+        params["energy"] = task.energy
+    if protocol.inherited:
+        params["head"] = task.settings.training.head
+    if protocol.distilled:
+        params["temperature"] = task.settings.training.temperature
+        params["distill_weight"] = task.settings.training.distill_weight
+    return params

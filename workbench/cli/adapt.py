@@ -1,0 +1,90 @@
+"""``workbench adapt``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.console import console
+from workbench.cli.options import (
+    BUDGET,
+    FROM_FILE,
+    NETWORK,
+    RECIPE,
+    SEEDS,
+    TRAINING,
+    WHERE,
+    from_file,
+    takes,
+)
+
+
+@takes(
+    *NETWORK, *RECIPE, *BUDGET, "protocols", *SEEDS, "tolerance", "temperature", "distill_weight",
+    *TRAINING, "weight_decay", "head", *WHERE, "fresh", "keep_weights", "json",
+    "config", "like", **FROM_FILE,
+)  # fmt: skip
+def adapt(
+    context: typer.Context,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print what would be done and what is done already.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    **chosen: Any,
+) -> None:
+    """Specialise a network for a target domain by four protocols and say which one to take.
+
+    \b
+    Examples:
+      workbench adapt --source digits --target digits-3v8 --seeds 3
+      workbench adapt --source cifar100 --target S2 --weights vgg16-source.safetensors
+      workbench adapt --source cifar100 --target R1 --method pfa-en --footprint 0.25 --dry-run
+      workbench adapt --source cifar100 --target pets --weights vgg16-source.safetensors --strict
+      workbench adapt --config pets.yaml --seeds 3
+      workbench adapt --like RUN --target S3
+    """
+    as_json = chosen.pop("json")
+    chosen = from_file(context, chosen, ("source", "target"))
+    (_preview if dry_run else _adapt)(chosen, as_json)
+
+
+def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
+    from workbench.adaptation.pipeline import adapt as run
+    from workbench.reporting.json_results import as_dict
+    from workbench.reporting.tables import COLUMNS, rich_table, table_rows
+    from workbench.reporting.verdict_text import interval_note, next_steps, title, verdict_sentence
+    from workbench.training.progress import Display
+
+    display = Display(quiet=False)
+    result = run(display=display, **chosen)
+    if not result.trained:
+        display.say("nothing to train: every protocol of this adaptation is already recorded")
+    elif result.reused:
+        display.say(f"{len(result.reused)} training(s) were found in the store and reused")
+    if as_json:
+        print(json.dumps(as_dict(result), indent=1))
+        return
+    out = console()
+    out.print(rich_table(title(result), COLUMNS, table_rows(result.protocols)))
+    out.print(interval_note(result.protocols), markup=False)
+    out.print(f"\n{verdict_sentence(result.verdict)}\n", markup=False)
+    for line in next_steps(result):
+        out.print(line, markup=False)
+
+
+def _preview(chosen: dict[str, Any], as_json: bool) -> None:
+    from workbench.adaptation.dry_run import preview, preview_lines
+    from workbench.training.progress import Display
+
+    plan = preview(display=Display(quiet=False), **chosen)
+    if as_json:
+        print(json.dumps(plan, indent=1))
+        return
+    for line in preview_lines(plan):
+        typer.echo(line)

@@ -1,0 +1,47 @@
+"""``workbench analyze``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from workbench.cli.console import console
+from workbench.cli.options import BUDGET, FROM_FILE, NETWORK, RECIPE, WHERE, from_file, takes
+
+
+@takes(
+    *NETWORK, *RECIPE, *BUDGET, "source_epochs", "schedule", "device", "precision", *WHERE,
+    "fresh", "json", "config", "like", **FROM_FILE,
+)  # fmt: skip
+def analyze(context: typer.Context, **chosen: Any) -> None:
+    """Measure how many filters each layer needs on a target domain; train no protocol.
+
+    \b
+    Example:
+      workbench analyze --source cifar100 --target S2 --weights vgg16-source.safetensors
+    """
+    from workbench.adaptation.pipeline import predict_costs
+    from workbench.reporting.recipe_text import cost_dict, cost_sentence, group_notes
+    from workbench.reporting.tables import RECIPE_COLUMNS, recipe_rows, rich_table
+    from workbench.training.progress import Display
+
+    as_json = chosen.pop("json")
+    chosen = from_file(context, chosen, ("source", "target"))
+    analysis = predict_costs(display=Display(quiet=False), **chosen)
+    recipe, full, small = analysis.recipe, analysis.full, analysis.compressed
+    if as_json:
+        whole = {
+            "method": recipe.method,
+            "recipe": recipe.rows(),
+            "uncompressed": dict(recipe.uncompressed),
+            **cost_dict(full, small),
+        }
+        print(json.dumps(whole, indent=1))
+        return
+    title = f"{chosen['target']} · {recipe.method} · responses to {recipe.images} images"
+    out = console()
+    out.print(rich_table(title, RECIPE_COLUMNS, recipe_rows(recipe)))
+    for line in (*group_notes(recipe), cost_sentence(full, small)):
+        out.print(line, markup=False)

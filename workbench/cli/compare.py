@@ -1,0 +1,49 @@
+"""``workbench compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.console import console
+from workbench.cli.options import takes
+
+
+@takes("tracking_uri")
+def compare(
+    source: Annotated[str | None, typer.Option(help="Only runs from this source.")] = None,
+    target: Annotated[str | None, typer.Option(help="Only runs for this domain.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="PNG file for the two charts.", metavar="FILE.png")
+    ] = None,
+    **chosen: Any,
+) -> None:
+    """Put all finished runs of the store side by side.
+
+    \b
+    Example:
+      workbench compare --source cifar100 --figure comparison.png
+    """
+    from workbench.data.user_paths import check_new_file
+    from workbench.reporting.run_comparison import compare as run
+    from workbench.reporting.run_comparison import comparison_rows, draw_comparison
+    from workbench.reporting.tables import COLUMNS, rich_table, table_rows
+
+    if figure is not None:
+        check_new_file(figure, "--figure", ".png")
+    rows = run(tracking_uri=chosen["tracking_uri"], source=source, target=target)
+    results = [row.result for row in rows]
+    cells = [
+        (*first, *rest)
+        for first, rest in zip(comparison_rows(rows), table_rows(results), strict=True)
+    ]
+    columns = ("domain", "model", "method", "training", "seeds", *COLUMNS)
+    cells = [
+        (*cell[:4], str(len(r.hits)), *cell[4:]) for cell, r in zip(cells, results, strict=True)
+    ]
+    console().print(rich_table("", columns, cells))
+    if figure is not None:
+        draw_comparison(rows, figure)
+        typer.echo(f"{figure}: written")

@@ -1,0 +1,42 @@
+"""What ``reproduce`` and ``bench`` share: their options, lists, and the command on a page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from workbench.cli.options import Option
+from workbench.errors import SettingsError
+from workbench.experiments.settings import RESULTS
+
+RESULTS_OPTION = Option(Path, "Where", "Folder of the pages, figures and rows.", RESULTS)
+#: Shared options of experiments.
+COMMON = (
+    "model", "weights", "image_size", "seeds", "first_seed", "epochs", "source_epochs", "schedule",
+    "lr", "fine_lr", "batch_size", "device", "precision", "data_dir", "tracking_uri", "output",
+    "fresh",
+)  # fmt: skip
+_PLACES = ("--data-dir", "--tracking-uri", "--output", "--results", "--domain-files")
+
+
+def names_of(option: str, text: str) -> tuple[str, ...]:
+    """What a list separated by commas names; nothing where the option is left out."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if text and not names:
+        raise SettingsError(f"{option} '{text}' names none; leave it out for all")
+    return names
+
+
+def typed_command(*more: str) -> list[str]:
+    """What the user typed, without where things are on this machine."""
+    places = (*_PLACES, *more)
+    words, skip = ["workbench"], False
+    for word in sys.argv[1:]:
+        if skip:
+            skip = False
+        elif word.split("=")[0] in places:
+            skip = "=" not in word
+        else:
+            option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+            words.append(f"{option}{equals}{Path(value).name if '/' in value else value}")
+    return words

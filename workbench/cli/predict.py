@@ -1,0 +1,48 @@
+"""``workbench predict``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.console import console
+from workbench.cli.options import takes
+from workbench.cli.run_argument import Own, Run
+
+
+@takes("tracking_uri", "json")
+def predict(
+    run: Run,
+    images: Annotated[list[str], typer.Argument(help="Image files.", show_default=False)],
+    top: Annotated[int, typer.Option(help="How many classes to name for each image.")] = 3,
+    model: Own = None,
+    **chosen: Any,
+) -> None:
+    """Name the classes of image files.
+
+    \b
+    Examples:
+      workbench predict RUN photo.jpg
+      workbench predict pets.onnx *.jpg --top 1 --json
+    """
+    from workbench.deployment.predict import predict as run_predict
+
+    found = run_predict(run, images, top=top, model=model, tracking_uri=chosen["tracking_uri"])
+    if chosen["json"]:
+        rows = [
+            {
+                "image": str(item.image),
+                "classes": list(item.classes),
+                "probabilities": list(item.probabilities),
+            }
+            for item in found
+        ]
+        print(json.dumps(rows, indent=1))
+        return
+    out = console()
+    for item in found:
+        named = zip(item.classes, item.probabilities, strict=True)
+        told = ", ".join(f"{name} {100 * share:.1f} %" for name, share in named)
+        out.print(f"{item.image}: {told}", markup=False)

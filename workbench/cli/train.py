@@ -1,0 +1,45 @@
+"""``workbench train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.options import FROM_FILE, from_file, takes
+
+
+@takes(
+    "source", "model", "image_size", "strict", "epochs", "schedule", "lr", "batch_size",
+    "weight_decay", "device", "precision", "data_dir", "tracking_uri", "output", "fresh",
+    "config", "like", source=FROM_FILE["source"],
+)  # fmt: skip
+def train(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Weight file to write (.safetensors).")],
+    weights: Annotated[
+        Path | None, typer.Option(help="Go on from this network instead of random weights.")
+    ] = None,
+    sparsity: Annotated[
+        float, typer.Option(help="Penalty on batch norms' scales, for network-slimming: 1e-4.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Draws weights, order, crops and dropout.")] = 0,
+    **chosen: Any,
+) -> None:
+    """Train a source network on all classes of a data set and save its weights.
+
+    \b
+    Examples:
+      workbench train --source cifar100 --epochs 12 --schedule one-cycle --out vgg16.safetensors
+      workbench train --source photos --image-size 64 --out photos.safetensors
+      workbench train --source cifar100 --weights vgg16.safetensors --sparsity 1e-4 --epochs 3 \
+        --schedule one-cycle --lr 0.01 --out sparse.safetensors
+    """
+    from workbench.adaptation.source_training import train as run
+    from workbench.training.progress import Display
+
+    own = {"weights": weights, "sparsity": sparsity, "seed": seed}
+    chosen = from_file(context, {**own, **chosen}, ("source",))
+    accuracy = run(out, display=Display(quiet=False), **chosen)
+    typer.echo(f"{out}: {100 * accuracy:.1f} % test accuracy on {chosen['source']}")

@@ -1,0 +1,29 @@
+"""``workbench ui``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.options import takes
+
+
+@takes("tracking_uri")
+def ui(
+    port: Annotated[int | None, typer.Option(help="(default: a free one)")] = None,
+    **chosen: Any,
+) -> None:
+    """Start the MLflow UI on 127.0.0.1 and print its address; Ctrl-C ends it.
+
+    \b
+    Example:
+      workbench ui --port 5000
+    """
+    from workbench.store.mlflow_ui import serve
+
+    serve(
+        chosen["tracking_uri"],
+        port,
+        lambda address: typer.echo(f"MLflow UI: {address} (Ctrl-C ends it)"),
+    )

@@ -1,0 +1,133 @@
+"""The recipe that a task asks for: the method's own, or the largest network within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from workbench.compression.budgets import confirmed, largest_within
+from workbench.compression.costs import Costs, measure_latencies
+from workbench.compression.evidence import Evidence
+from workbench.compression.methods import RECIPES
+from workbench.compression.rebuild import rebuild
+from workbench.compression.recipe_from_evidence import keep_counts, make_recipe
+from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.recipe_settings import BUDGETS, Budget
+from workbench.compression.recipes import Recipe
+from workbench.compression.sizes import Sizes, sizes_of
+from workbench.compression.structure import Structure
+from workbench.errors import SettingsError
+
+_QUICK_ROUNDS, _CAREFUL_ROUNDS = 10, 40
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A network that is to be narrowed.
+
+    Attributes:
+        network: with the target's classes.
+        structure: its filter groups.
+        shape: channels, height, width of an image.
+        device: where latencies are measured.
+        full: costs that shares of a budget are shares of.
+    """
+
+    network: nn.Module
+    structure: Structure
+    shape: tuple[int, int, int]
+    device: torch.device
+    full: Costs
+
+
+def choose(
+    candidate: Candidate,
+    evidence: Sequence[Evidence],
+    options: RecipeOptions,
+    budget: Budget | None = None,
+) -> Recipe:
+    """The recipe of the method, or, with a budget, at the largest threshold within it.
+
+    Raises:
+        SettingsError: when no network is within the budget; it names the smallest there is.
+    """
+    how_many = RECIPES[options.recipe]
+    if budget is None:
+        return make_recipe(evidence, candidate.structure, options)
+    whole = replace(options, steps_left=1)  # a budget is for where the steps lead
+    if isinstance(budget.limit, str):
+        budget = replace(budget, limit=_footprint(candidate, evidence, whole, budget.limit))
+    assert how_many.thresholds is not None  # seen to when the options were checked
+    candidates = how_many.thresholds(evidence, whole)
+    limit = float(budget.limit)
+    cost = _cost(candidate, evidence, whole, budget, _QUICK_ROUNDS)
+    threshold = largest_within(candidates, cost, limit)
+    if budget.option == "latency_ms" and threshold is not None:
+        careful = _cost(candidate, evidence, whole, budget, _CAREFUL_ROUNDS)
+        threshold = confirmed(candidates, threshold, careful, limit)
+    if threshold is None:
+        raise SettingsError(
+            f"{budget}: no network is so small; the smallest that can be reached has "
+            f"{cost(float(candidates[0])):.4g} {BUDGETS[budget.option]}"
+        )
+    recipe = make_recipe(evidence, candidate.structure, replace(options, threshold=threshold))
+    return replace(recipe, threshold=threshold)
+
+
+def unrounded_costs(
+    candidate: Candidate, evidence: Sequence[Evidence], options: RecipeOptions, recipe: Recipe
+) -> Costs:
+    """What the recipe's network would cost had its widths not been rounded to a multiple."""
+    threshold = options.threshold if recipe.threshold is None else recipe.threshold
+    plain = replace(options, threshold=threshold, multiple_of=1)
+    sizes = sizes_of(candidate.network, candidate.structure, candidate.shape)
+    return sizes(_widths(evidence, plain))
+
+
+def _widths(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[str, int]:
+    return {name: count.kept for name, count in keep_counts(evidence, options).items()}
+
+
+def _footprint(
+    candidate: Candidate, evidence: Sequence[Evidence], options: RecipeOptions, recipe: str
+) -> float:
+    """Share of the full network's parameters that another recipe comes to."""
+    other = RecipeOptions(recipe=recipe, multiple_of=options.multiple_of)
+    sizes = sizes_of(candidate.network, candidate.structure, candidate.shape)
+    return sizes(_widths(evidence, other)).parameters / candidate.full.parameters
+
+
+def _cost(
+    candidate: Candidate,
+    evidence: Sequence[Evidence],
+    options: RecipeOptions,
+    budget: Budget,
+    rounds: int,
+) -> Callable[[float], float]:
+    """The cost that the budget limits, of the network at a threshold."""
+    if budget.option == "latency_ms":
+        return lambda threshold: _latency(
+            candidate, _widths(evidence, replace(options, threshold=threshold)), rounds
+        )
+    sizes: Sizes = sizes_of(candidate.network, candidate.structure, candidate.shape)
+    full = candidate.full
+
+    def cost(threshold: float) -> float:
+        small = sizes(_widths(evidence, replace(options, threshold=threshold)))
+        return {
+            "footprint": small.parameters / full.parameters,
+            "flops": small.flops / full.flops,
+            "params": small.parameters,
+        }[budget.option]
+
+    return cost
+
+
+def _latency(candidate: Candidate, widths: dict[str, int], rounds: int) -> float:
+    structure = candidate.structure
+    kept = structure.first([widths[group.name] for group in structure.groups])
+    network = rebuild(candidate.network, kept, structure)
+    return measure_latencies([network], candidate.shape, candidate.device, rounds=rounds)[0]

@@ -1,0 +1,36 @@
+"""A recipe applied to a network in memory."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from workbench.compression.rebuild import rebuild
+from workbench.compression.recipes import Recipe
+from workbench.compression.tracing import find_structure
+from workbench.errors import NetworkError
+
+
+def compress(
+    model: nn.Module, recipe: Recipe, shape: tuple[int, int, int] = (3, 32, 32)
+) -> nn.Module:
+    """The smaller network that a recipe describes, with the kept filters' weights.
+
+    Args:
+        model: the full network (see ``compression.tracing`` for what can be compressed); left
+            as it is.
+        recipe: from ``analyze``, for this network.
+        shape: channels, height, width of an image: the network runs once to find its groups.
+
+    Raises:
+        NetworkError: when the recipe does not fit the network.
+    """
+    structure = find_structure(model, shape)
+    layers = {group.name: group.filters for group in structure.groups}
+    wanted = {layer.layer: layer.filters for layer in recipe.layers}
+    if layers != wanted:
+        name = next(n for n in (*wanted, *layers) if layers.get(n) != wanted.get(n))
+        raise NetworkError(
+            f"the recipe is for another network: layer '{name}' has {layers.get(name, 'no')} "
+            f"filters here and {wanted.get(name, 'no')} in the recipe"
+        )
+    return rebuild(model, recipe.kept, structure)

@@ -1,0 +1,109 @@
+"""A network's filter groups, found once, and compressed networks from their widths alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from torch import nn
+
+from workbench.compression.rebuild import rebuild
+from workbench.compression.structure import Structure
+from workbench.compression.tracing import find_structure
+from workbench.errors import NetworkError, WeightsError
+from workbench.models.external_networks import is_users_own
+from workbench.models.networks import NETWORKS, build_network, initialise
+from workbench.models.weight_files import put_weights, read_card, read_weights
+
+
+@lru_cache(maxsize=32)
+def structure_of(name: str, shape: tuple[int, int, int], classes: int) -> Structure:
+    """The filter groups of a network of the workbench, by its name.
+
+    Args:
+        name: of the network, as ``models.find_network`` takes it.
+        shape: channels, height, width of an image.
+        classes: number of outputs.
+
+    Raises:
+        NetworkError: when the network cannot be built or compressed.
+    """
+    structure = find_structure(build_network(name, shape, classes), shape)
+    if structure.classifier.filters != classes:
+        raise NetworkError(
+            f"--model {name}: has {structure.classifier.filters} outputs, the source has {classes} "
+            "classes; let its function take num_classes"
+        )
+    return structure
+
+
+@lru_cache(maxsize=32)
+def definition_of(name: str, shape: tuple[int, int, int], classes: int) -> str | None:
+    """Hash of the definition of a network from elsewhere; None for the workbench's own.
+
+    A name of the user's says nothing of what its code builds today: layers, their settings and
+    the shapes of their weights do.
+
+    Args:
+        name, shape, classes: as for ``structure_of``.
+    """
+    if name in NETWORKS:
+        return None
+    model = build_network(name, shape, classes)
+    shapes = [(key, tuple(value.shape)) for key, value in model.state_dict().items()]
+    return hashlib.sha256(f"{model}{shapes}".encode()).hexdigest()
+
+
+def build_narrow(
+    name: str,
+    shape: tuple[int, int, int],
+    classes: int,
+    widths: Sequence[int],
+    *,
+    seed: int = 0,
+) -> nn.Module:
+    """A compressed network with weights of its own.
+
+    Args:
+        name, shape, classes: as for ``structure_of``.
+        widths: filters of every group, as a recipe gives them; the full network when empty.
+        seed: draws the weights.
+
+    Raises:
+        NetworkError: when the network cannot have these widths.
+    """
+    full = build_network(name, shape, classes, seed=seed)
+    if not widths:
+        return full
+    structure = structure_of(name, shape, classes)
+    if tuple(widths) == structure.widths:
+        return full
+    return initialise(rebuild(full, structure.first(widths), structure), name, seed)
+
+
+def load_network(path: Path | str, model_name: str | None = None) -> nn.Module:
+    """Build the network of a weight file and load its weights, in evaluation mode.
+
+    Args:
+        path: a safetensors file that the workbench wrote.
+        model_name: must be given, as it was when the file was made, where the network is code
+            of the user's own: a file alone never has code imported.
+
+    Raises:
+        WeightsError: when the file is missing, damaged, or was not written by the workbench.
+        NetworkError: when its network cannot be built.
+    """
+    path = Path(path)
+    card = read_card(path)
+    if model_name not in (None, card.model):
+        raise WeightsError(f"{path}: holds a {card.model}, not a {model_name}")
+    if is_users_own(card.model) and model_name is None:
+        raise WeightsError(
+            f"{path}: its network is code of your own ({card.model}), which a file does not have "
+            "imported; name it: --model, or load_network(path, model_name)"
+        )
+    model = build_narrow(card.model, card.shape, len(card.classes), card.widths)
+    put_weights(model, read_weights(path), str(path))
+    return model.eval()

@@ -1,0 +1,92 @@
+"""From evidence to a recipe: how many filters each group keeps, and which.
+
+``keep_counts`` turns the evidence into widths (cheap: a budget tries many), ``make_recipe``
+selects the filters, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench import pfa
+from workbench.compression.evidence import Evidence
+from workbench.compression.methods import RECIPES, SELECTIONS
+from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.recipes import LayerRecipe, Recipe
+from workbench.compression.structure import Structure
+
+
+@dataclass(frozen=True)
+class Count:
+    """The method's keep count, and the one that is built."""
+
+    wanted: int
+    kept: int
+
+
+def keep_counts(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[str, Count]:
+    """How many filters each group keeps.
+
+    Where a grouped convolution reads the filters, the same number is kept in each of its
+    groups, so the count is rounded up to what can be built. Inactive filters count in a group's
+    width; PFA keeps none while it asks for more filters than are active, except to fill up a
+    multiple, and a group without an active filter keeps one.
+    """
+    how_many = RECIPES[options.recipe]
+    counts = {}
+    for found, wanted in zip(evidence, how_many.counts(evidence, options), strict=True):
+        group = found.group
+        aim = _part_of_the_way(group.filters, wanted, options.steps_left)
+        if how_many.active_only:
+            aim = min(aim, max(1, found.active))
+        counts[group.name] = Count(wanted, group.buildable(aim, options.multiple_of))
+    return counts
+
+
+def make_recipe(
+    evidence: Sequence[Evidence], structure: Structure, options: RecipeOptions
+) -> Recipe:
+    """The recipe: counts and filters by the options' two methods (paper: sections 3.1 to 3.3)."""
+    counts = keep_counts(evidence, options)
+    layers = []
+    for found in evidence:
+        group, count = found.group, counts[found.group.name]
+        layers.append(
+            LayerRecipe(
+                layer=group.name,
+                filters=group.filters,
+                kept_indices=_select(found, count.kept, options),
+                wanted=count.wanted,
+                active=found.active,
+                divergence=pfa.divergence(found.spectrum),
+                energy=pfa.kept_energy(found.spectrum, count.kept),
+                spectrum=tuple(float(share) for share in found.spectrum),
+                shared_by=group.layers if len(group.layers) > 1 else (),
+                measured_at="" if group.response.layer == group.name else str(group.response),
+            )
+        )
+    images = evidence[0].images if evidence else 0
+    return Recipe(
+        options.recipe, images, tuple(layers), structure.uncompressed, selection=options.selection
+    )
+
+
+def _part_of_the_way(filters: int, wanted: int, steps_left: int) -> int:
+    """Filters after one of the equal factors that lead from ``filters`` to ``wanted``."""
+    if steps_left == 1:
+        return wanted
+    factor: float = (wanted / filters) ** (1 / steps_left)
+    return math.ceil(filters * factor * (1 - 1e-9))
+
+
+def _select(evidence: Evidence, keep: int, options: RecipeOptions) -> tuple[int, ...]:
+    """The filters kept, ascending: as many of each block, chosen within it."""
+    blocks = evidence.group.block_indices()
+    choose = SELECTIONS[options.selection]
+    share = keep // len(blocks)
+    chosen = [choose(evidence, block, share, options) for block in blocks]
+    return tuple(int(index) for block in chosen for index in np.sort(block))

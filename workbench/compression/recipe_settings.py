@@ -1,0 +1,260 @@
+"""How many filters each layer keeps, and which: the user's options, and what can be wrong in them.
+
+Plain data without heavy imports, so that ``workbench --help`` can show the defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from workbench.compression.method_names import METHODS, RECIPES, REFERENCE, SCALES, SELECTIONS
+from workbench.errors import SettingsError, check_choice
+
+#: The options that are budgets, with the words for their value.
+BUDGETS = {
+    "footprint": "of the parameters",
+    "flops": "of the FLOPs",
+    "params": "parameters",
+    "latency_ms": "ms",
+}
+#: Threshold of PFA-En when the user names neither an energy nor a budget.
+DEFAULT_ENERGY = 0.95
+#: Options that shape a recipe beside method and energy; recorded only where not the default.
+RECIPE_OPTIONS = (
+    "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map", "multiple_of", "steps",
+    "selection", "draw",
+)  # fmt: skip
+_UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
+_MOST_MULTIPLE = 1024
+_SELF_SUFFICIENT = ("pfa-kl", "pfa-en")  # say without a budget how many filters to keep
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the network may cost.
+
+    Attributes:
+        option: as the user wrote it: a name in ``BUDGETS``.
+        limit: shares in (0, 1], a count of parameters, or milliseconds; the name of a recipe
+            stands for the footprint of that recipe.
+    """
+
+    option: str
+    limit: float | str
+
+    def __str__(self) -> str:
+        limit = self.limit if isinstance(self.limit, str) else f"{self.limit:g}"
+        return f"--{self.option.replace('_', '-')} {limit}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeSettings:
+    """The options that shape a recipe.
+
+    Attributes:
+        method: how many filters a layer keeps, and which: a name in ``METHODS``.
+        recipe, selection: the one or the other by another method.
+        draw: number of the draw, where a recipe or selection is random.
+        energy: threshold of PFA-En, in (0, 1].
+        footprint, flops, params, latency_ms: instead of it, what the network may cost: shares of
+            the full network's parameters or FLOPs in (0, 1], a count of parameters, or
+            milliseconds an image on this machine. "pfa-kl" stands for PFA-KL's footprint.
+        divergence, gamma_map: how PFA-KL measures a spectrum and maps that to filters.
+        multiple_of: widths are rounded up to a multiple of this.
+        steps: of iterative PFA; 1 is one shot.
+    """
+
+    method: str = "pfa-kl"
+    recipe: str | None = None
+    selection: str | None = None
+    draw: int = 0
+    energy: float | None = None
+    footprint: float | str | None = None
+    flops: float | None = None
+    params: int | None = None
+    latency_ms: float | None = None
+    divergence: str = "kl"
+    gamma_map: str = "linear"
+    multiple_of: int = 1
+    steps: int = 1
+
+    @classmethod
+    def of(cls, **options: Any) -> RecipeSettings:
+        """The options as a user writes them; counts and footprints may be text.
+
+        Raises:
+            SettingsError: when ``params`` is text but no number of parameters.
+        """
+        if isinstance(options.get("params"), str):
+            options["params"] = parameter_count(options["params"])
+        if isinstance(options.get("footprint"), str):
+            options["footprint"] = _footprint(options["footprint"])
+        return cls(**options).with_whole_method()
+
+    def with_whole_method(self) -> RecipeSettings:
+        """The same choice under its shortest name.
+
+        ``method`` stands for its recipe; a selection is named only where it is another method's.
+        So the same choice has the same key, however the user wrote it. Unknown names are left
+        for ``problems``.
+        """
+        own = METHODS.get(self.method)
+        if own is None or self.recipe not in (None, *RECIPES):
+            return self
+        recipe, selection = self.recipe or own[0], self.selection or own[1]
+        named = [name for name, pair in METHODS.items() if pair == (recipe, selection)]
+        if named:
+            return replace(self, method=named[0], recipe=None, selection=None)
+        method = next(name for name, pair in METHODS.items() if pair[0] == recipe == name)
+        return replace(self, method=method, recipe=None, selection=selection)
+
+    @property
+    def reads_scales(self) -> bool:
+        """Whether recipe or selection reads the scales of the source's batch norms."""
+        return SCALES in (*METHODS.get(self.method, ()), self.selection)
+
+    @property
+    def budget(self) -> Budget | None:
+        """The budget, of settings that have been checked.
+
+        A method that does not say by itself how much to remove gets PFA-KL's footprint.
+        """
+        given = {name: getattr(self, name) for name in BUDGETS}
+        found = (Budget(name, limit) for name, limit in given.items() if limit is not None)
+        default = None if self.method in _SELF_SUFFICIENT else Budget("footprint", REFERENCE)
+        return next(found, default)
+
+    @property
+    def threshold(self) -> float | None:
+        """The energy of PFA-En; None for other methods, and where a budget takes its place."""
+        if self.method != "pfa-en" or self.budget is not None:
+            return None
+        return self.energy or DEFAULT_ENERGY
+
+    def chosen(self) -> dict[str, Any]:
+        """The options that differ from their defaults: nothing for a plain recipe.
+
+        Only these enter keys and records, so that new options leave old records as they are.
+        """
+        return {
+            name: getattr(self, name)
+            for name in RECIPE_OPTIONS
+            if getattr(self, name) != getattr(RecipeSettings, name)
+        }
+
+    def problems(self) -> list[str]:
+        """One line for each value that an option cannot have."""
+        from workbench.pfa import DIVERGENCES, MAPS  # NumPy, which --help does without
+
+        return [
+            *check_choice("--method", self.method, list(METHODS)),
+            *check_choice("--recipe", self.recipe, RECIPES),
+            *check_choice("--selection", self.selection, SELECTIONS),
+            *self._draw_problems(),
+            *(self._step_problems() if self.method in METHODS else ()),
+            *check_choice("--divergence", self.divergence, list(DIVERGENCES)),
+            *check_choice("--map", self.gamma_map, list(MAPS)),
+            *self._energy_problems(),
+            *self._budget_problems(),
+            *self._divergence_problems(),
+            *self._multiple_problems(),
+        ]
+
+    def _energy_problems(self) -> list[str]:
+        if self.energy is None:
+            return []
+        problems = []
+        if not 0 < self.energy <= 1:
+            problems.append(f"--energy {self.energy:g} is not within (0, 1]; try 0.95")
+        if self.method != "pfa-en":
+            problems.append(f"--energy is an option of --method pfa-en, not of {self.method}")
+        return problems
+
+    def _budget_problems(self) -> list[str]:
+        given = {f"--{name.replace('_', '-')}": getattr(self, name) for name in BUDGETS}
+        given = {option: limit for option, limit in given.items() if limit is not None}
+        problems = []
+        for option, limit in given.items():
+            if isinstance(limit, str):
+                if limit != REFERENCE:
+                    problems.append(
+                        f"{option} {limit}: is neither a share in (0, 1] nor '{REFERENCE}'"
+                    )
+                continue
+            share = option in ("--footprint", "--flops")
+            if share and not 0 < limit <= 1:
+                problems.append(f"{option} {limit:g} is not within (0, 1]; try 0.25")
+            if not share and not 0 < limit < float("inf"):
+                problems.append(f"{option} {limit:g} is not a positive number")
+        if given and self.method == REFERENCE:
+            problems.append(
+                f"{' and '.join(given)}: pfa-kl says itself how many filters to keep; for a "
+                "budget take --method pfa-en"
+            )
+        if self.energy is not None:
+            given["--energy"] = self.energy
+        if len(given) > 1:
+            problems.append(f"{' and '.join(given)} exclude each other; name one")
+        return problems
+
+    def _step_problems(self) -> list[str]:
+        if self.steps < 1:
+            return [f"--steps {self.steps} is too small; it must be at least 1"]
+        budget = self.budget
+        if self.steps == 1 or budget is None or not isinstance(budget.limit, str):
+            return []
+        return [
+            f"--steps {self.steps}: PFA-KL's footprint changes from step to step; name a share, "
+            "as in --footprint 0.25"
+        ]
+
+    def _divergence_problems(self) -> list[str]:
+        if self.method == "pfa-kl":
+            return []
+        pairs = (
+            ("--divergence", self.divergence, RecipeSettings.divergence),
+            ("--map", self.gamma_map, RecipeSettings.gamma_map),
+        )
+        return [
+            f"{option} is an option of --method pfa-kl, not of {self.method}"
+            for option, value, default in pairs
+            if value != default
+        ]
+
+    def _multiple_problems(self) -> list[str]:
+        if 1 <= self.multiple_of <= _MOST_MULTIPLE:
+            return []
+        return [f"--multiple-of {self.multiple_of} is not within 1 to {_MOST_MULTIPLE}; try 8"]
+
+    def _draw_problems(self) -> list[str]:
+        if self.draw < 0:
+            return [f"--draw {self.draw} is negative; use 0 or more"]
+        if self.draw and "random" not in (self.method, self.selection):
+            return ["--draw has no effect: only the recipe and the selection 'random' draw"]
+        return []
+
+
+def _footprint(text: str) -> float | str:
+    """A share, or the name of the recipe whose footprint is meant."""
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()
+
+
+def parameter_count(text: str) -> int:
+    """A number of parameters as people write it: 2500000, 2.5M, 800k.
+
+    Raises:
+        SettingsError: when the text is no such number.
+    """
+    number, unit = text.strip().lower(), 1.0
+    if number[-1:] in _UNITS:
+        number, unit = number[:-1], _UNITS[number[-1]]
+    try:
+        return round(float(number) * unit)
+    except (ValueError, OverflowError):
+        raise SettingsError(
+            f"--params {text}: is no number of parameters; write 2500000, 2.5M or 800k"
+        ) from None

@@ -1,0 +1,200 @@
+"""Responses of every analysed layer in one pass over the target's images.
+
+A convolution's response is its own output before batch norm and activation, max-pooled over
+the image; a fully connected layer's is its own output, max-pooled over tokens where there are
+any. Layers that are coupled by additions have one response, after the last addition; a
+pointwise convolution and the depthwise one behind it have the depthwise output (source paper,
+section 3). Responses are
+fp32 with TF32 off whatever the training uses, so that a recipe does not depend on the processor.
+
+Memory: one batch of responses and one covariance a layer, whatever the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from workbench.compression.forward_path import Additions
+from workbench.compression.structure import FilterGroup, ResponsePoint
+from workbench.data.augmentation import normalise
+from workbench.data.catalog import Source
+from workbench.data.feeds import ImageSet, batches
+from workbench.errors import NetworkError
+from workbench.models.networks import BatchNorm, place
+from workbench.models.processor import exact_fp32
+from workbench.pfa import StreamingCovariance
+
+BATCH_SIZE = 256
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+def measure_responses(
+    model: nn.Module,
+    groups: Sequence[FilterGroup],
+    images: ImageSet,
+    source: Source,
+    device: torch.device,
+    on_batch: Callable[[int], None] = lambda seen: None,
+) -> dict[str, StreamingCovariance]:
+    """Mean and covariance of the responses, by the name of the filter group.
+
+    Args:
+        model: the network that was trained on the source; it is put into evaluation mode.
+        groups: the network's filter groups (``compression.structure``).
+        images: the target's training images.
+        source: the data set that they come from.
+        device: where to compute.
+        on_batch: called after each batch with the number of images seen.
+
+    Raises:
+        NetworkError: when a layer's responses hold NaN or infinity, or a layer does not run.
+    """
+    place(model, device).eval()
+    moments = {group.name: StreamingCovariance(group.filters) for group in groups}
+
+    def collect(group: FilterGroup, output: Tensor) -> None:
+        try:
+            moments[group.name].merge(_batch_moments(_pool(group, model, output)))
+        except ValueError as error:
+            raise NetworkError(f"layer '{group.name}': {error}; check the weights") from None
+
+    points = [(group, group.response) for group in groups]
+    _observe(model, points, batches(images, BATCH_SIZE, device), source, collect, on_batch)
+    silent = [name for name, found in moments.items() if found.count != len(images)]
+    if silent:
+        raise NetworkError(f"layer '{silent[0]}' does not run exactly once in a forward pass")
+    return moments
+
+
+def measure_zeros(
+    model: nn.Module,
+    groups: Sequence[FilterGroup],
+    images: ImageSet,
+    source: Source,
+    device: torch.device,
+) -> dict[str, NDArray[np.float64]]:
+    """Share of images and places at which a filter is silent after ReLU, by filter group.
+
+    ReLU sets to zero what is not positive: of the response, or, where a batch norm takes it up
+    directly, of what that makes of it.
+
+    Arguments are those of ``measure_responses``; the arrays have shape (n,), values in [0, 1].
+    """
+    place(model, device).eval()
+    zeros = {group.name: np.zeros(group.filters) for group in groups}
+    places = dict.fromkeys(zeros, 0)
+
+    def collect(group: FilterGroup, output: Tensor) -> None:
+        rows, dims = _channels(group, model, output)
+        silent = (rows <= 0).sum(dim=(0, *dims))
+        zeros[group.name] += silent.cpu().numpy()
+        places[group.name] += rows.numel() // group.filters
+
+    norms = _norms_behind(model, groups, batches(images, 1, device), source)
+    points = [
+        (group, replace(group.response, layer=norms.get(group.name, group.response.layer)))
+        for group in groups
+    ]
+    _observe(model, points, batches(images, BATCH_SIZE, device), source, collect)
+    return {name: count / places[name] for name, count in zeros.items()}
+
+
+def _norms_behind(
+    model: nn.Module, groups: Sequence[FilterGroup], images: Batches, source: Source
+) -> dict[str, str]:
+    """By filter group, the batch norm that takes up its response directly, if there is one."""
+    responses: dict[str, Tensor] = {}
+    found: dict[str, str] = {}
+
+    def hook_of(layer: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            found.update({name: layer for name, seen in responses.items() if seen is inputs[0]})
+
+        return hook
+
+    handles = [
+        part.register_forward_pre_hook(hook_of(name))
+        for name, part in model.named_modules()
+        if isinstance(part, BatchNorm)
+    ]
+    points = [(group, group.response) for group in groups if group.response.layer is not None]
+    try:
+        _observe(
+            model, points, islice(images, 1), source,
+            lambda group, output: responses.update({group.name: output}),
+        )  # fmt: skip
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _observe(
+    model: nn.Module,
+    points: Sequence[tuple[FilterGroup, ResponsePoint]],
+    images: Batches,
+    source: Source,
+    collect: Callable[[FilterGroup, Tensor], None],
+    on_batch: Callable[[int], None] = lambda seen: None,
+) -> None:
+    """Run the network over images and hand on what happens at some points, in fp32."""
+    at_sum = {point.addition: group for group, point in points if point.addition is not None}
+
+    def hook_of(group: FilterGroup) -> Callable[..., None]:
+        return lambda _module, _inputs, output: collect(group, output)
+
+    def on_sum(number: int, output: Tensor) -> None:
+        if number in at_sum:
+            collect(at_sum[number], output)
+
+    handles = [
+        model.get_submodule(point.layer).register_forward_hook(hook_of(group))
+        for group, point in points
+        if point.layer is not None
+    ]
+    try:
+        seen = 0
+        for pixels, labels in images:
+            watching = Additions(on_sum) if at_sum else nullcontext()
+            with torch.inference_mode(), exact_fp32(pixels.device.type), watching:
+                model(normalise(pixels, source))
+            seen += len(labels)
+            on_batch(seen)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _channels(
+    group: FilterGroup, model: nn.Module, output: Tensor
+) -> tuple[Tensor, tuple[int, ...]]:
+    """The group's filters in an output, and the dimensions of places (or tokens)."""
+    linear = isinstance(model.get_submodule(group.name), nn.Linear)
+    channel = output.ndim - 1 if linear else 1
+    if group.response.channels != tuple(range(output.shape[channel])):
+        index = torch.tensor(group.response.channels, device=output.device)
+        output = output.index_select(channel, index)
+    return output, tuple(dim for dim in range(1, output.ndim) if dim != channel)
+
+
+def _pool(group: FilterGroup, model: nn.Module, output: Tensor) -> Tensor:
+    """Maximum over places (or tokens): shape (b, filters)."""
+    output, places = _channels(group, model, output)
+    return output.amax(dim=places) if places else output
+
+
+def _batch_moments(response: Tensor) -> StreamingCovariance:
+    """One batch's moments, in float64 on the response's own device."""
+    rows = response.double()
+    mean = rows.mean(dim=0)
+    centred = rows - mean
+    products = centred.T @ centred
+    return StreamingCovariance.from_moments(len(rows), mean.cpu().numpy(), products.cpu().numpy())

@@ -1,0 +1,62 @@
+"""Where domain files are looked for."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from workbench.domains.domain import Domain, load_domain
+from workbench.errors import DomainError, did_you_mean
+
+ENVIRONMENT = "WORKBENCH_DOMAINS"
+
+
+def search_path(folder: Path | None = None) -> list[Path | Any]:
+    """Folders in which domains are looked for, first one first.
+
+    ``folder`` (``--domains``), ``$WORKBENCH_DOMAINS``, ``./domains`` and the copies inside the
+    installed package.
+
+    Raises:
+        DomainError: when a folder that was asked for is not there.
+    """
+    found: list[Path | Any] = []
+    for asked, origin in ((folder, "--domains"), (os.environ.get(ENVIRONMENT), f"${ENVIRONMENT}")):
+        if asked:
+            if not Path(asked).is_dir():
+                raise DomainError(f"{origin} {asked}: no such folder; create it or name another")
+            found.append(Path(asked))
+    if Path("domains").is_dir():
+        found.append(Path("domains"))
+    packaged = Path(str(resources.files("workbench") / "domain_files"))
+    # In a checkout the package has no copy of its own: its domains stand beside it.
+    beside = Path(__file__).parents[2] / "domains"
+    found += [place for place in (packaged, beside) if place.is_dir()][:1]
+    return list(dict.fromkeys(found))
+
+
+def domain_files(folder: Path | None = None) -> dict[str, Path]:
+    """Every domain file in reach by name, sorted; an earlier folder hides a later one."""
+    files: dict[str, Path] = {}
+    for place in search_path(folder):
+        for path in sorted(place.glob("*.yaml")):
+            files.setdefault(path.stem, path)
+    return dict(sorted(files.items()))
+
+
+def find_domain(name: str, folder: Path | None = None) -> Domain:
+    """Load the domain called ``name``.
+
+    Raises:
+        DomainError: when there is none, or its file is not valid.
+    """
+    files = domain_files(folder)
+    if name not in files:
+        places = ", ".join(str(place) for place in search_path(folder))
+        raise DomainError(
+            f"no domain '{name}' in {places}{did_you_mean(name, list(files))} "
+            "('workbench domains' lists them, 'workbench domains new' writes one)"
+        )
+    return load_domain(files[name])

@@ -1,0 +1,181 @@
+"""Flat YAML files as plain text, whole numbers and lists, with the line of every value.
+
+No tag builds an object and no alias is followed. All mistakes of a file are reported together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workbench.errors import WorkbenchError
+
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
+_TAGS = "tag:yaml.org,2002:"
+_LARGEST_FILE = 64_000  # bytes; such a file is a page, not a data set
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What a file is for, for messages.
+
+    Attributes:
+        noun: "domain file".
+        fields: the keys that it may have.
+        needs: what an empty one lacks.
+        made_by: how a user gets one.
+        example: where a user sees one.
+        error: raised when the file cannot be read.
+    """
+
+    noun: str
+    fields: Sequence[str]
+    needs: str
+    made_by: str
+    example: str
+    error: type[WorkbenchError]
+
+
+class Odd:
+    """A value that is neither text nor a whole number: a boolean, a float, a date, a mapping."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        self.kind, self.text = kind, text
+
+
+class Places:
+    """Where things stand in a file, for messages."""
+
+    def __init__(self, path: Path, node: yaml.Node | None) -> None:
+        self.path = path
+        self.lines: dict[tuple[str | int, ...], int] = {}
+        if isinstance(node, yaml.MappingNode):
+            for key, value in (pair for pair in node.value if _is_word(pair[0])):
+                self.lines[(key.value,)] = key.start_mark.line + 1
+                if isinstance(value, yaml.SequenceNode):
+                    for index, item in enumerate(value.value):
+                        self.lines[(key.value, index)] = item.start_mark.line + 1
+
+    def __call__(self, *key: str | int) -> str:
+        line = self.lines.get(key) or self.lines.get(key[:1])
+        name = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in key)
+        where = f"{self.path}:{line}" if line else f"{self.path}"
+        return f"{where}: {name}" if name else where
+
+
+def read_mapping(path: Path, kind: FileKind) -> tuple[dict[str, Any], Places, list[str]]:
+    """The ``key: value`` lines of a file.
+
+    Returns:
+        The values (text, whole numbers, lists of these, or ``Odd``), where each stands, and one
+        line for each tag, alias, duplicate or unreadable key.
+
+    Raises:
+        WorkbenchError: of ``kind.error``, when the file cannot be read or is no YAML mapping.
+    """
+    root = _parse(_read(path, kind), path, kind)
+    place = Places(path, root)
+    raw = {key.value: _plain(value) for key, value in root.value if _is_word(key)}
+    return raw, place, list(_odd_nodes(place, root, kind))
+
+
+def _read(path: Path, kind: FileKind) -> str:
+    try:
+        if not path.is_dir() and path.exists() and not path.is_file():
+            raise kind.error(f"{path}: is no plain file; name a YAML file")
+        if path.stat().st_size > _LARGEST_FILE:
+            raise kind.error(f"{path}: larger than 64 kB; a {kind.noun} is a few lines of YAML")
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise kind.error(f"{path}: no such file; {kind.made_by}") from None
+    except OSError as error:
+        raise kind.error(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError as error:
+        raise kind.error(
+            f"{path}: not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); "
+            "save the file as UTF-8"
+        ) from None
+
+
+def _parse(text: str, path: Path, kind: FileKind) -> yaml.MappingNode:
+    """The file's nodes; only text, whole numbers and lists are built from them."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise kind.error(
+            f"{path}:{line}: not YAML: {error.problem}; "
+            f"write 'key: value' lines as in {kind.example}"
+        ) from None
+    # An impossible escape such as "\UFFFFFFFF" is a ValueError or OverflowError of the parser.
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        raise kind.error(
+            f"{path}: not YAML: {_one_line(error)}; remove odd characters and deep brackets"
+        ) from None
+    if node is None:
+        raise kind.error(f"{path}: the file is empty; it needs {kind.needs}")
+    if not isinstance(node, yaml.MappingNode):
+        raise kind.error(
+            f"{path}:{node.start_mark.line + 1}: found no 'key: value' lines; it needs {kind.needs}"
+        )
+    return node
+
+
+def _is_word(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAGS}str"
+
+
+def _plain(node: yaml.Node) -> Any:
+    """Text, a whole number, a list of these, or ``Odd``."""
+    if isinstance(node, yaml.SequenceNode):
+        items = node.value
+        return [
+            Odd("list", "[...]") if isinstance(item, yaml.SequenceNode) else _plain(item)
+            for item in items
+        ]
+    if isinstance(node, yaml.MappingNode):
+        return Odd("mapping", "{...}")
+    if node.tag == f"{_TAGS}str":
+        return node.value
+    # 010 and 0x8 are numbers to YAML, but nobody who writes them means a class called 8.
+    if node.tag == f"{_TAGS}int" and _INTEGER.fullmatch(node.value):
+        return int(node.value)
+    return Odd(node.tag.removeprefix(_TAGS), node.value)
+
+
+def _odd_nodes(place: Places, root: yaml.MappingNode, kind: FileKind) -> Iterator[str]:
+    """Tags, aliases, duplicate keys and keys that are no plain words."""
+    words = Counter(key.value for key, _ in root.value if _is_word(key))
+    for word in sorted(word for word, number in words.items() if number > 1):
+        yield f"{place(word)}: the key stands twice; remove one"
+    for key in (key for key, _ in root.value if not _is_word(key)):
+        line = key.start_mark.line + 1
+        yield f"{place.path}:{line}: a key is no plain word; use only {', '.join(kind.fields)}"
+    seen: set[int] = set()
+    stack: list[yaml.Node] = [root]
+    while stack:
+        node = stack.pop()
+        where = f"{place.path}:{node.start_mark.line + 1}"
+        if id(node) in seen:  # an alias: YAML may even refer to itself
+            yield f"{where}: YAML aliases (*name) are not read; write the value out"
+            continue
+        seen.add(id(node))
+        if not node.tag.startswith(_TAGS) or "python" in node.tag:
+            yield (
+                f"{where}: tag '{node.tag}' is refused: a {kind.noun} holds plain values; "
+                "remove the tag"
+            )
+        if isinstance(node, yaml.MappingNode):
+            stack += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            stack += node.value
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,177 @@
+"""The page of a comparison of methods: chart, tables, and who is ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from workbench.adaptation.settings import Settings
+from workbench.adaptation.task import resolve
+from workbench.compression.method_names import REFERENCE, SCALES
+from workbench.experiments.pages import Page, file_name, one_seed, summarise, table
+from workbench.experiments.parts import Found
+from workbench.experiments.result_rows import Cell
+from workbench.experiments.trade_off_chart import Point, trade_off_chart
+from workbench.reporting.results import ProtocolResult
+from workbench.reporting.tables import accuracy_text
+
+#: The protocol that every method is trained by, and that of the full network beside them.
+TRAINED, FULL = "pfa-fine", "full-fine"
+
+
+def make_page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
+    """Chart, tables and verdicts of cells whose parts are labelled with method and footprint.
+
+    Args:
+        folder: where the chart is written.
+        notes: sentences to close the findings.
+    """
+    domains = list(dict.fromkeys(cell.domain for _, cell in found))
+    name = _file_name(found, domains)
+    chart = folder / f"{name}.png"
+    networks = {domain: _networks(found, domain) for domain in domains}
+    full = {
+        domain: summarise(c for _, c in found if (c.domain, c.protocol) == (domain, FULL))
+        for domain in domains
+    }
+    trade_off_chart(
+        {domain: _points(results) for domain, results in networks.items()},
+        {domain: {FULL: result.accuracy_mean} for domain, result in full.items()},
+        chart,
+    )
+    epochs = sorted({cell.epochs for _, cell in found})
+    first = found[0][1]
+    return Page(
+        name=name,
+        title=f"Methods at equal footprints: {', '.join(domains)}",
+        findings=[
+            f"{first.model} trained on {first.source}, fine-tuned for "
+            f"{' or '.join(map(str, epochs))} epoch(s).",
+            *_verdicts(networks, full),
+            *one_seed(full.values()),
+            *_mixed_sources(found),
+            *notes,
+        ],
+        body=_tables(networks, full),
+        figures=(chart.name,),
+    )
+
+
+def _file_name(found: Found, domains: Sequence[str]) -> str:
+    """Bench, domains, shares, and network and source where they are not the usual ones."""
+    wish, cell = found[0]
+    shares = sorted({wish.part.label[1] for wish, _ in found} - {"", REFERENCE})
+    task = resolve(Settings.of(**wish.part.options))
+    other = [] if cell.model == task.source.model else [cell.model]
+    other += [] if task.domain.source == task.trained_on.name else [f"from-{cell.source}"]
+    return file_name("bench", *domains, *shares, *other)
+
+
+def _tables(
+    networks: Mapping[str, Mapping[tuple[str, str], ProtocolResult]],
+    full: Mapping[str, ProtocolResult],
+) -> list[str]:
+    columns = (
+        "method", "accuracy (95 % interval)", "footprint asked for", "footprint", "FLOPs", "n",
+    )  # fmt: skip
+    body = []
+    for domain, results in networks.items():
+        ordered = sorted(results.items(), key=lambda item: (item[0][1], -item[1].accuracy_mean))
+        rows = [_row(f"{FULL} (no compression)", "", full[domain])]
+        rows += [_row(method, footprint, result) for (method, footprint), result in ordered]
+        body += [f"## {domain}", "", *table(columns, rows)]
+    return body
+
+
+def _verdicts(
+    networks: Mapping[str, Mapping[tuple[str, str], ProtocolResult]],
+    full: Mapping[str, ProtocolResult],
+) -> list[str]:
+    """One sentence a domain and footprint."""
+    return [
+        verdict(
+            domain,
+            {method: result for (method, at), result in results.items() if at == footprint},
+            full[domain],
+        )
+        for domain, results in networks.items()
+        for footprint in dict.fromkeys(at for _, at in results)
+    ]
+
+
+def left_out(every: Found, found: Found) -> list[str]:
+    """What has finished cells that are not shown."""
+    shown = {(cell.domain, wish.part.label) for wish, cell in found}
+    lacking = dict.fromkeys(
+        f"{method}{'' if share in ('', REFERENCE) else f' at {share}'} on {cell.domain}"
+        for wish, cell in every
+        for method, share in [wish.part.label]
+        if (cell.domain, wish.part.label) not in shown
+    )
+    return [f"Left out, for want of a seed: {', '.join(lacking)}."] if lacking else []
+
+
+def _mixed_sources(found: Found) -> list[str]:
+    """A warning where methods start from different source networks, network slimming apart."""
+    weights = {
+        cell.weights for wish, cell in found if cell.weights and wish.part.label[0] != SCALES
+    }
+    if len(weights) < 2:
+        return []
+    return [f"The networks come from different source weights ({', '.join(sorted(weights))})."]
+
+
+def slimming_note(found: Found) -> list[str]:
+    """What has to be said where network slimming had a source that was not trained for it."""
+    if not any(wish.part.label[0] == SCALES for wish, _ in found):
+        return []
+    return [
+        "network-slimming read the scales of a source that does not say that they were penalised "
+        "in its training, as its paper asks ('workbench train --sparsity', --slimming-weights)."
+    ]
+
+
+def _networks(found: Found, domain: str) -> dict[tuple[str, str], ProtocolResult]:
+    """By method and footprint asked for: the result over all seeds."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for wish, cell in found:
+        if (cell.domain, cell.protocol) == (domain, TRAINED):
+            method, footprint = wish.part.label
+            groups.setdefault((method, footprint), []).append(cell)
+    return {name: summarise(cells) for name, cells in groups.items()}
+
+
+def _points(
+    results: Mapping[tuple[str, str], ProtocolResult],
+) -> dict[str, list[Point]]:
+    lines: dict[str, list[Point]] = {}
+    for (method, _), result in results.items():
+        point = Point(result.footprint, result.accuracy_mean, *result.accuracy_interval)
+        lines.setdefault(method, []).append(point)
+    return lines
+
+
+def _row(label: str, asked: str, result: ProtocolResult) -> tuple[str, ...]:
+    return (
+        label, accuracy_text(result), asked, f"{100 * result.footprint:.1f} %",
+        f"{100 * result.flops_ratio:.0f} %", str(len(result.hits)),
+    )  # fmt: skip
+
+
+def verdict(domain: str, results: Mapping[str, ProtocolResult], full: ProtocolResult) -> str:
+    """Who is ahead, and whether that can be told from chance."""
+    best = max(result.accuracy_mean for result in results.values())
+    ahead = [method for method, result in results.items() if result.accuracy_mean == best]
+    low = min(results[method].accuracy_interval[0] for method in ahead)
+    behind = [method for method, r in results.items() if r.accuracy_interval[1] < low]
+    size = 100 * max(results[method].footprint for method in ahead)
+    sentence = (
+        f"{domain} at {size:.1f} % of the parameters: {' and '.join(ahead)} "
+        f"{'has' if len(ahead) == 1 else 'have'} the highest accuracy ({100 * best:.1f} %, "
+        f"{100 * (best - full.accuracy_mean):+.1f} points against full-fine)"
+    )
+    if len(results) == len(ahead):
+        return f"{sentence}."
+    if behind:
+        return f"{sentence}; the 95 % interval lies above that of {', '.join(behind)}."
+    return f"{sentence}; all 95 % intervals overlap with it, so chance may have ordered them."

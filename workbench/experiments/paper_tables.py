@@ -1,0 +1,160 @@
+"""Tables 1 to 8: networks compressed for the whole set that they were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import DataError, SettingsError
+from workbench.experiments import published
+from workbench.experiments.pages import Page, one_seed, summarise, table
+from workbench.experiments.parts import Part, Wish
+from workbench.experiments.published import TableRow
+from workbench.experiments.result_rows import CELLS_FILE, Cell
+from workbench.reporting.results import ProtocolResult
+
+#: Network and data set of each table; ImageNet's are a folder of the user's: ``--source FOLDER``.
+DEFAULTS: dict[int, dict[str, Any]] = {
+    1: {"source": "cifar10", "model": "vgg16"},
+    2: {"source": "cifar100", "model": "vgg16"},
+    3: {"source": "cifar10", "model": "resnet56"},
+    4: {"source": "cifar100", "model": "resnet56"},
+    5: {"model": "vgg16-convolutional"},
+    6: {"model": "vgg16-convolutional"},
+    7: {"model": "resnet34"},
+    8: {"model": "resnet34"},
+}
+_TOP5 = (6, 8)
+
+
+def methods(number: int) -> tuple[str, ...]:
+    """The recipes of a table that are ours to train, in small letters."""
+    rows = [row.method.lower() for row in published.table(number)]
+    return tuple(name for name in rows if name.startswith("pfa-"))
+
+
+def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
+    """The source network as it is, and a part a recipe: compressed and fine-tuned.
+
+    Raises:
+        SettingsError: for a table of ImageNet without a folder.
+    """
+    if "source" not in options:
+        raise SettingsError(
+            "--source: name a folder with ImageNet's train/ and val/ and a subfolder for each class"
+        )
+    whole = {**options, "target": options["source"]}
+    return [
+        Part({**whole, "method": "pfa-kl"}, ("source",), range(1)),
+        *(Part({**whole, **_options(name)}, ("pfa-fine",), seeds, (name,)) for name in names),
+    ]
+
+
+def page(number: int, name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
+    """Accuracy change, parameters and FLOPs of every recipe beside the paper's."""
+    cells = [cell for _, cell in found]
+    source = next(cell for cell in cells if cell.protocol == "source")
+    full = _hits(source, number) / source.images
+    recipes: dict[str, list[Cell]] = {}
+    for wish, cell in found:
+        if cell.protocol != "source":
+            recipes.setdefault(wish.part.label[0], []).append(cell)
+    theirs = published.table(number)
+    rows = [_row(row, recipes.get(row.method.lower(), []), full, number) for row in theirs]
+    columns = (
+        "method", "accuracy change, points (95 % interval)", "paper", "difference", "parameters",
+        "paper", "FLOPs", "paper", "n",
+    )  # fmt: skip
+    first = cells[0]
+    which = "top-5" if number in _TOP5 else "top-1"
+    return Page(
+        name=name,
+        title=f"Table {number}: {first.model} on {first.source}",
+        findings=[
+            *_findings(recipes, theirs, full, which, number),
+            *one_seed(_result(cells, number) for cells in recipes.values()),
+        ],
+        body=[
+            f"Before compression: {100 * full:.2f} % {which} "
+            f"(paper: {theirs[0].full_accuracy:g} %). Intervals are those of the compressed "
+            "network's accuracy, less that of the full one, which is taken as exact.",
+            "",
+            *table(columns, rows),
+        ],
+    )
+
+
+def _options(name: str) -> dict[str, Any]:
+    method, *energy = name.split()
+    return {"method": method, **({"energy": float(energy[0])} if energy else {})}
+
+
+def _hits(cell: Cell, number: int) -> int:
+    if number not in _TOP5:
+        return cell.hits
+    if cell.top_hits is None:
+        raise DataError(
+            f"{CELLS_FILE}: the row {cell.cell} ({cell.protocol}, {cell.domain}) has no top-5 "
+            "accuracy; train it again with --fresh"
+        )
+    return cell.top_hits
+
+
+def _row(row: TableRow, cells: Sequence[Cell], full: float, number: int) -> tuple[str, ...]:
+    theirs = f"{row.change:+.2f}"
+    parameters, flops = _share(row.parameters), _share(row.flops)
+    if not cells:
+        return (row.method, "", theirs, "", "", parameters, "", flops, "")
+    result = _result(cells, number)
+    change = 100 * (result.accuracy_mean - full)
+    return (
+        row.method, change_text(result, full), theirs, f"{change - row.change:+.2f}",
+        f"{100 * result.footprint:.1f} %", parameters,
+        f"{100 * result.flops_ratio:.1f} %", flops, str(len(cells)),
+    )  # fmt: skip
+
+
+def _result(cells: Sequence[Cell], number: int) -> ProtocolResult:
+    """The cells of a recipe over their seeds, by the accuracy that the table has."""
+    result = summarise(cells)
+    ordered = sorted(cells, key=lambda cell: cell.seed)
+    return replace(result, hits=tuple(_hits(cell, number) for cell in ordered))
+
+
+def change_text(result: ProtocolResult, full: float) -> str:
+    """Mean ± standard deviation (95 % interval) of accuracies less ``full``, percentage points."""
+    mean = 100 * (result.accuracy_mean - full)
+    low, high = (100 * (bound - full) for bound in result.accuracy_interval)
+    spread = "" if result.accuracy_std is None else f" ± {100 * result.accuracy_std:.2f}"
+    return f"{mean:+.2f}{spread} ({low:+.2f} to {high:+.2f})"
+
+
+def _share(percent: float | None) -> str:
+    return "" if percent is None else f"{percent:g} %"
+
+
+def _findings(
+    recipes: Mapping[str, Sequence[Cell]],
+    theirs: Sequence[TableRow],
+    full: float,
+    which: str,
+    number: int,
+) -> list[str]:
+    paper = {row.method.lower(): row for row in theirs}
+    epochs = sorted({cell.epochs for cells in recipes.values() for cell in cells})
+    lines = [
+        f"{len(recipes)} of the paper's {len(methods(number))} recipes, fine-tuned for "
+        f"{' or '.join(map(str, epochs)) or 'no'} epoch(s), from a network of {100 * full:.2f} % "
+        f"({which}) where the paper's has {theirs[0].full_accuracy:g} %."
+    ]
+    for name, cells in recipes.items():
+        row = paper[name]
+        result = _result(cells, number)
+        change, size = 100 * (result.accuracy_mean - full), 100 * result.footprint
+        lines.append(
+            f"{row.method}: {change:+.2f} points at {size:.1f} % of the parameters (paper: "
+            f"{row.change:+.2f} at {row.parameters:g} %)."
+        )
+    return lines

@@ -1,0 +1,256 @@
+"""Finished cells of an experiment, one CSV row each, so that no machine repeats another's work.
+
+A cell is one training with one seed: a domain, a method, a protocol. Its id says what was asked for
+(the settings), not where it was done, so a row from another machine counts; its ``key`` is that of
+the MLflow run. Files hold names and numbers only and are written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from workbench.adaptation.source_network import model_parts
+from workbench.adaptation.task import Task
+from workbench.errors import DataError, DiskError, SettingsError
+from workbench.store.keys import key_of
+from workbench.training.protocols import PROTOCOLS
+from workbench.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One finished training.
+
+    Attributes:
+        cell: what was asked for, hashed.
+        key: of the MLflow run.
+        source, domain, model, method, protocol, seed: what was trained.
+        epochs, schedule, learning_rate, batch_size, weight_decay: of the training.
+        head: of the classifier; empty where it is new in any case.
+        temperature, distill_weight: of distillation; empty elsewhere.
+        weights: first digits of the source weights' fingerprint.
+        hits, images: test images that the network names, and all.
+        top_hits: those that it names within five guesses; None where that was not recorded.
+        parameters, footprint, flops, flops_ratio, latency_ms: of the network.
+        filters: kept in each layer; empty for the full network.
+        train_seconds: of the epochs.
+        device, precision, threads, machine, torch, version, commit: where and with what.
+        run_id: in the store of that machine.
+    """
+
+    cell: str
+    key: str
+    source: str
+    domain: str
+    model: str
+    method: str
+    protocol: str
+    seed: int
+    epochs: int
+    schedule: str
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    head: str
+    temperature: str
+    distill_weight: str
+    weights: str
+    hits: int
+    top_hits: int | None
+    images: int
+    parameters: int
+    footprint: float
+    flops: int
+    flops_ratio: float
+    latency_ms: float
+    filters: str
+    train_seconds: float
+    device: str
+    precision: str
+    threads: int
+    machine: str
+    torch: str
+    version: str
+    commit: str
+    run_id: str
+
+
+CELLS_FILE = "cells.csv"
+_TYPES: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "int | None": lambda text: int(text) if text else None,
+    "float": float,
+    "str": str,
+}
+
+
+def cell_ids(
+    task: Task, protocols: Iterable[str], seeds: Iterable[int], weights: str
+) -> dict[tuple[str, int], str]:
+    """What cells are recognised by: 16 hexadecimal digits over everything that was asked for.
+
+    Args:
+        weights: of the source, whatever tells one from another.
+
+    Returns:
+        The id of each protocol and seed, protocol by protocol.
+    """
+    own, numbers = _own_parts(task), list(seeds)
+    return {
+        (protocol, seed): _cell_id(task, protocol, seed, weights, own)
+        for protocol in protocols
+        for seed in numbers
+    }
+
+
+def _cell_id(task: Task, protocol: str, seed: int, weights: str, own: Mapping[str, Any]) -> str:
+    kind = PROTOCOLS[protocol]
+    plan = task.fine_plan if kind.inherited else task.plan
+    parts: dict[str, Any] = {
+        "source": task.source.name,
+        "domain": task.domain.name,
+        "images": task.domain.source,
+        "classes": list(task.domain.classes),
+        "shape": list(task.source.shape),
+        "model": task.model,
+        "protocol": protocol,
+        "seed": seed,
+        "plan": plan.parts(),
+        **own,
+    }
+    settings = task.settings
+    if kind.inherited or kind.compressed:
+        parts["weights"] = weights
+    if kind.inherited:
+        parts["head"] = settings.training.head
+    if kind.compressed:
+        parts |= {
+            "method": settings.recipe.method,
+            "energy": task.energy,
+            **settings.recipe.chosen(),
+        }
+    if kind.distilled:
+        parts |= {
+            "temperature": settings.training.temperature,
+            "weight": settings.training.distill_weight,
+        }
+    return key_of("cell", parts)[:16]
+
+
+def _own_parts(task: Task) -> dict[str, Any]:
+    """What else tells a cell from others: files of a folder, a network of the user's, precision."""
+    parts = {k: v for k, v in model_parts(task.model, task.source).items() if k == "definition"}
+    if task.settings.training.precision != TrainingSettings.precision:
+        parts["precision"] = task.settings.training.precision
+    if task.domain.folder:
+        parts["files"] = task.domain.folder.digest()
+    return parts
+
+
+def check_results(folder: Path) -> None:
+    """See that rows and pages can be written; nothing is made yet.
+
+    Raises:
+        SettingsError: when they cannot.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    data, rows = folder / "data", folder / "data" / CELLS_FILE
+    if data.exists() and not data.is_dir():
+        raise SettingsError(f"--results {folder}: {data} is no folder; move it or name another")
+    if rows.is_dir():
+        raise SettingsError(f"--results {folder}: {rows} is a folder; move it or name another")
+    for path in (there, data, rows):
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            raise SettingsError(f"--results {folder}: {path} cannot be written; name another")
+    if not os.path.isdir(there):
+        raise SettingsError(f"--results {folder}: {there} is no folder; name another")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say in one line that a page or figure cannot be written."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        where = getattr(error, "filename", None) or folder
+        why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise DiskError(f"{where}: {why}; the rows are safe in {folder / 'data'}") from None
+
+
+def read_cells(path: Path) -> dict[str, Cell]:
+    """The cells of a file by their ids; none when there is no such file.
+
+    Raises:
+        DataError: when the file is not one of cells; it names the line.
+    """
+    if not path.is_file():
+        return {}
+    found: dict[str, Cell] = {}
+    number = 1
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            lacking = [f.name for f in _FIELDS if f.name not in (reader.fieldnames or ())]
+            if lacking:
+                raise DataError(
+                    f"{path}:1: no column {', '.join(lacking)}; move the file away to have its "
+                    "cells written anew from the store's runs"
+                )
+            for row in reader:
+                number += 1
+                cell = _cell(row)
+                found[cell.cell] = cell
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path}:{max(number, 2)}: no row of cells ({error}); mend or remove the line"
+        ) from None
+    return found
+
+
+def _cell(row: dict[str, str]) -> Cell:
+    short = [f.name for f in _FIELDS if row[f.name] is None]
+    if short:
+        raise ValueError(f"it ends before {short[0]}")
+    values: dict[str, Any] = {f.name: _TYPES[str(f.type)](row[f.name]) for f in _FIELDS}
+    if values["protocol"] not in PROTOCOLS:
+        raise ValueError(f"there is no protocol '{values['protocol']}'")
+    return Cell(**values)
+
+
+def write_cells(path: Path, cells: Iterable[Cell]) -> None:
+    """Put cells into a file, in place of those with the same ids; other processes may write, too.
+
+    Raises:
+        DiskError: when the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            every = read_cells(path) | {cell.cell: cell for cell in cells}
+            part = path.with_name(f".{path.name}.part")
+            with part.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, [field.name for field in _FIELDS])
+                writer.writeheader()
+                writer.writerows(asdict(cell) for cell in sorted(every.values(), key=_order))
+            os.replace(part, path)
+    except OSError as error:
+        raise DiskError(
+            f"{path}: cannot be written ({error.strerror}); name another folder by --results"
+        ) from None
+
+
+_FIELDS = fields(Cell)
+
+
+def _order(cell: Cell) -> tuple[Any, ...]:
+    protocols = list(PROTOCOLS)
+    place = protocols.index(cell.protocol) if cell.protocol in protocols else len(protocols)
+    return (cell.source, cell.model, cell.domain, cell.method, place, cell.seed, cell.cell)

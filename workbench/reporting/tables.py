@@ -1,0 +1,125 @@
+"""Tables and numbers as people read them, on a terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from workbench.compression.recipe_settings import RECIPE_OPTIONS
+from workbench.compression.recipes import Recipe
+from workbench.reporting.results import ProtocolResult
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+COLUMNS = (
+    "protocol",
+    "accuracy (95 % interval)",
+    "parameters",
+    "footprint",
+    "FLOPs",
+    "latency",
+    "batch of 64",
+    "train",
+)
+
+_TEXT_COLUMNS = ("protocol", "layer", "domain", "model", "method", "training")
+
+RECIPE_COLUMNS = ("layer", "filters", "kept", "inactive", "divergence", "energy kept")
+
+
+def table_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:
+    """The cells of the result table, one row a protocol, under ``COLUMNS``."""
+    return [
+        (
+            result.protocol,
+            accuracy_text(result),
+            count(result.parameters),
+            f"{100 * result.footprint:.1f} %",
+            f"{count(result.flops)} ({100 * result.flops_ratio:.0f} %)",
+            _latency(result.latency_ms),
+            _latency(result.latency_64_ms),
+            f"{result.train_seconds:.1f} s",
+        )
+        for result in results
+    ]
+
+
+def accuracy_text(result: ProtocolResult) -> str:
+    """Mean ± standard deviation (95 % interval), in percent."""
+    low, high = (100 * bound for bound in result.accuracy_interval)
+    return f"{percent(result.accuracy_mean)}{_spread(result)} ({low:.1f} to {high:.1f})"
+
+
+def recipe_rows(recipe: Recipe) -> list[tuple[str, ...]]:
+    """The cells of the recipe table, one row a layer, under ``RECIPE_COLUMNS``."""
+    return [
+        (
+            layer.layer,
+            str(layer.filters),
+            str(layer.kept),
+            str(layer.filters - layer.active),
+            f"{layer.divergence:.3f} nats",
+            f"{100 * layer.energy:.2f} %",
+        )
+        for layer in recipe.layers
+    ]
+
+
+def method_label(params: Mapping[str, str]) -> str:
+    """The method of a run with whatever of its options is not the default."""
+    words = [params["method"]]
+    if "energy" in params:
+        words.append(str(params["energy"]))
+    words += [f"{n.replace('_', '-')} {params[n]}" for n in RECIPE_OPTIONS if n in params]
+    return " ".join(words)
+
+
+def rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table for the terminal; numbers are aligned to the right.
+
+    On a narrow terminal what stands in brackets moves to a second line.
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        foldable = any("(" in row[index] for row in rows)
+        justify: Literal["left", "right"] = "left" if column in _TEXT_COLUMNS else "right"
+        table.add_column(column, justify=justify, no_wrap=not foldable)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as Markdown."""
+    lines = ["| " + " | ".join(columns) + " |"]
+    lines.append("|---" + "|---:" * (len(columns) - 1) + "|")
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def percent(share: float) -> str:
+    """A fraction as people read it."""
+    return f"{100 * share:.1f} %"
+
+
+def count(number: float) -> str:
+    """A large count with its unit: 14.98 M."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.2f}{unit}"
+    return f"{number:.0f}"
+
+
+def _latency(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return "-"
+    return f"{milliseconds:.2f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+
+
+def _spread(result: ProtocolResult) -> str:
+    return "" if result.accuracy_std is None else f" ± {100 * result.accuracy_std:.1f}"

@@ -1,1 +1,0 @@
-"""One module an experiment: its parts, and its page."""

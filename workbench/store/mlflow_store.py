@@ -1,0 +1,325 @@
+"""The MLflow store: the only module that imports mlflow.
+
+Runs are written through ``MlflowClient`` with explicit ids; the global MLflow state of a
+notebook is neither read nor changed. A local SQLite store is locked around each call, because
+MLflow 3 creates its tables without a lock and SQLite refuses concurrent writers.
+"""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from workbench.errors import DiskError, StoreError
+from workbench.store.addresses import (
+    check_database,
+    check_uri,
+    database_path,
+    local_path,
+    store_uri,
+    without_password,
+)
+from workbench.store.runs import FINISHED, PARENT_TAG, RUNNING, Input, StoredRun
+
+# Read when mlflow is imported, so they stand before any function that does.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+# MLflow's own 7 retries keep a user waiting for minutes before a wrong address is told.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+_TAG_LIMIT = 7500  # MLflow cuts tags silently at 8,000 characters
+_FAILURE = "workbench.failure"
+
+
+class Store:
+    """An MLflow tracking store.
+
+    Args:
+        uri: tracking URI; ``$MLFLOW_TRACKING_URI``, else SQLite under ``mlruns``, when None.
+
+    Attributes:
+        uri: as the user gave it.
+        shown: the same for people, without a password.
+        address: the same, a SQLite file by its absolute path.
+
+    Raises:
+        StoreError: when the store cannot be reached, read or written.
+    """
+
+    def __init__(self, uri: str | None = None) -> None:
+        self.uri = store_uri(uri)
+        check_uri(self.uri)
+        self.shown = without_password(self.uri)
+        self._database = database_path(self.uri)
+        self._lock: Any = nullcontext()
+        self.address = self.uri
+        self._copies: Path | None = None
+        if self._database:
+            check_database(self._database, self.uri)
+            self._database = self._database.resolve()
+            self._lock = FileLock(f"{self._database}.lock")
+            # MLflow keeps one engine a URI: a relative one would still mean the old folder
+            # after the caller has changed to another.
+            self.address = f"sqlite:///{self._database}"
+        with self._guard("opened"):
+            self._client = _quiet_client(self.address)
+            self._client.search_experiments(max_results=1)
+
+    def experiment(self, name: str) -> str:
+        """Id of the experiment of that name; it is created on first use."""
+        location = None
+        if self._database:
+            location = (self._database.parent / "artifacts" / name).resolve().as_uri()
+        with self._guard("written"):
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                return str(self._client.create_experiment(name, artifact_location=location))
+            if found.lifecycle_stage == "deleted":
+                raise StoreError(
+                    f"store {self.shown}: experiment '{name}' was deleted; bring it back with "
+                    f"'mlflow experiments restore -x {found.experiment_id}'"
+                )
+            return str(found.experiment_id)
+
+    def experiments(self) -> dict[str, str]:
+        """Id of every experiment that is not deleted, by name."""
+        with self._guard("read"):
+            return {item.name: item.experiment_id for item in self._client.search_experiments()}
+
+    def artifact_roots(self) -> dict[str, Path]:
+        """Folders on this machine that hold the runs' artifacts, by the experiment's id."""
+        with self._guard("read"):
+            found = {
+                str(item.experiment_id): local_path(item.artifact_location)
+                for item in self._client.search_experiments()
+            }
+        return {number: path for number, path in found.items() if path and path.is_dir()}
+
+    def runs(
+        self, experiments: Sequence[str], tags: Mapping[str, str], *, finished: bool = False
+    ) -> list[StoredRun]:
+        """All runs with these tags that are not deleted, newest first."""
+        if not experiments:
+            return []
+        terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+        terms += [f"attributes.status = '{FINISHED}'"] if finished else []
+        found: list[StoredRun] = []
+        token = None
+        with self._guard("read"):
+            while True:
+                page = self._client.search_runs(
+                    list(experiments),
+                    " and ".join(terms),
+                    max_results=1000,
+                    order_by=["attributes.start_time DESC"],
+                    page_token=token,
+                )
+                found += [_stored(run) for run in page]
+                token = page.token
+                if not token:
+                    return found
+
+    def run(self, run_id: str) -> StoredRun:
+        """One run by its id."""
+        with self._guard("read"):
+            return _stored(self._client.get_run(run_id))
+
+    def start(
+        self,
+        experiment: str,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+        parent: str | None = None,
+    ) -> str:
+        """Begin a run; its id."""
+        tags = {
+            **tags,
+            "mlflow.user": _user(),
+            "mlflow.source.name": "workbench",
+            "mlflow.source.type": "LOCAL",
+        }
+        if parent:
+            tags[PARENT_TAG] = parent
+        with self._guard("written"):
+            run = self._client.create_run(experiment, run_name=name, tags=_cut(tags))
+            run_id = str(run.info.run_id)
+        self.log(run_id, params=params)
+        return run_id
+
+    def reopen(self, run: StoredRun, params: Mapping[str, object]) -> None:
+        """Put a run that was cut off back to work.
+
+        It may have been cut off before its parameters were written; the same ones again are
+        no change to MLflow.
+        """
+        with self._guard("written"):
+            self._client.update_run(run.run_id, status=RUNNING)
+            if _FAILURE in run.tags:
+                self._client.delete_tag(run.run_id, _FAILURE)
+        self.log(run.run_id, params=params)
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        steps: Sequence[tuple[str, float, int]] = (),
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write metrics (plain, or by step), parameters and tags to a run."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        values = [(name, value, 0) for name, value in (metrics or {}).items()] + list(steps)
+        points = [Metric(name, float(value), now, step) for name, value, step in values]
+        params_ = [Param(name, str(value)) for name, value in (params or {}).items()]
+        tags_ = [RunTag(name, value) for name, value in _cut(tags or {}).items()]
+        with self._guard("written"):
+            self._client.log_batch(run_id, points, params_, tags_)
+
+    def logged_steps(self, run_id: str, metric: str) -> set[int]:
+        """Steps that a metric was logged at."""
+        with self._guard("read"):
+            history = self._client.get_metric_history(run_id, metric)
+        return {point.step for point in history}
+
+    def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
+        """Record the data sets that a run uses."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        records = [
+            DatasetInput(
+                Dataset(
+                    name=item.name,
+                    digest=item.digest[:8],
+                    source_type="workbench",
+                    source=json.dumps({"source": item.source, "sha256": item.digest}),
+                    profile=json.dumps({"images": item.images, "classes": item.classes}),
+                ),
+                [InputTag("mlflow.data.context", item.context)],
+            )
+            for item in inputs
+        ]
+        with self._guard("written"):
+            self._client.log_inputs(run_id, records)
+
+    def attach(self, run_id: str, path: Path) -> None:
+        """Copy a file into a run's artifacts."""
+        with self._guard("written"):
+            self._client.log_artifact(run_id, str(path))
+
+    def attach_text(self, run_id: str, name: str, text: str) -> None:
+        """Write a text artifact."""
+        with self._guard("written"):
+            self._client.log_text(run_id, text, name)
+
+    def fetch(self, run: StoredRun, name: str) -> Path | None:
+        """A local copy of an artifact (the file itself in a local store); None when absent."""
+        folder = local_path(run.artifact_uri)
+        if folder:
+            path = folder / name
+            return path if path.is_file() else None
+        with self._guard("read"):
+            if name not in {item.path for item in self._client.list_artifacts(run.run_id)}:
+                return None
+            folder = self._downloads() / run.run_id
+            folder.mkdir(exist_ok=True)
+            return Path(self._client.download_artifacts(run.run_id, name, str(folder)))
+
+    def _downloads(self) -> Path:
+        """A folder for copies from a server; it goes when the store does."""
+        if self._copies is None:
+            self._copies = Path(tempfile.mkdtemp(prefix="workbench-"))
+            weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
+        return self._copies
+
+    def drop(self, run: StoredRun, name: str) -> None:
+        """Delete an artifact, if it is there."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        if self.fetch(run, name) is None:
+            return
+        with self._guard("written"):
+            uri = run.artifact_uri
+            repository: Any = get_artifact_repository(uri, tracking_uri=self.address)
+            repository.delete_artifacts(name)
+
+    def end(self, run_id: str, status: str, reason: str = "") -> None:
+        """Close a run; a failed one says why in a tag."""
+        if reason:
+            self.log(run_id, tags={_FAILURE: reason})
+        with self._guard("written"):
+            self._client.set_terminated(run_id, status)
+
+    @contextmanager
+    def _guard(self, what: str) -> Iterator[None]:
+        """Lock a SQLite store, and say in one line what the store would not do."""
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._lock:
+                yield
+        except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+            text = " ".join(str(error).split())
+            if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in text:
+                raise DiskError(
+                    f"store {self.shown}: the disk is full; free some space and run the same "
+                    "command again: what is finished is kept"
+                ) from error
+            raise StoreError(
+                f"store {self.shown} could not be {what}: {without_password(text)[:300]}; "
+                "check --tracking-uri"
+            ) from error
+
+
+def _quiet_client(uri: str) -> Any:
+    """A client whose log lines and telemetry stay off the user's screen."""
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _stored(run: Any) -> StoredRun:
+    return StoredRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name or run.info.run_id,
+        status=run.info.status,
+        tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        artifact_uri=run.info.artifact_uri,
+        experiment=run.info.experiment_id,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container may run under a number without a name
+        return "unknown"
+
+
+def _cut(tags: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value if len(value) <= _TAG_LIMIT else value[: _TAG_LIMIT - 4] + " ..."
+        for name, value in tags.items()
+    }

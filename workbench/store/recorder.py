@@ -1,0 +1,325 @@
+"""Work that is done once and recorded: find it, or do it, keep it safe, and log it.
+
+The order makes every step repeatable. A training's state lies in the work folder before MLflow
+hears of it and until its run is FINISHED, so nothing is lost when the process is killed or the
+tracking server fails, and nothing finished is done twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from workbench import __version__
+from workbench.data.catalog import Source
+from workbench.data.feeds import ImageSet
+from workbench.errors import StoreError, WorkbenchError
+from workbench.models.processor import Processor, machine_name
+from workbench.models.weight_files import Card, read_weights
+from workbench.store.code_version import code_commit
+from workbench.store.keys import file_hash, weights_fingerprint
+from workbench.store.mlflow_store import Store
+from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
+from workbench.store.unfinished_work import WEIGHTS_FILE, Outcome, Work, disk_errors, open_work
+from workbench.training.checkpoints import Epoch
+from workbench.training.distillation import Teacher
+from workbench.training.evaluation import evaluate
+from workbench.training.loop import fit
+from workbench.training.plans import Plan
+from workbench.training.progress import Display
+
+KEY, KIND, WEIGHTS = "workbench.key", "workbench.kind", "workbench.weights"
+HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
+VERSION, MACHINE = "workbench.version", "workbench.machine"
+COMMIT = "mlflow.source.git.commit"  # MLflow's own name, which its UI shows
+RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
+IMAGES_FILE = "images.json"  # paths of some test images, where these lie in a folder
+OWNER = "workbench.owner"
+KEPT, DROPPED = "kept", "dropped"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, told in full.
+
+    Attributes:
+        key: hash of everything that determines the result.
+        kind: "source" or "protocol".
+        title: name of the run.
+        params: what people filter runs by, and the settings.
+        metrics: what is known before the training (the network's costs).
+        artifacts: texts to keep beside the weights, by file name.
+        inputs: the data sets.
+        card: the network, for its weight file.
+        make_model: the network before training.
+        plan, seed, train, test, source: the training itself.
+        checkpoint_every: seconds between two writings of its state.
+        make_teacher: a trained network that it follows.
+    """
+
+    key: str
+    kind: str
+    title: str
+    params: Mapping[str, object]
+    metrics: Mapping[str, float]
+    artifacts: Mapping[str, str]
+    inputs: Sequence[Input]
+    card: Card
+    make_model: Callable[[], nn.Module]
+    plan: Plan
+    seed: int
+    train: ImageSet
+    test: ImageSet
+    source: Source
+    checkpoint_every: float
+    make_teacher: Callable[[], Teacher] | None = None
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Where work is recorded and done.
+
+    Attributes:
+        experiment: id of the MLflow experiment.
+        fresh: do again what is already recorded.
+    """
+
+    store: Store
+    experiment: str
+    work: Work
+    processor: Processor
+    display: Display
+    fresh: bool = False
+
+    def find(self, key: str) -> StoredRun | None:
+        """The run in which this work is done, or None.
+
+        Done means FINISHED, not deleted, and what it made (weights, or a recipe) is there and
+        matches its recorded hash, or was dropped on purpose.
+        """
+        runs = self.store.runs([self.experiment], {KEY: key}, finished=True)
+        # Of one training done twice, the run that still has its weights is of more use.
+        runs.sort(key=lambda run: run.tags.get(WEIGHTS) == DROPPED)
+        return next((run for run in runs if self._is_whole(run)), None)
+
+    def train(
+        self, job: Job, parent: str | None, keep: Callable[[Outcome], bool]
+    ) -> tuple[StoredRun, bool]:
+        """The finished run of a training, and whether it was trained in this call.
+
+        Args:
+            parent: id of the run that a new one is put under.
+            keep: decides from the outcome whether the weights are kept in the store.
+
+        Raises:
+            TrainingError: when the training breaks down; its run is FAILED then.
+            StoreError: when the store fails; what was trained stays in the work folder.
+        """
+        done = None if self.fresh else self.find(job.key)
+        if done:
+            return done, False
+        say = self.display.say
+        with self.work.lock(
+            job.key, lambda: say(f"{job.title}: another process trains it; waiting")
+        ):
+            done = None if self.fresh else self.find(job.key)
+            if done:
+                return done, False
+            if self.fresh:
+                self.work.remove(job.key)
+            run_id = self.open(job.key, job.kind, job.title, job.params, parent)
+            with self.closing(run_id):
+                self.work.claim(job.key, self.store.address)
+                self.store.log_inputs(run_id, job.inputs)
+                outcome = self.work.outcome(job.key) or self._fit(job, run_id)
+                self._record(job, run_id, outcome, keep(outcome))
+            self.work.remove(job.key)
+            return self.store.run(run_id), True
+
+    def open(
+        self, key: str, kind: str, title: str, params: Mapping[str, object], parent: str | None
+    ) -> str:
+        """Reopen the run of this work that was cut off, or start one; its id.
+
+        The caller holds the key's lock, so a run of this owner that still says RUNNING has no
+        process. Runs of others (another machine, another work folder) are left alone.
+        """
+        runs = self.store.runs([self.experiment], {KEY: key, OWNER: self.work.owner})
+        cut_off = [run for run in runs if run.status != FINISHED]
+        own = [run for run in cut_off if run.parent == parent and not self.fresh]
+        for run in cut_off:
+            if run.status == RUNNING and run not in own[:1]:
+                self.store.end(run.run_id, KILLED, "its process ended before the work was done")
+        if own:
+            self.store.reopen(own[0], params)
+            return own[0].run_id
+        tags = {
+            KEY: key,
+            KIND: kind,
+            OWNER: self.work.owner,
+            VERSION: __version__,
+            MACHINE: machine_name(self.processor.device),
+            **({COMMIT: commit} if (commit := code_commit()) else {}),
+        }
+        return self.store.start(self.experiment, title, tags, params, parent=parent)
+
+    def open_parent(self, key: str, title: str, params: Mapping[str, object]) -> tuple[str, bool]:
+        """The run of an adaptation, its own one if there is any, and whether it is FINISHED.
+
+        The caller holds the key's lock.
+        """
+        runs = [] if self.fresh else self.store.runs([self.experiment], {KEY: key}, finished=True)
+        if runs:
+            return runs[0].run_id, True
+        return self.open(key, "adapt", title, params, None), False
+
+    @contextmanager
+    def closing(self, run_id: str) -> Iterator[None]:
+        """End a run as FINISHED, KILLED or FAILED, whatever happens inside."""
+        try:
+            with disk_errors(self.work.folder):
+                yield
+            self.store.end(run_id, FINISHED)
+        except (KeyboardInterrupt, SystemExit):
+            self._end(run_id, KILLED, "interrupted by the user")
+            raise
+        except BaseException as error:
+            self._end(run_id, FAILED, f"{type(error).__name__}: {error}")
+            raise
+
+    def drop_weights(self, run: StoredRun) -> None:
+        """Delete a run's weights, and record that it was on purpose."""
+        self.store.log(run.run_id, tags={WEIGHTS: DROPPED})
+        self.store.drop(run, WEIGHTS_FILE)
+
+    def _end(self, run_id: str, status: str, reason: str) -> None:
+        try:
+            self.store.end(run_id, status, reason)
+        except WorkbenchError as error:  # the first failure is the one to report
+            self.display.say(f"warning: {error}")
+
+    def _is_whole(self, run: StoredRun) -> bool:
+        if run.tags.get(WEIGHTS) == DROPPED:
+            return True
+        analysis = run.tags.get(KIND) == "analysis"
+        if analysis and self.store.fetch(run, SPECTRA_FILE) is None:
+            return False
+        path = self.store.fetch(run, RECIPE_FILE if analysis else WEIGHTS_FILE)
+        return path is not None and file_hash(path) == run.tags.get(HASH)
+
+    def _fit(self, job: Job, run_id: str) -> Outcome:
+        """Train, evaluate once, and put the outcome into the work folder."""
+        model = job.make_model()
+        live = _LiveMetrics(self.store, run_id, self.display)
+        with self.display.track(job.title, job.plan.epochs) as advance:
+
+            def on_epoch(epoch: Epoch) -> None:
+                live.add(epoch)
+                advance(epoch.number, f"loss {epoch.loss:.3f}")
+
+            progress = fit(
+                model,
+                job.train,
+                job.source,
+                job.plan,
+                seed=job.seed,
+                processor=self.processor,
+                teacher=job.make_teacher() if job.make_teacher else None,
+                checkpoint=self.work.checkpoint(job.key, job.checkpoint_every),
+                on_epoch=on_epoch,
+            )
+        hits, top = evaluate(model, job.test, job.source, self.processor)
+        outcome = Outcome(hits, len(job.test), progress.seconds, progress.epochs, top)
+        self.work.finish(job.key, outcome, dict(model.state_dict()), job.card.metadata())
+        return outcome
+
+    def _record(self, job: Job, run_id: str, outcome: Outcome, keep: bool) -> None:
+        weights = self.work.weights(job.key)
+        tags = {
+            WEIGHTS: KEPT if keep else DROPPED,
+            HASH: file_hash(weights),
+            FINGERPRINT: weights_fingerprint(read_weights(weights)),
+        }
+        metrics = {
+            **job.metrics,
+            "test_accuracy": outcome.hits / outcome.images,
+            "test_hits": outcome.hits,
+            "test_images": outcome.images,
+            "train_seconds": outcome.train_seconds,
+        }
+        if outcome.top_hits is not None:
+            metrics["test_top5_hits"] = outcome.top_hits
+        try:
+            logged = self.store.logged_steps(run_id, "train_loss")
+            steps = epoch_metrics(outcome.epochs, logged)
+            self.store.log(run_id, metrics=metrics, steps=steps, tags=tags)
+            for name, text in job.artifacts.items():
+                self.store.attach_text(run_id, name, text)
+            if keep:
+                self.store.attach(run_id, weights)
+        except StoreError as error:
+            raise StoreError(
+                *error.problems,
+                f"the training itself is safe in {weights.parent}: run the same command again "
+                "once the store answers, nothing is trained anew",
+            ) from error
+
+
+class _LiveMetrics:
+    """Send epochs to MLflow while they happen, at most every few seconds.
+
+    A store that does not answer must not stop a training: what could not be sent is sent with
+    the outcome.
+    """
+
+    def __init__(self, store: Store, run_id: str, display: Display) -> None:
+        self._store, self._run_id, self._display = store, run_id, display
+        self._waiting: list[Epoch] = []
+        self._next = 0.0
+        self._logged: set[int] | None = None
+
+    def add(self, epoch: Epoch) -> None:
+        self._waiting.append(epoch)
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + 5.0
+        try:
+            if self._logged is None:
+                self._logged = self._store.logged_steps(self._run_id, "train_loss")
+            self._store.log(self._run_id, steps=epoch_metrics(self._waiting, self._logged))
+            self._waiting.clear()
+        except StoreError as error:
+            self._next = time.monotonic() + 60.0
+            self._display.say(f"warning: {error} (the training goes on)")
+
+
+def epoch_metrics(epochs: Sequence[Epoch], logged: set[int]) -> list[tuple[str, float, int]]:
+    """Loss and learning rate of the epochs that are not yet ``logged``, as MLflow steps."""
+    steps: list[tuple[str, float, int]] = []
+    for epoch in epochs:
+        if epoch.number not in logged:
+            steps.append(("train_loss", epoch.loss, epoch.number))
+            steps.append(("lr", epoch.learning_rate, epoch.number))
+    return steps
+
+
+def open_recorder(
+    experiment: str,
+    processor: Processor,
+    display: Display,
+    tracking_uri: str | None,
+    output: Path | None,
+    fresh: bool,
+) -> Recorder:
+    """The store and the work folder, both seen to be writable."""
+    work = open_work(output, tracking_uri)
+    work.check()
+    store = Store(tracking_uri)
+    number = store.experiment(experiment)
+    work.prepare()
+    return Recorder(store, number, work, processor, display, fresh)

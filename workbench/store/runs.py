@@ -1,0 +1,56 @@
+"""Runs and what they used, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workbench.store.addresses import local_path
+
+FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
+PARENT_TAG = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One run as the store has it."""
+
+    run_id: str
+    name: str
+    status: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    artifact_uri: str
+    experiment: str
+
+    @property
+    def parent(self) -> str | None:
+        """Id of the run that this one belongs to."""
+        return self.tags.get(PARENT_TAG)
+
+    @property
+    def train_loss(self) -> float:
+        """Mean training loss of the last epoch; 0 of a network that was not trained."""
+        return self.metrics.get("train_loss", 0.0)
+
+    def artifact(self, name: str) -> str:
+        """Where an artifact is: a local path if it has one, else an MLflow URI."""
+        folder = local_path(self.artifact_uri)
+        return str(folder / name) if folder else f"runs:/{self.run_id}/{name}"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A data set that a run used.
+
+    Attributes:
+        context: what for, "training" or "test".
+    """
+
+    name: str
+    digest: str
+    source: str
+    images: int
+    classes: int
+    context: str

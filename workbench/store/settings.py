@@ -1,0 +1,31 @@
+"""What is recorded and where: the user's options, and what can be wrong in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.errors import check_choice
+
+KEEP_WEIGHTS = ("best", "all", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSettings:
+    """The options of the record.
+
+    Attributes:
+        fresh: train again what is already recorded.
+        keep_weights: which trained networks are kept: the best of each protocol, all or none.
+        tracking_uri: the MLflow store; the default one when None.
+        output: folder of unfinished work; the default one when None.
+    """
+
+    fresh: bool = False
+    keep_weights: str = "best"
+    tracking_uri: str | None = None
+    output: Path | None = None
+
+    def problems(self) -> list[str]:
+        """One line for each value that an option cannot have."""
+        return check_choice("--keep-weights", self.keep_weights, KEEP_WEIGHTS)

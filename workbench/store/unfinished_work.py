@@ -1,0 +1,205 @@
+"""Work in progress on disk: what survives a kill, a crash or a lost tracking server.
+
+Each training has a folder named by its key: its checkpoint while it runs, its outcome and
+weights once it is done. The folder is written before anything is sent to MLflow and removed
+when the run there is FINISHED. A lock beside it keeps two processes from the same training.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from workbench.errors import DiskError, StoreError
+from workbench.models.weight_files import save_tensors
+from workbench.store.addresses import check_uri, database_path, store_uri
+from workbench.training.checkpoints import Checkpoint, Epoch
+
+WEIGHTS_FILE = "weights.safetensors"
+_OUTCOME, _CHECKPOINT, _STORE = "outcome.json", "checkpoint.safetensors", "store"
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of one training.
+
+    Attributes:
+        hits: test images whose class the network named.
+        images: test images.
+        train_seconds: time spent in epochs, those before a resume included.
+        epochs: every epoch's loss and learning rate.
+        top_hits: test images whose class was among the network's first five.
+    """
+
+    hits: int
+    images: int
+    train_seconds: float
+    epochs: tuple[Epoch, ...]
+    top_hits: int | None = None
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss of the last epoch; 0 without any."""
+        return self.epochs[-1].loss if self.epochs else 0.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder of resumable state.
+
+    Attributes:
+        folder: where the state of each training is.
+        locks: where the locks are: beside a SQLite store, so that all who share the store share
+            the locks; else in ``folder``.
+    """
+
+    folder: Path
+    locks: Path
+
+    @property
+    def owner(self) -> str:
+        """Who works here: this machine and the folder of locks."""
+        return f"{socket.gethostname()}:{self.locks.resolve()}"
+
+    def check(self) -> None:
+        """See that the folder is there or can be made; nothing is made yet.
+
+        Raises:
+            StoreError: when it cannot.
+        """
+        try:
+            there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+            if not there.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(there, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def prepare(self) -> None:
+        """Make the folder.
+
+        Raises:
+            StoreError: when it cannot be made.
+        """
+        try:
+            for folder in (self.folder, self.locks):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{self.folder}: cannot be written ({error.strerror}); name another by --output"
+        )
+
+    @contextmanager
+    def lock(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the training's lock; it is let go even when the process is killed.
+
+        Args:
+            waiting: called once if another process holds it.
+        """
+        lock = FileLock(self.locks / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_locked(self, key: str) -> bool:
+        """Whether a living process is at work on the key."""
+        lock = FileLock(self.locks / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def checkpoint(self, key: str, every: float) -> Checkpoint:
+        """Where ``fit`` keeps the training's state."""
+        return Checkpoint(self.folder / key / _CHECKPOINT, key, every)
+
+    def finish(
+        self, key: str, outcome: Outcome, weights: dict[str, Tensor], metadata: dict[str, str]
+    ) -> None:
+        """Write the outcome of a training; it counts once its last file is in place."""
+        folder = self.folder / key
+        save_tensors(weights, folder / WEIGHTS_FILE, metadata)
+        part = folder / f"{_OUTCOME}.part"
+        part.write_text(json.dumps(asdict(outcome)))
+        os.replace(part, folder / _OUTCOME)
+        (folder / _CHECKPOINT).unlink(missing_ok=True)
+
+    def outcome(self, key: str) -> Outcome | None:
+        """The outcome of a training that is done but not yet recorded, else None."""
+        path = self.folder / key / _OUTCOME
+        if not path.is_file():
+            return None
+        saved = json.loads(path.read_text())
+        saved["epochs"] = tuple(Epoch(**epoch) for epoch in saved["epochs"])
+        return Outcome(**saved)
+
+    def weights(self, key: str) -> Path:
+        """The weight file of a training that is done."""
+        return self.folder / key / WEIGHTS_FILE
+
+    def remove(self, key: str) -> None:
+        """Forget a training's state; its lock file stays, for others may wait on it."""
+        shutil.rmtree(self.folder / key, ignore_errors=True)
+
+    def claim(self, key: str, store: str) -> None:
+        """Write down which store this training is recorded in."""
+        (self.folder / key).mkdir(exist_ok=True)
+        (self.folder / key / _STORE).write_text(store)
+
+    def begun(self, store: str) -> list[str]:
+        """Keys of all trainings for this store that left something here."""
+        return sorted(
+            path.parent.name
+            for path in self.folder.glob(f"*/{_STORE}")
+            if _KEY.fullmatch(path.parent.name) and path.read_text() == store
+        )
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Say in one line when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskError(
+                f"{folder}: the disk is full; free some space ('workbench clean' helps) and run "
+                "the same command again: what is finished is kept"
+            ) from None
+        raise
+
+
+DEFAULT_OUTPUT = Path("mlruns/work")
+
+
+def open_work(output: Path | None, tracking_uri: str | None) -> Work:
+    """The work folder, with its locks beside a SQLite store; nothing is made yet."""
+    folder = output or DEFAULT_OUTPUT
+    check_uri(store_uri(tracking_uri))
+    database = database_path(store_uri(tracking_uri))
+    locks = database.with_name(f"{database.name}.locks") if database else folder / ".locks"
+    return Work(folder, locks)

@@ -1,0 +1,76 @@
+"""The state of a training between two epochs, on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from workbench.models.weight_files import save_tensors
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch left behind: its number from 1, mean training loss, last learning rate."""
+
+    number: int
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a training after an epoch: all epochs so far and the seconds they took."""
+
+    epochs: tuple[Epoch, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often ``fit`` writes down its state.
+
+    Attributes:
+        path: a safetensors file; written beside itself first, then moved into place.
+        key: of the training; a file of another training is not taken up.
+        every: least seconds between two writings.
+    """
+
+    path: Path
+    key: str
+    every: float = 0.0
+
+
+def _write_down(
+    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress
+) -> None:
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, weight in model.named_parameters():
+        tensors[f"momentum.{name}"] = optimizer.state[weight]["momentum_buffer"]
+    metadata = {"key": checkpoint.key, "progress": json.dumps(asdict(progress))}
+    save_tensors(tensors, checkpoint.path, metadata)
+
+
+def _take_up(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SGD) -> Progress:
+    """Load the state of a training that was cut off; nothing happens without one."""
+    try:
+        with safe_open(checkpoint.path, framework="pt") as file:
+            metadata: dict[str, Any] = file.metadata() or {}
+        if metadata.get("key") != checkpoint.key:
+            return Progress()
+        tensors = load_file(checkpoint.path)
+    except (OSError, SafetensorError):
+        return Progress()  # none there, or cut off by a full disk: start anew
+    model.load_state_dict({name[6:]: t for name, t in tensors.items() if name.startswith("model.")})
+    for name, weight in model.named_parameters():
+        buffer = tensors[f"momentum.{name}"].to(weight.device)
+        # The fused step wants the buffer in the weight's own memory layout.
+        optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(buffer)
+    saved = json.loads(metadata["progress"])
+    return Progress(tuple(Epoch(**epoch) for epoch in saved["epochs"]), saved["seconds"])

@@ -1,0 +1,37 @@
+"""The evaluation that ends a training."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from workbench.data.augmentation import normalise
+from workbench.data.catalog import Source
+from workbench.data.feeds import ImageSet, batches
+from workbench.models.networks import place
+from workbench.models.processor import Processor, exact_fp32
+
+_EVALUATION_BATCH = 500
+
+_TOP = 5
+
+
+def evaluate(
+    model: nn.Module, images: ImageSet, source: Source, processor: Processor
+) -> tuple[int, int]:
+    """Number of images whose class the network names, in evaluation mode and fp32.
+
+    Returns:
+        At its first guess, and within its first five (all there are, of fewer classes).
+    """
+    device = processor.torch_device
+    place(model, device).eval()
+    hits = torch.zeros(2, dtype=torch.int64, device=device)
+    with torch.inference_mode(), exact_fp32(device.type):
+        for inputs, labels in batches(images, _EVALUATION_BATCH, device):
+            logits = model(normalise(inputs, source))
+            among = logits.topk(min(_TOP, logits.shape[1]), dim=1).indices == labels[:, None]
+            hits[0] += (logits.argmax(dim=1) == labels).sum()
+            hits[1] += among.sum()
+    first, top = hits.tolist()
+    return first, top

@@ -1,0 +1,129 @@
+"""A training resolved to numbers: epochs, batches, learning rates, seeds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from workbench.data.catalog import Source
+from workbench.models.networks import find_network
+
+_WARM_UP = 0.25  # share of a one-cycle training in which the rate rises
+
+_START = 0.04  # of the peak rate, at the first step of a one-cycle training
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that shapes one training, resolved to numbers.
+
+    Attributes:
+        epochs: at least 1.
+        schedule: "paper" (constant, then a tenth after ``decay_epoch``) or "one-cycle".
+        decay_epoch: of the paper's schedule.
+        learning_rate: before the decay, or the peak of the cycle.
+        batch_size: images a step, capped at the number of images.
+        weight_decay: L2 penalty on all parameters.
+        augment: random crops and flips, as far as the data set allows them.
+        momentum: of SGD with Nesterov's correction.
+        sparsity: weight of an L1 penalty on the scales of batch norms (network slimming).
+    """
+
+    epochs: int
+    schedule: str
+    decay_epoch: int
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    augment: bool
+    momentum: float = 0.9
+    sparsity: float = 0.0
+
+    def parts(self) -> dict[str, Any]:
+        """The plan as plain data; a penalty is named only where there is one."""
+        known = asdict(self)
+        if not self.sparsity:
+            del known["sparsity"]
+        return known
+
+
+def batch_sizes(images: int, batch_size: int) -> list[int]:
+    """Sizes of an epoch's batches.
+
+    At most ``batch_size`` images each; a last batch of one joins the one before it, because
+    batch norm cannot train on one image.
+
+    Raises:
+        ValueError: with fewer than two images or a batch size below 2.
+    """
+    if images < 2 or batch_size < 2:
+        raise ValueError(f"cannot train {images} image(s) in batches of {batch_size}")
+    sizes = [batch_size] * (images // batch_size)
+    rest = images % batch_size
+    if rest == 1 and sizes:
+        sizes[-1] += 1
+    elif rest:
+        sizes.append(rest)
+    return sizes
+
+
+def learning_rate(plan: Plan, step: int, steps: int) -> float:
+    """Learning rate of one step of ``steps``, counted from 0.
+
+    "paper": constant, a tenth after ``decay_epoch``. "one-cycle": linearly from 4 % of the
+    peak to the peak in the first quarter, then along a cosine down to 0.
+    """
+    if plan.schedule == "paper":
+        return plan.learning_rate * (0.1 if step * plan.epochs >= plan.decay_epoch * steps else 1)
+    peak = _WARM_UP * steps
+    if step < peak:
+        return plan.learning_rate * (_START + (1 - _START) * step / peak)
+    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - peak) / (steps - peak)))
+
+
+def fit_to(plan: Plan, images: int) -> Plan:
+    """The plan with its batch size capped at the number of images."""
+    return replace(plan, batch_size=min(plan.batch_size, images))
+
+
+def stretch(plan: Plan, epochs: int) -> Plan:
+    """The plan for another number of epochs, its decay at the same share of them."""
+    decay = max(1, plan.decay_epoch * epochs // plan.epochs)
+    return replace(plan, epochs=epochs, decay_epoch=decay)
+
+
+def derive_seed(seed: int, purpose: str, number: int = 0) -> int:
+    """An independent seed for one purpose, so that no two streams of numbers overlap."""
+    entropy = [seed, number, *purpose.encode()]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def training_plan(
+    model: str,
+    source: Source,
+    schedule: str,
+    *,
+    epochs: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    weight_decay: float | None = None,
+) -> Plan:
+    """The network's own schedule with some values replaced.
+
+    The learning rate decays at the same share of a longer or shorter training.
+    """
+    own = find_network(model).schedule
+    length = epochs or own.epochs
+    decay = own.weight_decay_of.get(source.name, own.weight_decay)
+    return Plan(
+        epochs=length,
+        schedule=schedule,
+        decay_epoch=max(1, round(length * own.decay_epoch / own.epochs)),
+        learning_rate=own.learning_rate if lr is None else lr,
+        batch_size=batch_size or own.batch_size,
+        weight_decay=decay if weight_decay is None else weight_decay,
+        augment=own.augment,
+    )

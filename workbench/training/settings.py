@@ -1,0 +1,154 @@
+"""How networks are trained: the user's options, and what can be wrong in them.
+
+Plain data without heavy imports, so that ``workbench --help`` can show the defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.errors import check_choice, check_once
+from workbench.training.protocols import FOUR, PROTOCOLS
+
+SCHEDULES = ("paper", "one-cycle")
+HEADS = ("auto", "slice", "new")
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+_MOST_SEEDS, _MOST_EPOCHS = 1000, 1_000_000
+_LARGEST_SEED, _LARGEST_BATCH = 2**32 - 1, 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The options of the trainings; None stands for the network's own value.
+
+    Attributes:
+        protocols: which of ``PROTOCOLS`` to run.
+        seeds: how often each is run, with seeds ``first_seed``, ``first_seed`` + 1, ...
+        temperature, distill_weight: of pfa-distill (``training.distillation``).
+        epochs, schedule, lr, batch_size, weight_decay: of the protocols' training.
+        fine_lr: learning rate of the protocols that start from inherited weights.
+        head: "slice" keeps the classifier's rows of the target's classes, "new" draws a new
+            classifier; "auto" is "slice" where all of them are classes of the source.
+        source_epochs: length of the source network's training.
+        device, precision: where and how to compute.
+    """
+
+    protocols: tuple[str, ...] = FOUR
+    seeds: int = 1
+    first_seed: int = 0
+    temperature: float = 1.0
+    distill_weight: float = 0.5
+    epochs: int | None = None
+    source_epochs: int | None = None
+    schedule: str = "paper"
+    lr: float | None = None
+    fine_lr: float | None = None
+    batch_size: int | None = None
+    weight_decay: float | None = None
+    head: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+
+    @classmethod
+    def of(cls, **options: Any) -> TrainingSettings:
+        """The options as a user writes them; protocols may be text or a list."""
+        if "protocols" in options:
+            names = options["protocols"]
+            parts = names.split(",") if isinstance(names, str) else names
+            options["protocols"] = tuple(part.strip() for part in parts if part.strip())
+        return cls(**options)
+
+    @property
+    def seed_range(self) -> range:
+        """The seeds of every protocol."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
+    def distils(self) -> bool:
+        """Whether a protocol needs a teacher."""
+        return any(name in PROTOCOLS and PROTOCOLS[name].distilled for name in self.protocols)
+
+    def extras(self) -> dict[str, Any]:
+        """Options that enter records only where they matter: old records stay as they are."""
+        known: dict[str, Any] = {"first_seed": self.first_seed} if self.first_seed else {}
+        if self.distils:
+            known |= {"temperature": self.temperature, "distill_weight": self.distill_weight}
+        return known
+
+    def problems(self) -> list[str]:
+        """One line for each value that an option cannot have."""
+        problems = [
+            *check_choice("--head", self.head, HEADS),
+            *check_choice("--schedule", self.schedule, SCHEDULES),
+            *check_choice("--device", self.device, DEVICES),
+            *check_choice("--precision", self.precision, PRECISIONS),
+        ]
+        for name in self.protocols:
+            problems += check_choice("--protocols", name, list(PROTOCOLS))
+        if not self.protocols:
+            problems.append(f"--protocols names none; choose from {', '.join(PROTOCOLS)}")
+        problems += check_once("--protocols", self.protocols)
+        problems += check_seeds(self.seeds, self.first_seed)
+        problems += check_numbers(
+            epochs=self.epochs,
+            source_epochs=self.source_epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            fine_lr=self.fine_lr,
+            weight_decay=self.weight_decay,
+        )
+        if not 0 < self.temperature < float("inf"):
+            problems.append(f"--temperature {self.temperature:g} is not a positive number; try 1")
+        if not 0 <= self.distill_weight <= 1:
+            problems.append(
+                f"--distill-weight {self.distill_weight:g} is not within [0, 1]; try 0.5"
+            )
+        return problems
+
+
+def check_seeds(seeds: int, first_seed: int) -> list[str]:
+    """One line for each of the two numbers that is out of its range."""
+    return [
+        *_check_range("--seeds", seeds, 1, _MOST_SEEDS),
+        *check_seed("--first-seed", first_seed),
+    ]
+
+
+def check_seed(option: str, seed: int) -> list[str]:
+    """A line when a seed is out of its range."""
+    if seed < 0:
+        return [f"{option} {seed} is negative; use 0 or more"]
+    return _check_range(option, seed, 0, _LARGEST_SEED)
+
+
+def check_numbers(
+    *,
+    epochs: int | None = None,
+    source_epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    fine_lr: float | None = None,
+    weight_decay: float | None = None,
+) -> list[str]:
+    """One line for each number that is out of its range; None is never wrong."""
+    problems = [
+        *_check_range("--epochs", epochs, 1, _MOST_EPOCHS),
+        *_check_range("--source-epochs", source_epochs, 1, _MOST_EPOCHS),
+        *_check_range("--batch-size", batch_size, 2, _LARGEST_BATCH),
+    ]
+    for option, rate in (("--lr", lr), ("--fine-lr", fine_lr)):
+        if rate is not None and not 0 < rate < float("inf"):
+            problems.append(f"{option} {rate:g} is not a positive number; try 0.1")
+    if weight_decay is not None and not 0 <= weight_decay < 1:
+        problems.append(f"--weight-decay {weight_decay:g} is not within [0, 1); try 5e-4")
+    return problems
+
+
+def _check_range(option: str, value: int | None, least: int, most: int) -> list[str]:
+    if value is None or least <= value <= most:
+        return []
+    if value < least:
+        return [f"{option} {value} is too small; it must be at least {least}"]
+    return [f"{option} {value} is too large; the most is {most}"]
