@@ -69,7 +69,7 @@ def test_all_mistakes_of_a_file_are_reported_together_with_their_lines():
     assert "strict: '1' is not true or false" in lines
     assert "protocols: '{...}' is not a list of names or text" in lines
     assert "options.yaml:6: seeds: the key stands twice" in lines
-    assert len(caught.value.problems) == 5
+    assert len(caught.value.problems) == 5, lines
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,10 @@ def preview(*, display: Display | None = None, **options: Any) -> dict[str, Any]
     task = call.task
     folder = data_folder(task.settings.what.data_dir)
     present = all(is_present(name, folder) for name in task.known_sets)
-    found = _Found(
-        call,
-        load_task(task, call.processor, say) if present else None,
-        _reader(call) if present else None,
-        call.given.fingerprint if call.given else None,
-    )
+    recorder = _reader(call) if present else None  # a wrong store is found before images are read
+    loaded = load_task(task, call.processor, say) if present else None
+    weights = call.given.fingerprint if call.given else None
+    found = _Found(call, loaded, recorder, weights)
     steps: list[dict[str, Any]] = []
     for step in steps_of(task):
         found, lines = _look_up(step, found, say)

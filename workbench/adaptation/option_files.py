@@ -19,7 +19,7 @@ from workbench.adaptation.settings import GROUPS, Settings
 from workbench.adaptation.source_task import SourceSettings, SourceTask
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
-from workbench.domains.strict_yaml import FileKind, Odd, read_mapping
+from workbench.domains.strict_yaml import FileKind, Odd, line_of, read_mapping
 from workbench.errors import SettingsError, StoreError, did_you_mean
 from workbench.models.external_networks import DEFAULT_WEIGHTS
 from workbench.store.addresses import store_exists
@@ -44,7 +44,8 @@ def _types_of(*groups: type) -> dict[str, tuple[type, ...]]:
     return found
 
 
-_ADAPT = _types_of(*GROUPS.values())
+#: A number of parameters may be text: 2.5M.
+_ADAPT = _types_of(*GROUPS.values()) | {"params": (int, str, NoneType)}
 #: By command: a file of ``adapt`` serves ``analyze``, too.
 TYPES: dict[str, Types] = {
     "adapt": _ADAPT,
@@ -75,8 +76,9 @@ def read_options(path: Path, types: Types, command: str) -> dict[str, Any]:
         example="'target: S2'",
         error=SettingsError,
     )
-    raw, place, problems = read_mapping(path, kind)
+    raw, place, odd = read_mapping(path, kind)
     options: dict[str, Any] = {}
+    problems: list[str] = []
     for name, value in raw.items():
         if name not in types:
             problems.append(f"{place(name)}: unknown option{did_you_mean(name, list(types))}")
@@ -85,6 +87,9 @@ def read_options(path: Path, types: Types, command: str) -> dict[str, Any]:
             options[name] = _convert(name, value, types[name], path.parent)
         except ValueError as error:
             problems.append(f"{place(name)}: {error}")
+    # One finding about a line is enough: an odd tag makes its value wrong, too.
+    told = {line_of(problem) for problem in odd}
+    problems = odd + [problem for problem in problems if line_of(problem) not in told]
     if problems:
         raise SettingsError(*problems)
     return options

@@ -279,7 +279,11 @@ def takes(*names: str, **changed: Option) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
-        fixed = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        fixed = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in own.parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
         chosen = {name: changed.get(name) or SHARED[name] for name in names} | changed
         added = [option.parameter(name) for name, option in chosen.items()]
         signature = own.replace(parameters=[*added, *fixed])

@@ -16,11 +16,6 @@ _ALL_FIELDS = (*FIELDS, *FOLDER_FIELDS)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-def line_of(problem: str) -> str:
-    """File and line that a problem is about."""
-    return problem.split(": ", 1)[0]
-
-
 def explain(place: Places, item: dict[str, Any]) -> str:
     """One line for one finding of pydantic."""
     key = tuple(part for part in item["loc"] if part not in ("str", "int"))

@@ -85,6 +85,11 @@ def read_mapping(path: Path, kind: FileKind) -> tuple[dict[str, Any], Places, li
     return raw, place, list(_odd_nodes(place, root, kind))
 
 
+def line_of(problem: str) -> str:
+    """File and line that a problem is about."""
+    return problem.split(": ", 1)[0]
+
+
 def _read(path: Path, kind: FileKind) -> str:
     try:
         if not path.is_dir() and path.exists() and not path.is_file():
