@@ -62,7 +62,7 @@ def random_colours(monkeypatch):
         monkeypatch.setitem(
             sets._LOADERS, source, lambda split, folder, source=source: load(source, split)
         )
-    monkeypatch.setattr("workbench.adaptation.pipeline.is_present", lambda name, folder: True)
+    monkeypatch.setattr("workbench.adaptation.preparation.is_present", lambda name, folder: True)
 
 
 def adapt(run_cli, *options, fails=False):

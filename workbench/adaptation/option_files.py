@@ -196,6 +196,8 @@ def source_options(task: SourceTask) -> str:
         "weight_decay": plan.weight_decay,
         "seed": task.seed,
         "sparsity": plan.sparsity,
+        "label_smoothing": plan.label_smoothing,
+        "reflect_crops": plan.reflect,
     }
     return _file("train", _chosen(options, defaults))
 

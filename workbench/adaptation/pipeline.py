@@ -20,8 +20,10 @@ from workbench.adaptation.protocol_runs import run_protocol, teacher_network
 from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
+from workbench.adaptation.step_states import states_of
 from workbench.adaptation.steps import steps_of
 from workbench.adaptation.summary import ProtocolRuns, conclude, write_conclusion
+from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
 from workbench.compression.recipes import Recipe
 from workbench.reporting.results import Adaptation
 from workbench.store.recorder import Recorder
@@ -47,6 +49,7 @@ def adapt(
     display = display or Display()
     prepared = prepare(options, display)
     task, loaded, recorder = prepared.call.task, prepared.loaded, prepared.recorder
+    _announce(prepared, display)
     key = adapt_key(loaded, prepared.call.given)
     waiting = "another process runs the same adaptation; waiting for it"
     with recorder.work.lock(key, lambda: display.say(waiting)):
@@ -55,7 +58,7 @@ def adapt(
             recorder.store.attach_text(parent, OPTIONS_FILE, adaptation_options(task.settings))
         with nullcontext() if finished else recorder.closing(parent):
             analysis, done = _execute(prepared, parent, fresh_source)
-            runs = [done[name] for name in task.settings.training.protocols]
+            runs = [done[name] for name in task.protocols]
             adaptation = conclude(loaded, analysis, runs, recorder, parent)
             if not finished or adaptation.trained or analysis.measured:
                 write_conclusion(adaptation, runs, recorder, parent)
@@ -82,6 +85,18 @@ def predict_costs(*, display: Display | None = None, **options: Any) -> Analysis
     return _analyse(prepared.loaded, source, recorder, None)
 
 
+def _announce(prepared: Prepared, display: Display) -> None:
+    """Report how long the trainings will take, where that is more than a few minutes."""
+    if display.quiet or not may_take_long(prepared.call):
+        return
+    recorder = None if prepared.recorder.fresh else prepared.recorder
+    # Warnings about the images were printed when they were loaded.
+    states = states_of(prepared.call, prepared.loaded, recorder, lambda line: None)
+    needed = time_needed(prepared.call, states)
+    for line in time_lines(needed) if needed.long else ():
+        display.say(line)
+
+
 def _execute(
     prepared: Prepared, parent: str, fresh_source: bool
 ) -> tuple[Analysis, dict[str, ProtocolRuns]]:
@@ -103,7 +118,9 @@ def _execute(
         if step.kind == "teacher":
             teacher_network(loaded, source, analysis, recorder, parent)
         else:
-            runs = run_protocol(loaded, step.protocol, source, analysis, recorder, parent)
+            runs = run_protocol(
+                loaded, step.protocol, step.seeds, source, analysis, recorder, parent
+            )
             done[step.protocol.name] = runs
     assert analysis is not None
     return analysis, done

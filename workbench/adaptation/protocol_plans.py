@@ -9,7 +9,7 @@ import torch
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.models.processor import Processor
-from workbench.training.plans import Plan, fit_to, stretch
+from workbench.training.plans import LATER_OPTIONS, Plan, fit_to, stretch
 from workbench.training.protocols import Protocol
 
 
@@ -45,7 +45,7 @@ def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
         "batch_size": plan.batch_size,
         "weight_decay": plan.weight_decay,
         "augment": plan.augment,
-        **({"sparsity": plan.sparsity} if plan.sparsity else {}),
+        **{name: value for name, value in plan.parts().items() if name in LATER_OPTIONS},
         "device": processor.device,
         "precision": processor.precision,
         "threads": processor.threads,

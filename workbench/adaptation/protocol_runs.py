@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from workbench.adaptation.analysis_result import Analysis
@@ -21,6 +21,7 @@ from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Proto
 def run_protocol(
     loaded: LoadedTask,
     protocol: Protocol,
+    seeds: Sequence[int],
     source: SourceNetwork,
     analysis: Analysis,
     recorder: Recorder,
@@ -28,7 +29,7 @@ def run_protocol(
 ) -> ProtocolRuns:
     """Run a protocol with every seed; of the trained weights those asked for are kept.
 
-    The best seed is the one with the lowest training loss: the test images choose nothing.
+    The best seed is the one with the lowest training loss: test images do not choose it.
     """
     settings = loaded.task.settings
     teacher = None
@@ -48,15 +49,12 @@ def run_protocol(
         best_one = settings.record.keep_weights == "best"
         return lambda outcome: always or (best_one and is_better(outcome.loss))
 
-    jobs = [
-        protocol_job(loaded, protocol, seed, source, analysis, teacher)
-        for seed in settings.training.seed_range
-    ]
+    jobs = [protocol_job(loaded, protocol, seed, source, analysis, teacher) for seed in seeds]
     if protocol.trained:
         train_jointly(jobs, recorder)
     for job in jobs:
         run, new = recorder.train(job, parent, keeper(job))
-        trained += new
+        trained += new and protocol.trained
         if run.tags.get(WEIGHTS) != DROPPED and is_better(run.train_loss):
             # Only weights of this adaptation are dropped: another's are not ours to delete.
             own = best and settings.record.keep_weights == "best" and best.parent == parent

@@ -34,6 +34,7 @@ class SourceSettings:
         epochs, schedule, lr, batch_size, weight_decay: of the training.
         seed: draws weights, order, crops and dropout.
         sparsity: weight of the penalty of network slimming, in [0, 1).
+        label_smoothing, reflect_crops: as ``label_smoothing`` and ``reflect`` of ``plans.Plan``.
         device, precision: where and how to compute.
     """
 
@@ -49,6 +50,8 @@ class SourceSettings:
     weight_decay: float | None = None
     seed: int = 0
     sparsity: float = 0.0
+    label_smoothing: float = 0.0
+    reflect_crops: bool = False
     device: str = TrainingSettings.device
     precision: str = TrainingSettings.precision
 
@@ -72,6 +75,10 @@ class SourceSettings:
             problems.append(
                 f"--sparsity {self.sparsity:g} is not within [0, 1); try 1e-4, for a residual "
                 "network 1e-5"
+            )
+        if not 0 <= self.label_smoothing < 1:
+            problems.append(
+                f"--label-smoothing {self.label_smoothing:g} is not within [0, 1); try 0.1"
             )
         return [*problems, *check_weights(self.weights)]
 
@@ -110,5 +117,10 @@ def resolve_source(settings: SourceSettings) -> SourceTask:
         batch_size=settings.batch_size,
         weight_decay=settings.weight_decay,
     )
-    plan = replace(plan, sparsity=settings.sparsity)
+    plan = replace(
+        plan,
+        sparsity=settings.sparsity,
+        label_smoothing=settings.label_smoothing,
+        reflect=settings.reflect_crops,
+    )
     return SourceTask(source, model, plan, settings.seed, settings.strict, settings.weights)

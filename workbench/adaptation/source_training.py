@@ -19,7 +19,8 @@ from workbench.reporting.tables import percent
 from workbench.store.recorder import Job, Recorder, open_recorder
 from workbench.store.runs import StoredRun
 from workbench.store.unfinished_work import WEIGHTS_FILE, disk_errors
-from workbench.training.progress import Display
+from workbench.training.progress import Display, duration
+from workbench.training.time_estimate import LONG_SECONDS, estimate_seconds, may_be_long
 
 
 def train(
@@ -54,6 +55,7 @@ def train(
     job = make_job() if task.source.folder else None  # a store is not made for a bad folder
     recorder = open_recorder(task.source.name, processor, display, tracking_uri, output, fresh)
     job = job or make_job()
+    _announce(job, recorder)
     run = _train_once(job, recorder)
     weights = recorder.store.fetch(run, WEIGHTS_FILE)
     assert weights is not None  # the recorder returns whole runs only
@@ -61,6 +63,22 @@ def train(
         # The card is written again: a run of an earlier version may lack some of its fields.
         save_tensors(read_weights(weights), out, job.card.metadata())
     return run.metrics["test_accuracy"]
+
+
+def _announce(job: Job, recorder: Recorder) -> None:
+    """Report how long the training will take, where that is more than a few minutes."""
+    form, network = job.source, job.make_model()
+    if recorder.display.quiet or not may_be_long(network, form, len(job.train), job.plan):
+        return
+    if not recorder.fresh and recorder.find(job.key):
+        return
+    seconds = estimate_seconds(network, form, len(job.train), job.plan, recorder.processor)
+    if seconds > LONG_SECONDS:
+        each = duration(seconds / job.plan.epochs)
+        recorder.display.say(
+            f"time        about {duration(seconds)} of training on this processor ({each} an "
+            "epoch); fewer --epochs with --schedule one-cycle are quicker"
+        )
 
 
 def train_source(task: Task, processor: Processor, recorder: Recorder) -> SourceNetwork:

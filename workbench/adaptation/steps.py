@@ -44,11 +44,16 @@ def steps_of(task: Task) -> list[Step]:
         steps.append(Step("source", f"source training: {task.source.name}, {epochs} epochs"))
     steps.append(Step("analysis", f"analysis: {task.settings.recipe.method}"))
     training = task.settings.training
-    names, seeds = training.protocols, training.seed_range
+    names, seeds = task.protocols, training.seed_range
     taught = TEACHER in names and TEACHER_SEED in seeds
     if training.distils and not taught:
         title = f"teacher: {TEACHER}, seed {TEACHER_SEED}"
         steps.append(Step("teacher", title, PROTOCOLS[TEACHER], (TEACHER_SEED,)))
     ordered = sorted(names, key=lambda name: PROTOCOLS[name].distilled)
-    steps += [Step("protocol", name, PROTOCOLS[name], seeds) for name in ordered]
+    # Untrained networks of all seeds are the same: one is enough where nobody asked for more.
+    implied = set(names) - set(training.protocols)
+    steps += [
+        Step("protocol", name, PROTOCOLS[name], seeds[:1] if name in implied else seeds)
+        for name in ordered
+    ]
     return steps

@@ -25,6 +25,7 @@ from workbench.errors import DomainError, SettingsError
 from workbench.models.networks import check_image_size, check_model, find_network
 from workbench.models.weight_files import check_weights, has_card, read_card
 from workbench.training.plans import Plan, training_plan
+from workbench.training.protocols import UNTRAINED
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,18 @@ class Task:
     def budget(self) -> Budget | None:
         """What the network may cost."""
         return self.settings.recipe.budget
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols that were asked for, and before them the untrained source.
+
+        What an untrained network does is the first thing to know about every trained one. It is
+        left out only where its classifier does not have the target's classes.
+        """
+        asked = self.settings.training.protocols
+        if UNTRAINED in asked or self.settings.training.head != "slice":
+            return asked
+        return (UNTRAINED, *asked)
 
     @property
     def known_sets(self) -> list[str]:
@@ -157,7 +170,7 @@ def _with_defaults(settings: Settings, source: Source, domain: Domain) -> Settin
 def _check_resolved(task: Task) -> None:
     """Check what depends on the classes and on the length of the trainings."""
     training, steps = task.settings.training, task.settings.recipe.steps
-    if training.head == "new" and "source" in training.protocols:
+    if training.head == "new" and UNTRAINED in training.protocols:
         raise SettingsError(
             "--protocols source: the classifier would be new and know nothing; leave it out"
         )

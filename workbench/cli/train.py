@@ -24,6 +24,13 @@ def train(
     sparsity: Annotated[
         float, typer.Option(help="Penalty on batch norms' scales, for network-slimming: 1e-4.")
     ] = 0.0,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share of the label that is spread over all classes: 0.1.")
+    ] = 0.0,
+    reflect_crops: Annotated[
+        bool,
+        typer.Option("--reflect-crops", help="Crops reach into the mirrored image, not zeros."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Draws weights, order, crops and dropout.")] = 0,
     **chosen: Any,
 ) -> None:
@@ -39,7 +46,13 @@ def train(
     from workbench.adaptation.source_training import train as run
     from workbench.training.progress import Display
 
-    own = {"weights": weights, "sparsity": sparsity, "seed": seed}
+    own = {
+        "weights": weights,
+        "sparsity": sparsity,
+        "label_smoothing": label_smoothing,
+        "reflect_crops": reflect_crops,
+        "seed": seed,
+    }
     chosen = from_file(context, {**own, **chosen}, ("source",))
     accuracy = run(out, display=Display(quiet=False), **chosen)
     typer.echo(f"{out}: {100 * accuracy:.1f} % test accuracy on {chosen['source']}")

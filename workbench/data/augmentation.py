@@ -61,22 +61,32 @@ def draw_views(count: int, padding: int, flip: bool, generator: torch.Generator)
     return torch.cat([shift, mirror], dim=1)
 
 
-def apply_views(images: Tensor, views: Tensor, padding: int) -> Tensor:
+def apply_views(images: Tensor, views: Tensor, padding: int, *, reflect: bool = False) -> Tensor:
     """Crop and flip a batch.
 
     Args:
         images: uint8, shape (b, c, h, w).
         views: from ``draw_views``, shape (b, 3), on the images' device.
-        padding: zero pixels around the image that the crop may reach into.
+        padding: pixels around the image that the crop may reach into.
+        reflect: these mirror the image at its border pixels; else they are zero.
 
     Returns:
         uint8, same shape.
     """
     height, width = images.shape[2:]
-    padded = torch.nn.functional.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
     row = torch.arange(height, device=images.device)
     column = torch.arange(width, device=images.device)
     columns = torch.where(views[:, 2:] > 0, width - 1 - column, column) + views[:, 1:2]
     rows = row + views[:, :1]
     image = torch.arange(len(images), device=images.device)
-    return padded[image[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if reflect:
+        pixels = images.permute(0, 2, 3, 1)
+        rows, columns = _mirrored(rows - padding, height), _mirrored(columns - padding, width)
+    else:
+        pixels = torch.nn.functional.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
+    return pixels[image[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _mirrored(places: Tensor, size: int) -> Tensor:
+    """Places outside [0, size) mirrored at the first and the last one, which are not repeated."""
+    return (size - 1) - ((size - 1) - places.abs()).abs()

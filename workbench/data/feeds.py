@@ -48,11 +48,16 @@ def batches(images: ImageSet, size: int, device: torch.device) -> Iterator[Batch
         yield pixels.to(device), torch.from_numpy(labels).to(device)
 
 
-def open_feed(images: ImageSet, source: Source, device: torch.device) -> Feed:
+def open_feed(
+    images: ImageSet, source: Source, device: torch.device, *, reflect: bool = False
+) -> Feed:
     """What a training walks over; images in memory are moved to the device once.
 
     A view is a shift and a flip (``augmentation``), or from 64 pixels on a random resized crop
     and a flip (``boxes``), as far as the source allows crops and flips.
+
+    Args:
+        reflect: crops reach into the mirrored image; else into zeros.
     """
     boxed = source.crop > 0 and min(source.shape[1:]) >= SMALLEST_SIZE
     pixels = labels = torch.empty(0)
@@ -82,7 +87,7 @@ def open_feed(images: ImageSet, source: Source, device: torch.device) -> Feed:
             if cut:
                 inputs = cut_batch(inputs, seen)
             elif augment:
-                inputs = apply_views(inputs, seen, padding)
+                inputs = apply_views(inputs, seen, padding, reflect=reflect)
             yield inputs, wanted
 
     return epoch

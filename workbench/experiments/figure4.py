@@ -16,11 +16,13 @@ from workbench.experiments.result_rows import Cell
 from workbench.reporting.charts import Published, comparison_chart
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.tables import accuracy_text
-from workbench.training.protocols import FOUR
+from workbench.training.protocols import FOUR, UNTRAINED
 
 #: Percent, by domain and protocol.
 Means = Mapping[str, Mapping[str, float]]
 Holds = Callable[[float], bool]
+#: The paper's protocols, and the untrained source beside them.
+SHOWN = (UNTRAINED, *FOUR)
 DOMAINS = ("S1", "S2", "S3", "S4", "R1", "R2")
 #: The network of the paper's figure, and what it was trained on.
 PAPERS = {"source": "cifar100", "model": "vgg16"}
@@ -28,7 +30,7 @@ PAPERS = {"source": "cifar100", "model": "vgg16"}
 
 def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
     """A part a domain: all four protocols."""
-    return [Part({**options, "target": name}, FOUR, seeds) for name in names]
+    return [Part({**options, "target": name}, SHOWN, seeds) for name in names]
 
 
 def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:

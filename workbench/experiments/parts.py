@@ -128,6 +128,7 @@ def run_parts(
         cells = [
             make_cell(store, store.run(run_id), own[result.protocol, seed].cell)
             for result in done.protocols
+            if result.protocol in names  # the untrained source comes unasked
             for seed, run_id in zip(seeds, result.run_ids, strict=True)
         ]
         write_cells(path, cells)

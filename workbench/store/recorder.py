@@ -222,6 +222,10 @@ class Recorder:
                 live.add(epoch)
                 advance(epoch.number, f"loss {epoch.loss:.3f}")
 
+            def on_step(epoch: int, step: int, steps: int) -> None:
+                if step < steps:
+                    advance(epoch - 1 + step / steps, f"epoch {epoch}, step {step} of {steps}")
+
             progress = fit(
                 model,
                 job.train,
@@ -232,6 +236,7 @@ class Recorder:
                 teacher=job.make_teacher() if job.make_teacher else None,
                 checkpoint=self.work.checkpoint(job.key, job.checkpoint_every),
                 on_epoch=on_epoch,
+                on_step=on_step,
             )
         hits, top = evaluate(model, job.test, job.source, self.processor)
         outcome = Outcome(hits, len(job.test), progress.seconds, progress.epochs, top)

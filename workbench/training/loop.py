@@ -37,6 +37,7 @@ def fit(
     teacher: Teacher | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None,
 ) -> Progress:
     """Train a network in place.
 
@@ -50,6 +51,7 @@ def fit(
         teacher: whose probabilities the network learns beside the labels.
         checkpoint: where the state is kept; a training found there goes on.
         on_epoch: called after each epoch.
+        on_step: called after each step with the epoch's number, the step's, and steps an epoch.
 
     Returns:
         Every epoch's loss and rate, and the seconds spent, those before a resume included.
@@ -61,7 +63,7 @@ def fit(
     place(model, device).train()
     if teacher:
         place(teacher.network, device).eval()
-    feed = open_feed(images, source, device)
+    feed = open_feed(images, source, device, reflect=plan.reflect)
     optimizer = make_optimizer(model.parameters(), plan)
     progress = _take_up(checkpoint, model, optimizer) if checkpoint else Progress()
     saved = time.monotonic()
@@ -69,8 +71,9 @@ def fit(
         for number in range(len(progress.epochs) + 1, plan.epochs + 1):
             start = time.perf_counter()
             total, rate = _train_epoch(
-                model, optimizer, feed, len(images), source, plan, number, seed, processor, teacher
-            )
+                model, optimizer, feed, len(images), source, plan, number, seed, processor,
+                teacher, on_step,
+            )  # fmt: skip
             # Between two epochs the host waits for the device; within one it never does.
             epoch = Epoch(number, total.item() / len(images), rate)
             if not math.isfinite(epoch.loss):
@@ -111,6 +114,7 @@ def _train_epoch(
     seed: int,
     processor: Processor,
     teacher: Teacher | None,
+    on_step: Callable[[int, int, int], None],
 ) -> tuple[Tensor, float]:
     """One pass over the images: the summed loss, still on the device, and the last rate."""
     device = processor.torch_device
@@ -127,7 +131,9 @@ def _train_epoch(
         with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
             logits = model(inputs)
             wanted = teacher.logits(inputs) if teacher else None
-        loss = nn.functional.cross_entropy(logits.float(), labels)
+        loss = nn.functional.cross_entropy(
+            logits.float(), labels, label_smoothing=plan.label_smoothing
+        )
         if teacher and wanted is not None:
             loss = teacher.mix(loss, logits.float(), wanted.float())
         if scales:
@@ -136,6 +142,7 @@ def _train_epoch(
         torch.autograd.backward(loss)
         optimizer.step()
         total += loss.detach() * len(labels)
+        on_step(number, index + 1, len(sizes))
     return total, rate
 
 

@@ -16,6 +16,10 @@ _WARM_UP = 0.25  # share of a one-cycle training in which the rate rises
 _START = 0.04  # of the peak rate, at the first step of a one-cycle training
 
 
+#: Of a plan: recorded only where they are used.
+LATER_OPTIONS = ("sparsity", "label_smoothing", "reflect")
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that shapes one training, resolved to numbers.
@@ -30,6 +34,8 @@ class Plan:
         augment: random crops and flips, as far as the data set allows them.
         momentum: of SGD with Nesterov's correction.
         sparsity: weight of an L1 penalty on the scales of batch norms (network slimming).
+        label_smoothing: share of the label that is spread over all classes, in [0, 1).
+        reflect: crops reach into the image's mirrored border, not into zeros.
     """
 
     epochs: int
@@ -41,13 +47,16 @@ class Plan:
     augment: bool
     momentum: float = 0.9
     sparsity: float = 0.0
+    label_smoothing: float = 0.0
+    reflect: bool = False
 
     def parts(self) -> dict[str, Any]:
-        """The plan as plain data; a penalty is named only where there is one."""
+        """The plan as plain data; later options are named only where they are used.
+
+        So keys and records of earlier versions stay as they are.
+        """
         known = asdict(self)
-        if not self.sparsity:
-            del known["sparsity"]
-        return known
+        return {name: value for name, value in known.items() if value or name not in LATER_OPTIONS}
 
 
 def batch_sizes(images: int, batch_size: int) -> list[int]:

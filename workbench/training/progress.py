@@ -1,49 +1,60 @@
-"""Progress for people: bars on a terminal, plain lines elsewhere, always on stderr."""
+"""Progress for people: bars on a terminal, plain lines elsewhere, always on stderr.
+
+Nothing that takes long is silent: where neither a bar moves nor a line was printed, a line
+reports after ten seconds, and then every thirty, what the program is at and since when.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 _PLAIN_EVERY = 10.0  # seconds between two plain lines of one task
+_FIRST_SIGN, _LATER_SIGNS = 9.0, 25.0  # seconds of silence after which a sign of life comes
+_LOOK_EVERY = 0.5
 
-Advance = Callable[[int, str], None]
+#: Takes the share that is done, in steps (it may be a fraction), and a note.
+Advance = Callable[[float, str], None]
 
 
 @dataclass
 class Display:
-    """Says what is going on.
+    """Reports what the program is doing.
 
     Attributes:
-        quiet: say nothing at all (the default in Python, where the caller owns the screen).
+        quiet: print nothing at all (the default in Python, where the caller owns the screen).
     """
 
     quiet: bool = True
     _console: Any = field(default=None, repr=False)
+    _signs: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.quiet:
             from rich.console import Console
 
             self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+            self._signs = _SignsOfLife(self._console)
 
     def say(self, text: str) -> None:
         """One line."""
         if self._console:
-            self._console.print(text, markup=False)
+            self._console.print(text.rstrip(), markup=False)
+            self._signs.seen()
 
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Advance]:
         """Show a task of ``total`` steps; the value given is called with (done, note)."""
         if not self._console:
             yield lambda done, note: None
-        elif self._console.is_terminal:
-            yield from self._bar(title, total)
-        else:
-            yield from self._lines(title, total)
+            return
+        with self._signs.at(title, moving=self._console.is_terminal):
+            yield from (self._bar if self._console.is_terminal else self._lines)(title, total)
 
     def _bar(self, title: str, total: int) -> Iterator[Advance]:
         from rich.progress import (
@@ -69,30 +80,77 @@ class Display:
             yield lambda done, note: bars.update(task, completed=done, note=note)
 
     def _lines(self, title: str, total: int) -> Iterator[Advance]:
-        start = said = time.monotonic()
-        first: int | None = None
+        said = time.monotonic()
+        first: tuple[float, float] | None = None
 
-        def advance(done: int, note: str) -> None:
+        def advance(done: float, note: str) -> None:
             nonlocal said, first
             now = time.monotonic()
             # A resumed task starts somewhere in its middle: only what is new tells the speed.
-            first = done - 1 if first is None else first
+            first = first or (now, done)
             if done == total or now - said >= _PLAIN_EVERY:
                 said = now
-                left = (now - start) / max(done - first, 1) * (total - done)
-                time_left = f", about {_duration(left)} left" if done < total else ""
-                self.say(f"{title}: {done}/{total} {note}{time_left}".rstrip())
+                self.say(f"{title}: {int(done)}/{total} {note}{_left(first, now, done, total)}")
 
         yield advance
 
 
-def _duration(seconds: float) -> str:
+def _left(first: tuple[float, float], now: float, done: float, total: float) -> str:
+    """The time that is left, by the speed since the first report; empty where it is unknown."""
+    since, before = first
+    if not before < done < total:
+        return ""
+    return f", about {duration((now - since) / (done - before) * (total - done))} left"
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, minutes and seconds, or seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes} min"
-        if hours
-        else f"{minutes} min {rest} s"
-        if minutes
-        else f"{rest} s"
-    )
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+class _SignsOfLife:
+    """Prints a line when nothing else was printed for a while.
+
+    The thread that does it knows this object by a weak reference only, and ends with it.
+    """
+
+    def __init__(self, console: Any) -> None:
+        self._console = console
+        self._title, self._moving = "working", False
+        self._since = self._last = time.monotonic()
+        self._patience = _FIRST_SIGN
+        # A daemon: it never keeps the program from ending.
+        threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
+
+    def seen(self) -> None:
+        """Something was printed."""
+        self._last, self._patience = time.monotonic(), _LATER_SIGNS
+
+    @contextmanager
+    def at(self, title: str, *, moving: bool) -> Iterator[None]:
+        """While open: what the program is at; ``moving`` where a bar shows that by itself."""
+        before = self._title, self._moving, self._since
+        self._title, self._moving, self._since = title, moving, time.monotonic()
+        try:
+            yield
+        finally:
+            self._title, self._moving, self._since = before
+
+    def look(self) -> None:
+        """Print the line if it is time."""
+        now = time.monotonic()
+        if not self._moving and now - self._last >= self._patience:
+            so_far = duration(now - self._since)
+            self._console.print(f"{self._title}: still working, {so_far} so far", markup=False)
+            self.seen()
+
+
+def _watch(known: weakref.ref[_SignsOfLife]) -> None:
+    while (signs := known()) is not None:
+        signs.look()
+        del signs
+        time.sleep(_LOOK_EVERY)

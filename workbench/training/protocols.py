@@ -46,5 +46,7 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 #: The paper's.
 FOUR = ("full-scratch", "full-fine", "pfa-scratch", "pfa-fine")
+#: The source network as it is: a row of every comparison.
+UNTRAINED = "source"
 #: What a distilled network follows: this protocol's network, with this seed.
 TEACHER, TEACHER_SEED = "full-fine", 0

@@ -115,7 +115,7 @@ def fit_together(
     stack = _Stack([place(learner.network, device).train() for learner in learners])
     if teacher:
         place(teacher.network, device).eval()
-    feed = open_feed(images, source, device)
+    feed = open_feed(images, source, device, reflect=plan.reflect)
     optimizer = make_optimizer(stack.leaves, plan)
     sizes = batch_sizes(len(images), plan.batch_size)
     progress = [Progress() for _ in learners]
@@ -134,7 +134,7 @@ def fit_together(
             with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
                 logits = stack(inputs, masks)
                 wanted = teacher.logits(inputs.flatten(0, 1)) if teacher else None
-            losses = _losses(logits.float(), labels, teacher, wanted)
+            losses = _losses(logits.float(), labels, plan, teacher, wanted)
             losses = losses + plan.sparsity * stack.scales() if plan.sparsity else losses
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(losses.sum())
@@ -153,10 +153,13 @@ def fit_together(
 
 
 def _losses(
-    logits: Tensor, labels: Tensor, teacher: Teacher | None, wanted: Tensor | None
+    logits: Tensor, labels: Tensor, plan: Plan, teacher: Teacher | None, wanted: Tensor | None
 ) -> Tensor:
     """Mean loss of each learner: logits (s, b, classes), labels (s, b) to (s,)."""
-    own = [nn.functional.cross_entropy(a, b) for a, b in zip(logits, labels, strict=True)]
+    own = [
+        nn.functional.cross_entropy(a, b, label_smoothing=plan.label_smoothing)
+        for a, b in zip(logits, labels, strict=True)
+    ]
     if teacher and wanted is not None:
         soft = wanted.float().view_as(logits)
         own = [teacher.mix(*each) for each in zip(own, logits, soft, strict=True)]

@@ -1,0 +1,117 @@
+"""Which steps of an adaptation are done already, by what the store holds. Nothing is changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from workbench.adaptation.analysis import find_analysis
+from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.loaded_task import LoadedTask
+from workbench.adaptation.preparation import Call
+from workbench.adaptation.run_keys import protocol_key
+from workbench.adaptation.source_and_target import load_source_images
+from workbench.adaptation.source_training import source_task_of
+from workbench.adaptation.steps import Step, steps_of
+from workbench.adaptation.training_jobs import source_job
+from workbench.data.folder_images import Say
+from workbench.data.location import data_folder
+from workbench.store.recorder import FINGERPRINT, Recorder
+from workbench.store.runs import StoredRun
+from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED
+
+
+@dataclass(frozen=True)
+class StepState:
+    """One step, or one seed of it.
+
+    Attributes:
+        title: what it is called on the screen.
+        run: in which it is done; None when it is to do, or when that is unknown.
+    """
+
+    step: Step
+    title: str
+    run: StoredRun | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known at a step: results of earlier steps that are in the store.
+
+    Attributes:
+        loaded: the task with its images; None when they are not on this machine.
+        recorder: of the store as it is; None when there is none.
+        weights: fingerprint of the source weights.
+        analysis: the recorded analysis.
+    """
+
+    call: Call
+    loaded: LoadedTask | None
+    recorder: Recorder | None
+    weights: str | None
+    analysis: Analysis | None = None
+
+
+def states_of(
+    call: Call, loaded: LoadedTask | None, recorder: Recorder | None, say: Say
+) -> list[StepState]:
+    """The steps in their order, one entry a seed.
+
+    Args:
+        loaded: the task with its images; None when they are not on this machine.
+        recorder: of the store as it is; None when there is none, or nothing in it counts.
+        say: takes warnings.
+    """
+    found = _Found(call, loaded, recorder, call.given.fingerprint if call.given else None)
+    states: list[StepState] = []
+    for step in steps_of(call.task):
+        found, more = _look_up(step, found, say)
+        states += more
+    return states
+
+
+def _look_up(step: Step, found: _Found, say: Say) -> tuple[_Found, list[StepState]]:
+    """What the store has of one step, and what the next steps can know."""
+    if step.kind == "source":
+        run = _source_run(found, say)
+        weights = run.tags.get(FINGERPRINT) if run else None
+        return replace(found, weights=weights), [StepState(step, step.title, run)]
+    if step.kind == "analysis":
+        run, analysis = _analysis_run(found)
+        return replace(found, analysis=analysis), [StepState(step, step.title, run)]
+    if step.kind == "teacher":
+        run = _protocol_run(step, TEACHER_SEED, found)
+        return found, [StepState(step, step.title, run)]
+    return found, [
+        StepState(step, f"{step.title}, seed {seed}", _protocol_run(step, seed, found))
+        for seed in step.seeds
+    ]
+
+
+def _source_run(found: _Found, say: Say) -> StoredRun | None:
+    if found.recorder is None:
+        return None
+    source, what = source_task_of(found.call.task), found.call.task.settings.what
+    images = load_source_images(source.source, data_folder(what.data_dir), what.strict, say)
+    return found.recorder.find(source_job(source, found.call.processor, *images).key)
+
+
+def _analysis_run(found: _Found) -> tuple[StoredRun | None, Analysis | None]:
+    if found.loaded is None or found.recorder is None or found.weights is None:
+        return None, None
+    return find_analysis(found.loaded, found.weights, found.recorder) or (None, None)
+
+
+def _protocol_run(step: Step, seed: int, found: _Found) -> StoredRun | None:
+    protocol = step.protocol
+    if protocol is None or found.loaded is None or found.recorder is None:
+        return None
+    if (protocol.inherited and not found.weights) or (protocol.compressed and not found.analysis):
+        return None
+    weights, teacher = found.weights or "", ""
+    if protocol.distilled:
+        key = protocol_key(found.loaded, PROTOCOLS[TEACHER], TEACHER_SEED, weights, None)
+        followed = found.recorder.find(key)
+        teacher = followed.tags[FINGERPRINT] if followed else ""
+    key = protocol_key(found.loaded, protocol, seed, weights, found.analysis, teacher)
+    return found.recorder.find(key)

@@ -1,0 +1,114 @@
+"""How long the trainings of an adaptation will take on this processor, and what is quicker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from torch import nn
+
+from workbench.adaptation.preparation import Call
+from workbench.adaptation.step_states import StepState
+from workbench.adaptation.task import Task
+from workbench.data.catalog import Source
+from workbench.models.networks import build_network
+from workbench.training.progress import duration
+from workbench.training.time_estimate import LONG_SECONDS, estimate_seconds, may_be_long
+
+_SHORT_SOURCE = 12  # one-cycle epochs that make a source good enough to specialise from
+
+
+@dataclass(frozen=True)
+class TimeNeeded:
+    """Seconds of the trainings that are to do; 0 for what is short.
+
+    Attributes:
+        source: training of the source network.
+        target: all trainings on the target together, compressed networks counted as full ones.
+        trainings: how many these are.
+        short_source: of the source with ``--schedule one-cycle --source-epochs 12``; 0 where
+            that is not shorter.
+    """
+
+    source: float = 0.0
+    target: float = 0.0
+    trainings: int = 0
+    short_source: float = 0.0
+
+    @property
+    def long(self) -> bool:
+        """Whether the user should know before it begins."""
+        return self.source + self.target > LONG_SECONDS
+
+
+def may_take_long(call: Call) -> bool:
+    """Whether the trainings may take five minutes, by their FLOPs alone, if all are to do."""
+    task = call.task
+    training = task.settings.training
+    plan = replace(task.plan, epochs=task.plan.epochs * training.seeds * len(training.protocols))
+    network = _full_network(task)
+    source = task.settings.what.weights is None and may_be_long(
+        network, task.trained_on, sum(task.trained_on.train_images), task.source_plan
+    )
+    return source or may_be_long(network, task.source, task.domain.images()[0], plan)
+
+
+def time_needed(call: Call, states: Sequence[StepState]) -> TimeNeeded:
+    """Time a few steps of the full network, and count the epochs that are to do."""
+    if not may_take_long(call):
+        return TimeNeeded()
+    task = call.task
+    to_do = [state for state in states if state.run is None]
+    an_image = _image_seconds(call)
+    source = short = 0.0
+    if any(state.step.kind == "source" for state in to_do):
+        each = an_image(task.trained_on) * sum(task.trained_on.train_images)
+        source, short = (each * epochs for epochs in (task.source_plan.epochs, _SHORT_SOURCE))
+    epochs = [_epochs(task, state) for state in to_do if state.step.protocol is not None]
+    target = an_image(task.source) * task.domain.images()[0] * sum(epochs) if epochs else 0.0
+    return TimeNeeded(source, target, len(epochs), short if short < source else 0.0)
+
+
+def _image_seconds(call: Call) -> Callable[[Source], float]:
+    """Seconds of training for one image of a form, timed once a form."""
+    task = call.task
+    plan = replace(task.plan, epochs=1)
+
+    @cache
+    def seconds(form: Source) -> float:
+        images = plan.batch_size
+        return estimate_seconds(_full_network(task), form, images, plan, call.processor) / images
+
+    return seconds
+
+
+def time_lines(needed: TimeNeeded) -> list[str]:
+    """What the user reads before the first training."""
+    if not needed.long:
+        return ["time        less than five minutes of training on this processor"]
+    parts = [f"source {duration(needed.source)}"] if needed.source else []
+    if needed.target:
+        parts.append(f"{needed.trainings} trainings at most {duration(needed.target)}")
+    whole = duration(needed.source + needed.target)
+    lines = [f"time        about {whole} of training on this processor ({', '.join(parts)})"]
+    if needed.source > LONG_SECONDS:
+        quicker = "--weights FILE of a network that is trained already"
+        if needed.short_source:
+            quicker += (
+                f", or --schedule one-cycle --source-epochs {_SHORT_SOURCE}: about "
+                f"{duration(needed.short_source)} for the source"
+            )
+        lines.append(f"quicker     {quicker}")
+    return lines
+
+
+def _epochs(task: Task, state: StepState) -> int:
+    protocol = state.step.protocol
+    assert protocol is not None
+    plan = task.fine_plan if protocol.inherited else task.plan
+    return plan.epochs if protocol.trained else 0
+
+
+def _full_network(task: Task) -> nn.Module:
+    return build_network(task.model, task.trained_on.shape, len(task.trained_on.classes))

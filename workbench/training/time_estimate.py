@@ -1,0 +1,77 @@
+"""How long a training will take on this processor: a few of its steps, timed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+
+import torch
+from torch import nn
+
+from workbench.compression.costs import count_costs
+from workbench.data.augmentation import normalise
+from workbench.data.catalog import Source
+from workbench.models.networks import place
+from workbench.models.processor import Processor
+from workbench.training.loop import make_optimizer
+from workbench.training.plans import Plan
+
+#: Trainings from this length on are announced before they begin.
+LONG_SECONDS = 300.0
+_SLOW = 5e9  # FLOPs a second that any processor reaches, small networks included
+_TIMED = 2  # steps, after one that is not
+_TIMED_BATCH = 64  # images: on a CPU a step's time is proportional to them
+
+
+def may_be_long(model: nn.Module, source: Source, images: int, plan: Plan) -> bool:
+    """Whether a training may take ``LONG_SECONDS``, by its FLOPs alone.
+
+    A step costs about three forward passes. What this finds short needs no timing.
+    """
+    flops = 3 * count_costs(model, source.shape).flops * images * plan.epochs
+    return flops / _SLOW > LONG_SECONDS
+
+
+def estimate_seconds(
+    model: nn.Module, source: Source, images: int, plan: Plan, processor: Processor
+) -> float:
+    """Seconds that a training takes, without evaluation and without reading images.
+
+    Args:
+        model: the network; a copy of it is trained on noise for three steps.
+        source: form and normalisation of the images.
+        images: training images.
+        plan: the training.
+    """
+    batch = min(plan.batch_size, images)
+    steps = math.ceil(images / batch) * plan.epochs
+    timed = batch if processor.device == "cuda" else min(batch, _TIMED_BATCH)
+    seconds = _seconds_per_step(copy.deepcopy(model), source, timed, plan, processor)
+    return steps * seconds * batch / timed
+
+
+def _seconds_per_step(
+    model: nn.Module, source: Source, batch: int, plan: Plan, processor: Processor
+) -> float:
+    device = processor.torch_device
+    place(model, device).train()
+    optimizer = make_optimizer(model.parameters(), plan)
+    generator = torch.Generator().manual_seed(0)
+    shape = (batch, *source.shape)
+    images = torch.randint(0, source.white + 1, shape, dtype=torch.uint8, generator=generator)
+    images, labels = images.to(device), torch.arange(batch, device=device) % 2
+    times = []
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for _ in range(1 + _TIMED):
+            start = time.perf_counter()
+            with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
+                logits = model(normalise(images, source))
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(nn.functional.cross_entropy(logits.float(), labels))
+            optimizer.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - start)
+    return statistics.fmean(times[1:])
