@@ -34,7 +34,7 @@ def test_steps_are_trained_once_and_lead_to_a_recipe_of_the_full_network(run_cli
     result = json.loads(out)
     assert all(0 < row["kept"] < row["filters"] for row in result["recipe"])
     assert all(row["kept_indices"] == sorted(set(row["kept_indices"])) for row in result["recipe"])
-    scratch, fine = result["protocols"]
+    scratch, fine, _ = result["protocols"]
     assert (
         scratch["parameters"]
         == fine["parameters"]

@@ -61,7 +61,7 @@ def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cl
     assert "docs/results/figure4-simplecnn-digits.md: written" in out
     rows = cells()
     assert {(row["protocol"], row["seed"]) for row in rows} == {
-        (protocol, seed) for protocol in FOUR for seed in "01"
+        (protocol, seed) for protocol in (*FOUR, "source") for seed in "01"
     }
     small = next(row for row in rows if row["protocol"] == "pfa-fine")
     assert len(small["filters"].split()) == 8
@@ -82,7 +82,7 @@ def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cl
     # Another seed is another cell, and the page has all three.
     status, _, err = run_cli(*command, "--first-seed", 2)
     assert status == 0, err
-    assert len(cells()) == 12
+    assert len(cells()) == 15
     assert "seeds 0, 1, 2;" in (tmp_path / "docs/results/figure4-simplecnn-digits.md").read_text()
 
 

@@ -47,9 +47,9 @@ def test_both_protocols_run_and_are_found_again(run_cli, tmp_path):
     status, out, err = run_cli(*command)
     assert status == 0, err
     first = json.loads(out)
-    distilled, full, scratch = first["protocols"]
+    distilled, full, scratch, _ = first["protocols"]
     assert [row["protocol"] for row in first["protocols"]] == [
-        "pfa-distill", "full-fine", "pfa-scratch-b",
+        "pfa-distill", "full-fine", "pfa-scratch-b", "source",
     ]  # fmt: skip
     assert distilled["footprint"] == scratch["footprint"] < full["footprint"]
     store = Store(None)

@@ -199,7 +199,7 @@ def test_every_image_of_an_epoch_gets_the_view_drawn_for_it(monkeypatch):
     crops = Images(pixels, np.arange(10) % 2)
     seen = []
 
-    def record(batch, views, padding):
+    def record(batch, views, padding, *, reflect):
         seen.append(views)
         return apply_views(batch, views, padding)
 
@@ -233,3 +233,26 @@ def test_evaluation_counts_hits_among_the_first_five(images):
     ranks = (-logits).argsort(axis=1)
     expected = sum(label in rank[:5] for label, rank in zip(images.labels, ranks, strict=True))
     assert first < top == expected < len(images)
+
+
+def test_label_smoothing_is_the_loss_of_smoothed_labels(images, monkeypatch):
+    """One step of one batch: the loss against its formula on the same logits."""
+    plan = replace(PLAN, epochs=1, batch_size=len(images), label_smoothing=0.3)
+    logits = []
+    model = network()
+    model.register_forward_hook(lambda m, i, out: logits.append(out.detach()))
+    progress = fit(model, images, DIGITS, plan, seed=0, processor=CPU)
+    generator = torch.Generator().manual_seed(derive_seed(0, "order", 1))
+    order = torch.randperm(len(images), generator=generator)
+    labels = torch.from_numpy(images.labels)[order]
+    log_shares = torch.log_softmax(logits[0].double(), dim=1)
+    hit = log_shares.gather(1, labels[:, None]).squeeze(1)
+    expected = -(0.7 * hit + 0.3 * log_shares.mean(dim=1)).mean()
+    assert progress.epochs[0].loss == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_options_that_are_not_used_leave_plans_as_they_were_recorded():
+    assert "label_smoothing" not in PLAN.parts()
+    assert "reflect" not in PLAN.parts()
+    assert PLAN.parts()["augment"] is False
+    assert replace(PLAN, reflect=True, label_smoothing=0.1).parts().keys() > PLAN.parts().keys()

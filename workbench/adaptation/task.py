@@ -61,7 +61,7 @@ class Task:
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """The protocols that were asked for, and before them the untrained source.
+        """The protocols that were asked for, and after them the untrained source.
 
         What an untrained network does is the first thing to know about every trained one. It is
         left out only where its classifier does not have the target's classes.
@@ -69,7 +69,7 @@ class Task:
         asked = self.settings.training.protocols
         if UNTRAINED in asked or self.settings.training.head != "slice":
             return asked
-        return (UNTRAINED, *asked)
+        return (*asked, UNTRAINED)
 
     @property
     def known_sets(self) -> list[str]:

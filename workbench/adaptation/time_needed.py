@@ -65,7 +65,7 @@ def time_needed(call: Call, states: Sequence[StepState]) -> TimeNeeded:
     if any(state.step.kind == "source" for state in to_do):
         each = an_image(task.trained_on) * sum(task.trained_on.train_images)
         source, short = (each * epochs for epochs in (task.source_plan.epochs, _SHORT_SOURCE))
-    epochs = [_epochs(task, state) for state in to_do if state.step.protocol is not None]
+    epochs = [_epochs(task, state) for state in to_do if _is_trained(state)]
     target = an_image(task.source) * task.domain.images()[0] * sum(epochs) if epochs else 0.0
     return TimeNeeded(source, target, len(epochs), short if short < source else 0.0)
 
@@ -89,7 +89,8 @@ def time_lines(needed: TimeNeeded) -> list[str]:
         return ["time        less than five minutes of training on this processor"]
     parts = [f"source {duration(needed.source)}"] if needed.source else []
     if needed.target:
-        parts.append(f"{needed.trainings} trainings at most {duration(needed.target)}")
+        many = "training" if needed.trainings == 1 else "trainings"
+        parts.append(f"{needed.trainings} {many} at most {duration(needed.target)}")
     whole = duration(needed.source + needed.target)
     lines = [f"time        about {whole} of training on this processor ({', '.join(parts)})"]
     if needed.source > LONG_SECONDS:
@@ -103,11 +104,14 @@ def time_lines(needed: TimeNeeded) -> list[str]:
     return lines
 
 
+def _is_trained(state: StepState) -> bool:
+    return state.step.protocol is not None and state.step.protocol.trained
+
+
 def _epochs(task: Task, state: StepState) -> int:
     protocol = state.step.protocol
     assert protocol is not None
-    plan = task.fine_plan if protocol.inherited else task.plan
-    return plan.epochs if protocol.trained else 0
+    return (task.fine_plan if protocol.inherited else task.plan).epochs
 
 
 def _full_network(task: Task) -> nn.Module:

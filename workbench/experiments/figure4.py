@@ -22,7 +22,7 @@ from workbench.training.protocols import FOUR, UNTRAINED
 Means = Mapping[str, Mapping[str, float]]
 Holds = Callable[[float], bool]
 #: The paper's protocols, and the untrained source beside them.
-SHOWN = (UNTRAINED, *FOUR)
+SHOWN = (*FOUR, UNTRAINED)
 DOMAINS = ("S1", "S2", "S3", "S4", "R1", "R2")
 #: The network of the paper's figure, and what it was trained on.
 PAPERS = {"source": "cifar100", "model": "vgg16"}
