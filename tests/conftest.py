@@ -1,6 +1,7 @@
 """Fixtures that every test file may use."""
 
 import shutil
+import signal
 import sys
 from functools import cache
 
@@ -64,6 +65,17 @@ def _quick_latencies():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workbench.adaptation.analysis._ROUNDS", {1: 3, 64: 1})
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_signals(monkeypatch):
+    """The command line takes over what ends the process; afterwards it is pytest's again."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture
