@@ -1,10 +1,9 @@
 """Fixtures that every test file may use."""
 
 import shutil
+import signal
 import sys
-from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ from workbench.store import mlflow_store as tracking
 
 #: Files that take minutes: begun last, one of two processes would wait for the other's.
 LONG = ("test_resume.py", "test_reproduce.py", "test_architectures.py")
-#: Opens an MLflow store, and sets up a new one.
-OPEN_CLIENT = tracking._quiet_client
+#: Makes the tables of an MLflow store.
+UPGRADE_TABLES = tracking._upgrade_tables
 
 
 def pytest_collection_modifyitems(items):
@@ -39,7 +38,7 @@ def _empty_store(tmp_path_factory):
     @cache
     def make():
         path = tmp_path_factory.mktemp("store") / "mlflow.db"
-        OPEN_CLIENT(f"sqlite:///{path}")
+        UPGRADE_TABLES(path)
         return path
 
     return make
@@ -49,15 +48,14 @@ def _empty_store(tmp_path_factory):
 def _quick_stores(_empty_store):
     """A new SQLite store of a test in this process is a copy; those of child processes are not."""
 
-    def open_copy(address):
-        path = Path(address.removeprefix("sqlite:///"))
-        if address.startswith("sqlite:///") and not path.exists() and path.parent.is_dir():
-            with suppress(OSError):  # MLflow says what is wrong with the place
-                shutil.copyfile(_empty_store(), path)
-        return OPEN_CLIENT(address)
+    def copy_tables(path):
+        if path.exists():
+            UPGRADE_TABLES(path)
+        else:
+            shutil.copyfile(_empty_store(), path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "_quiet_client", open_copy)
+        patch.setattr(tracking, "_upgrade_tables", copy_tables)
         yield
 
 
@@ -67,6 +65,17 @@ def _quick_latencies():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workbench.adaptation.analysis._ROUNDS", {1: 3, 64: 1})
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_signals(monkeypatch):
+    """The command line takes over what ends the process; afterwards it is pytest's again."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture

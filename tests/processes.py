@@ -13,10 +13,11 @@ def spawn(*args, cwd):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_take_interrupts,
+        preexec_fn=take_interrupts,
     )
 
 
-def _take_interrupts():
+def take_interrupts():
+    """Let Ctrl-C reach a child process."""
     # Test runners that work in the background ignore SIGINT, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,9 +10,12 @@ nor mlflow.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+# Type checkers know the name; typing itself is not loaded before Ctrl-C is taken care of.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from workbench import pfa as pfa
     from workbench.adaptation.pipeline import adapt as adapt
     from workbench.adaptation.pipeline import analyze as analyze

@@ -18,7 +18,7 @@ from safetensors.torch import save, save_file
 from typer.main import get_command
 
 import workbench
-from workbench.cli import app
+from workbench.cli.commands import app
 from workbench.data import sets
 from workbench.data.catalog import SOURCES
 from workbench.models.networks import build_network

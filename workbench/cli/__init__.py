@@ -1,104 +1,27 @@
-"""The command line: parse, call one function, print. Heavy imports stay inside the commands."""
+"""The command line: parse, call one function, print.
+
+``commands`` has the table of commands. It is imported when Ctrl-C is taken care of, and heavy
+imports stay inside the commands.
+"""
 
 from __future__ import annotations
 
-import signal
-import sys
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+try:
+    from workbench.cli import interrupts
+except KeyboardInterrupt:  # the handlers are not there yet
+    raise SystemExit(130) from None
 
-import typer
-
-from workbench import __version__
-from workbench.cli import domains
-from workbench.cli.adapt import adapt
-from workbench.cli.analyze import analyze
-from workbench.cli.bench import bench
-from workbench.cli.clean import clean
-from workbench.cli.compare import compare
-from workbench.cli.export import export
-from workbench.cli.predict import predict
-from workbench.cli.reproduce import reproduce
-from workbench.cli.train import train
-from workbench.cli.ui import ui
-from workbench.errors import WorkbenchError, printable
-
-INTERRUPTED, TERMINATED = 130, 143
-
-app = typer.Typer(
-    name="workbench",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"workbench {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
-    ] = False,
-) -> None:
-    """Make a big network small for what your device really has to tell apart.
-
-    Start with:  workbench adapt --source digits --target digits-3v8
-    """
-
-
-app.command("adapt")(adapt)
-app.command("analyze")(analyze)
-app.command("train")(train)
-app.command("export")(export)
-app.command("predict")(predict)
-app.add_typer(domains.app, name="domains")
-app.command("compare")(compare)
-app.command("reproduce")(reproduce)
-app.command("bench")(bench)
-app.command("ui")(ui)
-app.command("clean")(clean)
+TYPE_CHECKING = False  # typing itself takes longer to import than all of this
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line; a user's mistake is one line a problem on stderr, exit status 2."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        status = app(standalone_mode=False)
-    except WorkbenchError as error:
-        for problem in error.problems:
-            print(f"workbench: {problem}", file=sys.stderr)
-        status = error.exit_code
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except Exception as error:
-        # typer carries its own copy of click, so a usage error is known by its method.
-        if not hasattr(error, "format_message"):
-            raise
-        _explain_usage(error)
-        status = 2
-    if status == INTERRUPTED:
-        print("workbench: interrupted; the same command goes on from here", file=sys.stderr)
-    sys.exit(status if isinstance(status, int) else 0)
+    """Run the command line and end the process with its exit status."""
+    interrupts.run(_command)
 
 
-def _explain_usage(error: Any) -> None:
-    """One line for a call that cannot be parsed; the help where nothing was asked for."""
-    context = error.ctx
-    message = printable(" ".join(error.format_message().split()))
-    if not message and context:
-        print(context.get_help(), file=sys.stderr)
-        return
-    command = context.command_path if context else "workbench"
-    print(f"workbench: {message} (see '{command} --help')", file=sys.stderr)
+def _command() -> int:
+    from workbench.cli.commands import run_command
 
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """Let a polite kill mark the runs as KILLED, as Ctrl-C does."""
-    raise SystemExit(TERMINATED)
+    return run_command()

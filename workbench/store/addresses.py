@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -54,34 +52,6 @@ def check_uri(uri: str) -> None:
         name = unquote(urlparse(uri).path)[1:]
         if name.strip("/.") in ("", ":memory:") or name.startswith("~") or not name.isprintable():
             raise StoreError(f"store {shown}: cannot be written, it names no file; {remedy}")
-
-
-def check_database(path: Path, uri: str) -> None:
-    """See that a SQLite store can be written and is nobody else's database.
-
-    MLflow would try a folder for minutes, and would add its tables to any SQLite file.
-    """
-    shown = without_password(uri)
-    remedy = "name another by --tracking-uri"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("ab").close()
-    except OSError as error:
-        raise StoreError(
-            f"store {shown}: {path} cannot be written ({error.strerror}); {remedy}"
-        ) from None
-    if not path.stat().st_size:
-        return
-    try:
-        with closing(sqlite3.connect(path, timeout=20)) as database:
-            tables = database.execute("SELECT name FROM sqlite_master")
-            names = {name for (name,) in tables}
-    except sqlite3.DatabaseError as error:
-        raise StoreError(
-            f"store {shown}: {path} is no SQLite database ({error}); {remedy}"
-        ) from None
-    if names and not {"experiments", "runs"} <= names:
-        raise StoreError(f"store {shown}: {path} is a database, but not MLflow's; {remedy}")
 
 
 def database_path(uri: str) -> Path | None:

@@ -13,11 +13,13 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,13 @@ from filelock import FileLock
 
 from workbench.errors import DiskError, StoreError
 from workbench.store.addresses import (
-    check_database,
     check_uri,
     database_path,
     local_path,
     store_uri,
     without_password,
 )
+from workbench.store.database_files import Schema, check_database, prepare_database
 from workbench.store.runs import FINISHED, PARENT_TAG, RUNNING, Input, StoredRun
 
 # Read when mlflow is imported, so they stand before any function that does.
@@ -76,6 +78,8 @@ class Store:
             # after the caller has changed to another.
             self.address = f"sqlite:///{self._database}"
         with self._guard("opened"):
+            if self._database:
+                prepare_database(self._database, self.shown, _schema())
             self._client = _quiet_client(self.address)
             self._client.search_experiments(max_results=1)
 
@@ -276,7 +280,13 @@ class Store:
         try:
             with self._lock:
                 yield
-        except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        except (
+            MlflowException,
+            SQLAlchemyError,
+            sqlite3.Error,
+            OSError,
+            ImportError,
+        ) as error:
             text = " ".join(str(error).split())
             if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in text:
                 raise DiskError(
@@ -293,9 +303,47 @@ def _quiet_client(uri: str) -> Any:
     """A client whose log lines and telemetry stay off the user's screen."""
     from mlflow import MlflowClient
 
+    _silence()
+    return MlflowClient(tracking_uri=uri)
+
+
+def _silence() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient(tracking_uri=uri)
+
+
+def _schema() -> Schema:
+    """The tables that this MLflow needs, and how it makes them."""
+    head, revisions = _revisions()
+    return Schema(head, revisions, _upgrade_tables)
+
+
+@cache
+def _revisions() -> tuple[str, frozenset[str]]:
+    """The newest revision of MLflow's tables, and all that it can upgrade."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db import utils
+
+    tools: Any = utils
+    scripts = ScriptDirectory.from_config(tools._get_alembic_config(db_url=""))
+    (head,) = scripts.get_heads()
+    return head, frozenset(script.revision for script in scripts.walk_revisions())
+
+
+def _upgrade_tables(path: Path) -> None:
+    """Bring the database of that path to the newest tables, step by step; it takes seconds."""
+    from mlflow.store.db import utils
+
+    _silence()
+    tools: Any = utils
+    engine = tools.create_sqlalchemy_engine(f"sqlite:///{path}")
+    try:
+        if tools._is_empty_database(engine):
+            tools._initialize_tables(engine)
+        else:
+            tools._upgrade_db(engine)
+    finally:
+        engine.dispose()
 
 
 def _stored(run: Any) -> StoredRun:

@@ -92,6 +92,6 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, number)
-            server.wait(10)
+            server.wait(5)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             continue
