@@ -96,9 +96,9 @@ def test_killed_in_the_source_training_it_goes_on_from_the_last_epoch(undisturbe
     assert numbers(result) == numbers(whole)
     assert fingerprints(tmp_path) == fingerprints(folder)
     assert set(states(tmp_path).values()) == {FINISHED}
-    losses = Store(f"sqlite:///{tmp_path}/mlruns/mlflow.db")._client.get_metric_history(
-        next(run.run_id for run in stored(tmp_path) if run.name.startswith("source · digits ·")), "train_loss"
-    )
+    store = Store(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    (source,) = [run for run in stored(tmp_path) if run.name.startswith("source · digits ·")]
+    losses = store._client.get_metric_history(source.run_id, "train_loss")
     assert sorted(point.step for point in losses) == [1, 2]
 
 
