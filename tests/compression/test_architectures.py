@@ -1,4 +1,4 @@
-"""Surgery is exact on every architecture that the README names, group by group.
+"""Surgery is exact on every architecture that docs/networks.md names, group by group.
 
 The image sizes are the smallest that the architecture takes. What the fast run leaves out
 (every group of the largest networks by itself) is marked ``slow``.
@@ -175,8 +175,8 @@ def test_every_group_of_a_large_network_can_be_removed_by_itself(name):
     check_groups(model, structure, images)
 
 
-def test_the_readme_lists_what_is_tested():
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_table_of_networks_lists_what_is_tested():
+    text = (Path(__file__).parents[2] / "docs/networks.md").read_text()
     rows = re.findall(r"^\| `([\w:.-]+)` \| (\d+) \| (\d+) ", text, re.MULTILINE)
     listed = {name: (int(groups), int(kept)) for name, groups, kept in rows}
     tested = {name: (g, u) for name, (_, g, u) in {**ARCHITECTURES, **SLOW_ONLY}.items()}
