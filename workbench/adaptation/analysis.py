@@ -23,6 +23,7 @@ from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.responses import measure_responses, measure_zeros
 from workbench.compression.structure import Structure
+from workbench.compression.watched_layers import watching
 from workbench.models.networks import find_network
 from workbench.models.weight_files import has_penalty
 from workbench.store.keys import file_hash
@@ -124,13 +125,18 @@ def _measure(loaded: LoadedTask, source: SourceNetwork, display: Display) -> Ana
 def gather(
     loaded: LoadedTask, network: nn.Module, structure: Structure, display: Display, title: str
 ) -> tuple[Evidence, ...]:
-    """What the task's method has to know of every filter group, on the target's images."""
+    """What the task's method has to know of every filter group, on the target's images.
+
+    Raises:
+        NetworkError: when the network runs other layers on them than the proof saw.
+    """
     task, options = loaded.task, loaded.task.recipe_options()
     looks = (structure.groups, loaded.train, task.source, loaded.processor.torch_device)
-    with display.track(title, len(loaded.train)) as advance:
-        moments = measure_responses(network, *looks, lambda seen: advance(seen, "images"))
     silent = READS_ZEROS & {options.recipe, options.selection}
-    zeros = measure_zeros(network, *looks) if silent else None
+    with watching(network, structure.path):
+        with display.track(title, len(loaded.train)) as advance:
+            moments = measure_responses(network, *looks, lambda seen: advance(seen, "images"))
+        zeros = measure_zeros(network, *looks) if silent else None
     return collect(network, moments, structure, zeros)
 
 

@@ -12,6 +12,7 @@ from workbench.adaptation.source_network import SourceNetwork, source_structure
 from workbench.compression.narrow_networks import build_narrow
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
+from workbench.compression.watched_layers import watch
 from workbench.models.weight_files import put_weights
 from workbench.training.distillation import Teacher
 from workbench.training.plans import derive_seed
@@ -61,6 +62,17 @@ def starting_network(
     return lambda: make_network(loaded, protocol, seed, source, recipe)
 
 
+def watched_network(loaded: LoadedTask, make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    """Makes a network that stops when it takes another path than the source network's proof."""
+
+    def make_watched() -> nn.Module:
+        network = make()
+        watch(network, source_structure(loaded.task).path)
+        return network
+
+    return make_watched
+
+
 def teacher_of(
     loaded: LoadedTask, source: SourceNetwork, teacher: SourceNetwork
 ) -> Callable[[], Teacher]:
@@ -70,6 +82,7 @@ def teacher_of(
     def make() -> Teacher:
         network = make_network(loaded, PROTOCOLS[TEACHER], TEACHER_SEED, source, None)
         put_weights(network, teacher.tensors, teacher.origin)
+        watch(network, source_structure(loaded.task).path)
         return Teacher(network, settings.training.temperature, settings.training.distill_weight)
 
     return make

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import torch
 
-from workbench.errors import TrainingError
+from workbench.errors import NetworkError, TrainingError
 from workbench.store.recorder import Job, Recorder
 from workbench.store.unfinished_work import Outcome
 from workbench.training.evaluation import evaluate
@@ -51,7 +51,7 @@ def train_jointly(jobs: Sequence[Job], recorder: Recorder) -> None:
                 continue
             try:
                 _train(group, recorder)
-            except TrainingError:
+            except (NetworkError, TrainingError):
                 continue
             except torch.OutOfMemoryError:
                 half = (len(group) + 1) // 2

@@ -3,6 +3,9 @@
 Pure assembly: nothing is trained or recorded here. A key holds what determines the result and
 nothing else, so a full network is not trained again because the method changed, nor a scratch
 one because the source weights did.
+
+Every network is made with a watch on its layers (``compression.watched_layers``), so trainings
+and evaluations need not know of it: one whose path depends on its images raises NetworkError.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from dataclasses import replace
 from torch import nn
 
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.initial_networks import starting_network, teacher_of
+from workbench.adaptation.initial_networks import starting_network, teacher_of, watched_network
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict, split_inputs, subject_inputs
 from workbench.adaptation.option_files import OPTIONS_FILE, adaptation_options, source_options
 from workbench.adaptation.protocol_plans import plan_params, protocol_plan, step_plan
@@ -23,6 +26,8 @@ from workbench.adaptation.run_keys import _how, protocol_key
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import SourceNetwork, model_parts, read_network
 from workbench.adaptation.source_task import SourceTask
+from workbench.compression.forward_path import path_on_noise
+from workbench.compression.watched_layers import watch
 from workbench.data.feeds import ImageSet
 from workbench.data.folder_files import Folder
 from workbench.data.folder_images import sample_files
@@ -55,6 +60,7 @@ def source_job(task: SourceTask, processor: Processor, train: ImageSet, test: Im
         network = build_network(model, source.shape, len(source.classes), seed=weights)
         if start:
             put_weights(network, start.tensors, start.origin)
+        watch(network, path_on_noise(network, source.shape))
         return network
 
     key = key_of("source", parts)
@@ -131,7 +137,9 @@ def protocol_job(
         artifacts=artifacts,
         inputs=subject_inputs(loaded),
         card=Card.of(task.model, task.source, classes, widths, images=task.domain.source),
-        make_model=starting_network(loaded, protocol, seed, source, analysis),
+        make_model=watched_network(
+            loaded, starting_network(loaded, protocol, seed, source, analysis)
+        ),
         plan=plan,
         seed=seed,
         train=loaded.train,
@@ -185,7 +193,7 @@ def step_job(
         card=Card.of(
             task.model, task.source, task.domain.classes, widths, images=task.domain.source
         ),
-        make_model=lambda: copy.deepcopy(network),
+        make_model=watched_network(loaded, lambda: copy.deepcopy(network)),
         plan=plan,
         seed=0,
         train=loaded.train,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class ForwardPath:
 
     Attributes:
         layers: names of convolutions and linear layers.
+        modules: names of all modules with values of their own (``has_values``).
         sums: the autograd node of each addition. Kept alive: the dependency graph knows them
             by identity.
         places: the innermost module of each addition.
@@ -62,10 +64,31 @@ class ForwardPath:
     """
 
     layers: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list)
     sums: list[Any] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     folds: list[Any] = field(default_factory=list)
     output: Any = None
+
+
+def noise(shape: tuple[int, int, int]) -> Tensor:
+    """Two images of noise, always the same: shape (2, channels, height, width)."""
+    return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def path_on_noise(model: nn.Module, shape: tuple[int, int, int]) -> tuple[str, ...]:
+    """The modules that noise runs through in evaluation mode, as ``Structure.path`` has them.
+
+    For networks that are only trained, so that nothing need be proven of them.
+
+    Args:
+        model: on the CPU; left as it is.
+        shape: channels, height, width of an image.
+    """
+    traced, path = copy.deepcopy(model).eval(), ForwardPath()
+    with torch.no_grad(), _watched(traced, [], path):
+        traced(noise(shape))
+    return tuple(path.modules)
 
 
 def walk(model: nn.Module, image: Tensor, path: ForwardPath) -> Tensor:
@@ -86,7 +109,7 @@ def walk(model: nn.Module, image: Tensor, path: ForwardPath) -> Tensor:
         if max(before.ndim, after.ndim) > _IMAGE_DIMS:
             path.folds.append(after.grad_fn)
 
-    with _watched(model, inside, path.layers), Additions(on_sum, on_view):
+    with _watched(model, inside, path), Additions(on_sum, on_view):
         try:
             output = model(image)
         except NetworkError:
@@ -113,21 +136,27 @@ def walk(model: nn.Module, image: Tensor, path: ForwardPath) -> Tensor:
     return output
 
 
+def has_values(module: nn.Module) -> bool:
+    """Whether a module has weights, biases or statistics of its own, beside its parts'."""
+    tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    return bool(tensors) or isinstance(module, (*Convolution, nn.Linear))
+
+
 def _innermost(inside: list[str]) -> str:
     return (inside and inside[-1]) or "forward"
 
 
 @contextmanager
-def _watched(model: nn.Module, inside: list[str], layers: list[str]) -> Iterator[None]:
-    """While open: ``inside`` is the stack of modules that run, ``layers`` gets each layer."""
+def _watched(model: nn.Module, inside: list[str], path: ForwardPath) -> Iterator[None]:
+    """While open: ``inside`` is the stack of modules that run, ``path`` gets their names."""
     hooks = []
     for name, module in model.named_modules():
-        filtered = isinstance(module, (*Convolution, nn.Linear))
+        lists = [path.layers] if isinstance(module, (*Convolution, nn.Linear)) else []
+        lists += [path.modules] if has_values(module) else []
 
-        def enter(_m: nn.Module, _i: Any, name: str = name, filtered: bool = filtered) -> None:
-            inside.append(name)
-            if filtered:
-                layers.append(name)
+        def enter(_m: nn.Module, _i: Any, name: str = name, lists: list[list[str]] = lists) -> None:
+            for names in (inside, *lists):
+                names.append(name)
 
         def leave(_m: nn.Module, _i: Any, _o: Any) -> None:
             inside.pop()

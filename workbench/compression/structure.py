@@ -120,12 +120,15 @@ class Structure:
         classifier: the one whose filters are the classes; never compressed.
         uncompressed: by layer, why its filters all stay.
         layers: all layers with filters, in the order of execution.
+        path: all modules with values of their own, norms included, in the order in which they
+            ran in evaluation mode, each as often as it ran.
     """
 
     groups: tuple[FilterGroup, ...]
     classifier: FilterGroup
     uncompressed: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.compression.forward_path import ForwardPath, short, walk
+from workbench.compression.forward_path import ForwardPath, noise, short, walk
 from workbench.compression.rebuild import ChannelNorm, Convolution, is_depthwise, is_grouped
 from workbench.compression.structure import Cut, FilterGroup, ResponsePoint, Side, Structure
 from workbench.errors import NetworkError
@@ -67,7 +67,9 @@ def find_structure(model: nn.Module, shape: Shape) -> Structure:
             f"{type(model).__name__} has no layer with filters to remove beside its classifier"
             + (f": {reasons}" if reasons else "")
         )
-    structure = Structure(tuple(groups), classifiers[0], uncompressed, tuple(path.layers))
+    structure = Structure(
+        tuple(groups), classifiers[0], uncompressed, tuple(path.layers), tuple(path.modules)
+    )
     return prove(traced, structure, shape)
 
 
@@ -95,7 +97,7 @@ def _dependency_graph(model: nn.Module, shape: Shape, path: ForwardPath) -> Any:
         with torch.enable_grad():
             graph.build_dependency(
                 model,
-                torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)),
+                noise(shape),
                 forward_fn=forward,
                 customized_pruners={Scatter: _scatter_pruner()},
                 verbose=False,
@@ -111,7 +113,10 @@ def _dependency_graph(model: nn.Module, shape: Shape, path: ForwardPath) -> Any:
 
 
 def _check_path(model: nn.Module, shape: Shape, path: ForwardPath) -> None:
-    """Every layer runs once, with weights of its own, whatever the image shows."""
+    """Every layer runs once, with weights of its own, whatever the image shows.
+
+    Two images show little of that: ``watched_layers`` compares what runs on real ones.
+    """
     twice = next((name for name in path.layers if path.layers.count(name) > 1), None)
     if twice:
         raise NetworkError(
@@ -130,7 +135,7 @@ def _check_path(model: nn.Module, shape: Shape, path: ForwardPath) -> None:
     again = ForwardPath()
     with torch.no_grad():
         walk(model, torch.full((2, *shape), -1.0), again)
-    if (again.layers, again.places) != (path.layers, path.places):
+    if (again.modules, again.places) != (path.modules, path.places):
         raise NetworkError(
             f"{type(model).__name__}: which layers run depends on the image's values; such control "
             "flow cannot be traced"
