@@ -12,17 +12,17 @@ What the images must not do is to choose the path. So a batch that takes a new p
 mode is run again, at once, in evaluation mode and without gradients. If it takes the proof's path
 there, the difference comes from the training mode: the path is accepted, and the same path is not
 asked about again. If not, the images are the cause, and the training stops.
-Cost: 2 microseconds for each module and pass on one CPU core, torch's calls of the hooks included:
-35 for simplecnn and 59 for VGG-16, whose training steps of 64 images take 0.1 and 2 seconds there
-(0.03 % and 0.003 %). It has not been timed on a GPU, where steps are shorter. Each new path in
-training mode costs one more forward pass; most networks have none. That pass changes neither
+Cost: 2 microseconds per module and pass on one CPU core, torch's calls of the hooks included: 35
+for simplecnn and 59 for VGG-16, whose training steps of 64 images take 0.1 and 2 seconds there
+(0.03 % and 0.003 %). It is not yet timed on a GPU, where steps are shorter. A new path in training
+mode costs one more forward pass; most networks never take one. The extra pass changes neither
 weights, nor statistics of norms, nor torch's random state, so trained weights are the same to the
 bit with and without watching.
 When it does not help: a branch between operations without values of their own (``relu`` or
 ``tanh``, an addition or none) runs the same modules and is not seen. Nor is a branch that looks at
 the images in training mode only, which no evaluated or exported network takes; nor one that, in
-training mode, gives a path that has been accepted before. Seeds that are trained together need no
-more: ``torch.vmap`` itself refuses to branch on values.
+training mode, gives a path that has been accepted before. Where seeds are trained together,
+``torch.vmap`` refuses to branch on values at all; they are then trained, and watched, one by one.
 """
 
 from __future__ import annotations
