@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,18 +93,21 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
         f"seeds {_listed({cell.seed for cell in cells})}; {'; '.join(runs) or 'nothing trained'}",
         f"{', '.join(networks)}; source weights "
         + _listed({cell.weights for cell in cells if cell.weights}),
-        *sorted({_machine(cell) for cell in cells}),
+        *(f"{n} cells: {where}" for where, n in sorted(Counter(map(_machine, cells)).items())),
         "accuracy: mean ± standard deviation over the seeds; interval: 95 %, Student's t over the "
         "seeds; Wilson over the test images where there is one seed, or where all agree",
     ]
 
 
 def _machine(cell: Cell) -> str:
-    commit = f"commit {cell.commit}" if cell.commit else "a commit that was not recorded"
-    code = f"{cell.version} at {commit}" if cell.version else "of a version that was not recorded"
+    """Where and with what a cell was trained; what its row does not have is named as missing."""
+    commit = f"commit {cell.commit}" if cell.commit else "a commit that is **not recorded**"
+    code = (
+        f"{cell.version} at {commit}" if cell.version else "of a version that is **not recorded**"
+    )
     named = cell.machine.endswith(f"{cell.threads} threads")  # a processor's name has them
     return (
-        f"{cell.machine or 'machine not recorded'}, {cell.device}, {cell.precision}, "
+        f"{cell.machine or 'machine **not recorded**'}, {cell.device}, {cell.precision}, "
         f"{'' if named else f'{cell.threads} thread(s), '}torch {cell.torch}, workbench {code}"
     )
 
