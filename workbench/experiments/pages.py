@@ -101,10 +101,9 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
 
 def _machine(cell: Cell) -> str:
     """Where and with what a cell was trained; what its row does not have is named as missing."""
-    commit = f"commit {cell.commit}" if cell.commit else "a commit that is **not recorded**"
-    code = (
-        f"{cell.version} at {commit}" if cell.version else "of a version that is **not recorded**"
-    )
+    missing = "that is **not recorded**"
+    commit = f"commit {cell.commit}" if cell.commit else f"a commit {missing}"
+    code = f"{cell.version} at {commit}" if cell.version else f"of a version {missing}"
     named = cell.machine.endswith(f"{cell.threads} threads")  # a processor's name has them
     return (
         f"{cell.machine or 'machine **not recorded**'}, {cell.device}, {cell.precision}, "
