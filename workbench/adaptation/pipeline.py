@@ -21,7 +21,7 @@ from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.steps import steps_of
-from workbench.adaptation.summary import ProtocolRuns, conclude, write_conclusion
+from workbench.adaptation.summary import ProtocolRuns, conclude, is_concluded, write_conclusion
 from workbench.compression.recipes import Recipe
 from workbench.reporting.results import Adaptation
 from workbench.store.recorder import Recorder
@@ -57,7 +57,8 @@ def adapt(
             analysis, done = _execute(prepared, parent, fresh_source)
             runs = [done[name] for name in task.settings.training.protocols]
             adaptation = conclude(loaded, analysis, runs, recorder, parent)
-            if not finished or adaptation.trained or analysis.measured:
+            new = not finished or adaptation.trained or analysis.measured
+            if new or not is_concluded(recorder, parent):
                 write_conclusion(adaptation, runs, recorder, parent)
     return adaptation
 

@@ -30,10 +30,12 @@ def compare(
     from workbench.reporting.run_comparison import compare as run
     from workbench.reporting.run_comparison import comparison_rows, draw_comparison
     from workbench.reporting.tables import COLUMNS, rich_table, table_rows
+    from workbench.training.progress import Display
 
     if figure is not None:
         check_new_file(figure, "--figure", ".png")
-    rows = run(tracking_uri=chosen["tracking_uri"], source=source, target=target)
+    say = Display(quiet=False).say
+    rows = run(tracking_uri=chosen["tracking_uri"], source=source, target=target, say=say)
     results = [row.result for row in rows]
     cells = [
         (*first, *rest)
