@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workbench.cli.console import tell
 from workbench.cli.options import FROM_FILE, from_file, takes
 
 
@@ -42,4 +43,4 @@ def train(
     own = {"weights": weights, "sparsity": sparsity, "seed": seed}
     chosen = from_file(context, {**own, **chosen}, ("source",))
     accuracy = run(out, display=Display(quiet=False), **chosen)
-    typer.echo(f"{out}: {100 * accuracy:.1f} % test accuracy on {chosen['source']}")
+    tell(f"{out}: {100 * accuracy:.1f} % test accuracy on {chosen['source']}")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.errors import printable
+
 _PLAIN_EVERY = 10.0  # seconds between two plain lines of one task
 
 Advance = Callable[[int, str], None]
@@ -31,13 +33,14 @@ class Display:
             self._console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        """One line."""
+        """One line; what would steer the terminal is escaped."""
         if self._console:
-            self._console.print(text, markup=False)
+            self._console.print(printable(text), markup=False, emoji=False)
 
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Advance]:
         """Show a task of ``total`` steps; the value given is called with (done, note)."""
+        title = printable(title)
         if not self._console:
             yield lambda done, note: None
         elif self._console.is_terminal:
