@@ -54,6 +54,16 @@ class StoreError(WorkbenchError):
     """The MLflow store or the folder of resumable work cannot be used."""
 
 
+class DamagedRunError(StoreError):
+    """A run lacks something that it should hold, or it is damaged."""
+
+
+class LostStoreError(StoreError):
+    """The store was removed while the work was going on."""
+
+    exit_code = 1
+
+
 class TrainingError(WorkbenchError):
     """A training broke down on the way (its loss is no longer a number)."""
 
@@ -72,10 +82,14 @@ class ExportError(WorkbenchError):
     exit_code = 1
 
 
-def printable(text: str) -> str:
-    """``text`` with everything that would break a line or steer a terminal escaped."""
-    if len(text) > _LONGEST_LINE:
-        text = f"{text[:_LONGEST_LINE]} ..."
+def printable(text: str, longest: int | None = _LONGEST_LINE) -> str:
+    """``text`` with everything that would break a line or steer a terminal escaped.
+
+    Args:
+        longest: characters after which the text is cut off; None for all of it.
+    """
+    if longest is not None and len(text) > longest:
+        text = f"{text[:longest]} ..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -358,3 +358,12 @@ def test_the_command_that_show_and_new_print_is_one_that_runs(run_cli):
     status, out, err = run_cli(*command[1:], "--dry-run")
     assert (status, err) == (0, "")
     assert "mine of digits: 2 classes, 285 training and 72 test images" in out
+
+
+def test_a_file_name_cannot_steer_the_terminal(run_cli):
+    path = put("\x1b[2J/threes.yaml")
+    for command in (("check", path), ("show", "threes", "--domains", path.parent)):
+        status, out, err = run_cli("domains", *command)
+        assert status == 0, err
+        assert "\x1b" not in out
+        assert "\\x1b[2J/threes.yaml" in out

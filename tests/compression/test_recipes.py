@@ -114,7 +114,7 @@ def test_json_gives_the_recipe_back_exactly():
     recipe = make_recipe({"a": moments(responses(5, 1)), "b": moments(responses(3, 0))}, "pfa-kl")
     text = recipe.to_json()
     assert Recipe.from_json(text, recipe.spectra_json()) == recipe
-    assert Recipe.counts(text) == tuple((r.filters, r.kept) for r in recipe.layers)
+    assert Recipe.counts(json.loads(text)) == tuple((r.filters, r.kept) for r in recipe.layers)
     row = json.loads(text)["layers"][0]
     assert row["kept"] == len(row["kept_indices"]) < row["filters"]
 
@@ -128,3 +128,36 @@ def test_what_is_no_recipe_is_refused():
 def test_indices_that_cannot_be_kept_are_refused(kept):
     with pytest.raises(ValueError, match="kept indices"):
         LayerRecipe("conv", 4, kept, 1, 4, 0.0, 1.0, ())
+
+
+WRONG_ROWS = {
+    "an index outside": ("kept_indices", [0, 6], "a kept index is 6"),
+    "an index that is no number": ("kept_indices", ["0"], "a kept index is '0'"),
+    "no index": ("kept_indices", [], "kept_indices has 0 items"),
+    "no filters": ("filters", None, "filters is null"),
+    "more filters than eigenvalues": ("filters", 7, "spectrum has 6 items, not 7"),
+    "a truth": ("wanted", True, "wanted is True"),
+    "an energy that is text": ("energy", "1", "energy is '1'"),
+    "an infinite divergence": ("divergence", float("inf"), "holds Infinity"),
+    "more active than filters": ("active", 7, "active is 7"),
+    "a name that is a list": ("layer", [], "a layer's name is a list"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_ROWS)
+def test_rows_that_cannot_be_are_refused(case):
+    recipe = make_recipe({"a": moments(responses(5, 1))}, "pfa-kl")
+    name, value, said = WRONG_ROWS[case]
+    saved = json.loads(recipe.to_json())
+    saved["layers"][0][name] = value
+    with pytest.raises(ValueError, match=said):
+        Recipe.from_json(json.dumps(saved), recipe.spectra_json())
+
+
+@pytest.mark.parametrize(
+    "spectra", ["{}", '{"a": [1]}', '{"a": 1}', "[]", '{"a": [NaN]}', "[" * 10**5]
+)
+def test_spectra_that_do_not_fit_are_refused(spectra):
+    recipe = make_recipe({"a": moments(responses(5, 1))}, "pfa-kl")
+    with pytest.raises(ValueError, match=r"spectr|NaN|nested"):
+        Recipe.from_json(recipe.to_json(), spectra)

@@ -58,9 +58,9 @@ def test_an_exported_file_says_what_it_is_and_computes_the_same(run_cli, weights
     assert not list(Path().glob("*.part*"))
     assert run_cli("export", weights, "--format", format_)[0] == 2  # never overwritten
     if format_ == "pt2":
-        extra = {f"{exporting.CARD}.json": ""}
+        extra = {"workbench.json": ""}
         program = torch.export.load(path, extra_files=extra)
-        assert json.loads(extra[f"{exporting.CARD}.json"])["classes"] == ["3", "8"]
+        assert json.loads(extra["workbench.json"])["classes"] == ["3", "8"]
         assert program.module()(torch.zeros(5, 1, 8, 8)).shape == (5, 2)
         status, _, err = run_cli("predict", path, image)
         assert status == 2
@@ -188,6 +188,79 @@ def test_mistakes_are_told(run_cli, weights, tmp_path, command, message):
     assert message in err
     assert "Traceback" not in err
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["export", "1" * 400],
+        ["export", "1" * 400 + ".safetensors"],
+        ["export", "a b\x1b[2J"],
+        ["export", "{weights}", "--out", "1" * 400 + ".safetensors"],
+        ["export", "{weights}", "--out", "1" * 400 + "/a.safetensors"],
+        ["predict", "1" * 400, "a.png"],
+        ["predict", "1" * 400 + ".onnx", "a.png"],
+        ["predict", "{weights}", "1" * 400],
+    ],
+)
+def test_an_absurd_name_is_one_line(run_cli, weights, tmp_path, command):
+    if "onnx" in command[1]:
+        ONNX("onnxruntime")
+    before = sorted(tmp_path.iterdir())
+    status, out, err = run_cli(*(part.format(weights=weights) for part in command))
+    assert (status, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("workbench: ")
+    assert "\x1b" not in line
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_longest_name_of_a_file_is_written(run_cli, weights):
+    name = "n" * 243 + ".safetensors"
+    assert run_cli("export", weights, "--out", name)[0] == 0
+    assert Path(name).is_file()
+
+
+def test_names_that_would_steer_a_terminal_are_escaped(run_cli, weights, image, tmp_path):
+    network, card = workbench.load_network(weights), read_card(weights)
+    evil = ("\x1b[2Jcat\n:dog: [red]", "\x9b8\u202e")
+    path = tmp_path / "net\x1b]0;x\x07.safetensors"
+    save_file(network.state_dict(), path, replace(card, classes=evil).metadata())
+    photo = image.rename(tmp_path / "\x1b[31mdigit.png")
+    status, out, err = run_cli("predict", path, photo)
+    assert status == 0, err
+    (line,) = out.splitlines()
+    assert line.isprintable()
+    assert "\\x1b[2Jcat\\n:dog: [red]" in line
+    assert "\\x1b[31mdigit.png" in line
+    rows = json.loads(run_cli("predict", path, photo, "--json")[1])
+    assert set(rows[0]["classes"]) == set(evil)
+    status, out, _ = run_cli("export", path, "--out", "\x1b[1ma.safetensors")
+    assert status == 0
+    assert out.rstrip("\n").isprintable()
+
+
+def test_an_onnx_file_is_not_believed_either(run_cli, weights, image):
+    onnx = ONNX("onnx")
+    ONNX("onnxruntime"), ONNX("onnxscript")
+    assert run_cli("export", weights, "--format", "onnx", "--out", "a.onnx")[0] == 0
+    card = json.loads(CARD.text())
+    wrong = {
+        "std is 0": {**card, "std": [0]},
+        "image shape is 1000000": {**card, "shape": [1, 10**6, 10**6]},
+        "does not run on its images": {**card, "shape": [3, 8, 8], "mean": [0] * 3, "std": [1] * 3},
+        "one output for each of its 3 classes": {**card, "classes": ["3", "8", "9"]},
+    }
+    for said, content in wrong.items():
+        model = onnx.load("a.onnx")
+        (entry,) = [entry for entry in model.metadata_props if entry.key == "workbench"]
+        entry.value = json.dumps(content)
+        onnx.save(model, "b.onnx")
+        status, out, err = run_cli("predict", "b.onnx", image)
+        assert (status, out) == (2, "")
+        (line,) = err.splitlines()
+        assert line.startswith("workbench: b.onnx: ")
+        assert said in line
 
 
 def test_a_file_without_a_card_is_refused(tmp_path):

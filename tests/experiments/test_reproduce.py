@@ -494,7 +494,7 @@ def test_a_row_without_a_top_5_accuracy_is_no_row_with_a_low_one(tmp_path):
     path = tmp_path / "cells.csv"
     path.write_text(
         ",".join(field.name for field in fields(Cell)) + "\n"
-        + ",".join(text[str(field.type)] for field in fields(Cell)) + "\n"
+        + ",".join("" if f.name == "filters" else text[str(f.type)] for f in fields(Cell)) + "\n"
     )  # fmt: skip
     (cell,) = read_cells(path).values()
     assert (cell.hits, cell.top_hits) == (3, None)

@@ -148,3 +148,72 @@ def test_default_weights_are_torchvisions_alone(own, run_cli):
     status, _, err = run_cli(*ADAPT, "--weights", "DEFAULT")
     assert status == 2
     assert "only torchvision's networks bring weights" in err
+
+
+NORMED = """
+from torch import nn
+from torch.nn.utils import weight_norm as older
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+
+def build(num_classes, norm, head=lambda layer: layer):
+    return nn.Sequential(
+        nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(),
+        norm(nn.Conv2d(12, 10, 3, padding=1)), nn.ReLU(),
+        nn.Conv2d(10, 8, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), head(nn.Linear(8, num_classes)),
+    )
+
+
+def weights(num_classes):
+    return build(num_classes, weight_norm)
+
+
+def spectral(num_classes):
+    return build(num_classes, spectral_norm)
+
+
+def head(num_classes):
+    return build(num_classes, weight_norm, weight_norm)
+
+
+def hooked(num_classes):
+    return build(num_classes, older)
+"""
+ADAPT_NORMED = (
+    "adapt", "--source", "digits", "--target", "digits-3v8", "--source-epochs", 1, "--epochs", 1,
+    "--batch-size", 64, "--protocols", "full-fine,pfa-scratch,pfa-fine", "--json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("function", ["weights", "spectral"])
+def test_layers_that_compute_their_weights_keep_their_filters(run_cli, tmp_path, function):
+    name = f"normed_{function}"
+    (tmp_path / f"{name}.py").write_text(NORMED)
+    network = f"{name}:{function}"
+    status, out, err = run_cli(*ADAPT_NORMED, "--model", network)
+    assert status == 0, err
+    result = json.loads(out)
+    assert [row["layer"] for row in result["recipe"]] == ["4"]
+    status, out, err = run_cli("analyze", *ADAPT_NORMED[1:7], "--model", network, "--json")
+    reasons = json.loads(out)["uncompressed"]
+    assert reasons.keys() == {"0", "2"}
+    assert all(
+        "'2' (ParametrizedConv2d), which computes its weights" in r for r in reasons.values()
+    )
+    assert run_cli("export", result["protocols"][2]["run_ids"][0], "--model", network)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [("head", "its classifier '8' computes its weights"), ("hooked", "cannot be copied")],
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_network_that_cannot_be_taken_apart_is_one_line(run_cli, tmp_path, function, said):
+    name = f"normed_{function}"
+    (tmp_path / f"{name}.py").write_text(NORMED)
+    status, out, err = run_cli(*ADAPT_NORMED, "--model", f"{name}:{function}")
+    assert (status, out) == (2, "")
+    (line,) = err.splitlines()
+    assert said in line
+    assert "torch.nn.utils.parametri" in line

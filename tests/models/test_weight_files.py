@@ -1,16 +1,21 @@
 """Weight files: read safely, fitted strictly, self-describing."""
 
+import json
+import tracemalloc
+from dataclasses import asdict
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import workbench
 from workbench.compression.narrow_networks import build_narrow
+from workbench.data.catalog import SOURCES
 from workbench.errors import WeightsError
 from workbench.models.weight_files import Card, put_weights, read_card, read_weights
 
 WIDTHS = (6, 6, 6, 8, 8, 8, 8, 8)
-CARD = Card("simplecnn", "digits", ("3", "8"), (1, 8, 8), WIDTHS)
+CARD = Card.of("simplecnn", SOURCES["digits"], ("3", "8"), WIDTHS)
 
 
 def network():
@@ -72,3 +77,62 @@ def test_a_file_without_a_card_says_so(tmp_path):
     save_file({"w": torch.ones(1)}, tmp_path / "plain.safetensors")
     with pytest.raises(WeightsError, match="was not written by the workbench"):
         workbench.load_network(tmp_path / "plain.safetensors")
+
+
+WRONG_CARDS = {
+    "no mapping": (lambda card: [card], "it is a list"),
+    "a width too few": (lambda card: card | {"widths": [6] * 7}, "7 widths do not fit"),
+    "a width too large": (lambda card: card | {"widths": [600] * 8}, "cannot have 600 filters"),
+    "a width of 0": (lambda card: card | {"widths": [0] * 8}, "a width is 0"),
+    "a million pixels": (
+        lambda card: card | {"shape": [1, 10**6, 10**6]},
+        "image shape is 1000000",
+    ),
+    "no square": (lambda card: card | {"shape": [1, 8, 9]}, "image shape is 1x8x9"),
+    "two channels": (lambda card: card | {"shape": [2, 8, 8]}, "image shape is 2x8x8"),
+    "no shape": (lambda card: card | {"shape": "118"}, "image shape is '118'"),
+    "std 0": (lambda card: card | {"std": [0]}, "std is 0"),
+    "std of another length": (lambda card: card | {"std": [1, 1]}, "std has 2 items, not 1"),
+    "mean NaN": (lambda card: card | {"mean": [float("nan")]}, "holds NaN"),
+    "mean infinite": (lambda card: card | {"mean": ["1e999"]}, "mean is '1e999'"),
+    "white 0": (lambda card: card | {"white": 0}, "white is 0"),
+    "one class": (lambda card: card | {"classes": ["3"]}, "classes has 1 items"),
+    "a class that is no text": (lambda card: card | {"classes": [3, 8]}, "a class is 3"),
+    "a long class": (lambda card: card | {"classes": ["3", "8" * 5000]}, "a class is '888"),
+    "a huge card": (lambda card: card | {"classes": ["3" * 900] * 9999}, "longer than 1048576"),
+    "no model": (lambda card: {k: v for k, v in card.items() if k != "model"}, "no 'model'"),
+    "sparsity -1": (lambda card: card | {"sparsity": -1}, "sparsity is -1"),
+}
+
+
+def with_card(path, text):
+    tensors = {name: value.contiguous() for name, value in network().state_dict().items()}
+    save_file(tensors, path, {"workbench": text})
+    return path
+
+
+@pytest.mark.parametrize("case", WRONG_CARDS)
+@pytest.mark.parametrize("command", ["export", "predict"])
+def test_a_card_that_says_what_no_network_has_is_one_line(run_cli, tmp_path, case, command):
+    change, said = WRONG_CARDS[case]
+    text = json.dumps(change(asdict(CARD))).replace('"1e999"', "1e999")
+    path = with_card(tmp_path / "net.safetensors", text)
+    before = sorted(tmp_path.iterdir())
+    tracemalloc.start()
+    status, out, err = run_cli(command, path, *(["a.png"] if command == "predict" else []))
+    assert tracemalloc.get_traced_memory()[1] < 1e8
+    tracemalloc.stop()
+    assert (status, out) == (2, ""), err
+    (line,) = err.splitlines()
+    assert line.startswith(f"workbench: {path}: ")
+    assert said.replace("'1e999'", "inf") in line
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\ud800", "1" * 5000])
+def test_a_card_that_is_no_json_is_one_line(run_cli, tmp_path, text):
+    path = with_card(tmp_path / "net.safetensors", text.encode("utf-8", "replace").decode())
+    status, out, err = run_cli("export", path)
+    assert (status, out) == (2, "")
+    (line,) = err.splitlines()
+    assert "what it says of its network is not valid" in line

@@ -7,10 +7,12 @@ import pytest
 from scipy import stats
 
 from workbench.adaptation.verdict import judge
+from workbench.cli.console import tell_table
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.statistics import student_interval, wilson_interval
-from workbench.reporting.tables import table_rows
+from workbench.reporting.tables import markdown_text, table_rows
 from workbench.reporting.verdict_text import verdict_sentence
+from workbench.training.progress import Display
 
 FULL, SMALL = 1000, 230
 
@@ -126,3 +128,26 @@ def test_intervals_stay_within_0_and_1():
     assert student_interval([1.0, 0.9])[1] == 1.0
     assert wilson_interval(200, 200)[1] == pytest.approx(1.0)
     assert wilson_interval(0, 200)[0] == pytest.approx(0.0)
+
+
+def test_a_name_is_shown_as_it_is_on_a_terminal_and_in_a_note(capsys):
+    name = "[red]a|b[/red] :cat: `c` <i>\x1b[2J\n[d](http://e)"
+    tell_table("", ("domain", "n"), [(name, "1")])
+    shown = capsys.readouterr().out
+    assert "[red]a|b[/red] :cat: `c` <i>\\x1b[2J\\n[d](http://e)" in shown
+    assert "\x1b" not in shown
+    (line,) = markdown_text(name).splitlines()
+    assert line.startswith("\\[red\\]a\\|b")
+    assert "\\`c\\` &lt;i>" in line
+    assert "[d](" not in line
+
+
+def test_a_line_of_progress_cannot_steer_the_terminal(capsys):
+    display = Display(quiet=False)
+    display.say("folder \x1b[2J\r\n:cat: [red]x")
+    with display.track("a\x1b[2J", 1) as advance:
+        advance(1, "done")
+    assert capsys.readouterr().err.splitlines() == [
+        "folder \\x1b[2J\\r\\n:cat: [red]x",
+        "a\\x1b[2J: 1/1 done",
+    ]

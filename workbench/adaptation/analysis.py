@@ -27,8 +27,9 @@ from workbench.compression.watched_layers import watching
 from workbench.models.networks import find_network
 from workbench.models.weight_files import has_penalty
 from workbench.store.keys import file_hash
-from workbench.store.recorder import HASH, RECIPE_FILE, SPECTRA_FILE, Recorder
+from workbench.store.recorder import HASH, Recorder
 from workbench.store.runs import StoredRun
+from workbench.store.stored_results import RECIPE_FILE, SPECTRA_FILE, stored_recipe
 from workbench.training.progress import Display
 
 #: Timed passes by images a pass: one of 64 images is long enough to be steady.
@@ -208,8 +209,7 @@ def _record_analysis(analysis: Analysis, recorder: Recorder, run_id: str) -> Non
 
 
 def _fetch_analysis(run: StoredRun, recorder: Recorder) -> Analysis:
-    texts = [recorder.store.fetch(run, name) for name in (RECIPE_FILE, SPECTRA_FILE)]
-    recipe = Recipe.from_json(*(path.read_text() for path in texts if path))
+    recipe = stored_recipe(recorder.store, run)
     full, small = (
         Costs(
             round(run.metrics[f"{prefix}parameters"]),

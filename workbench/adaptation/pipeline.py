@@ -22,7 +22,7 @@ from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.step_states import states_of
 from workbench.adaptation.steps import steps_of
-from workbench.adaptation.summary import ProtocolRuns, conclude, write_conclusion
+from workbench.adaptation.summary import ProtocolRuns, conclude, is_concluded, write_conclusion
 from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
 from workbench.compression.recipes import Recipe
 from workbench.reporting.results import Adaptation
@@ -60,7 +60,8 @@ def adapt(
             analysis, done = _execute(prepared, parent, fresh_source)
             runs = [done[name] for name in task.protocols]
             adaptation = conclude(loaded, analysis, runs, recorder, parent)
-            if not finished or adaptation.trained or analysis.measured:
+            new = not finished or adaptation.trained or analysis.measured
+            if new or not is_concluded(recorder, parent):
                 write_conclusion(adaptation, runs, recorder, parent)
     return adaptation
 

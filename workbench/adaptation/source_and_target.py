@@ -14,14 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.data.catalog import IMAGENET, SOURCES, Source, crop_of
+from workbench.data.catalog import (
+    IMAGENET,
+    LARGEST_IMAGE,
+    SMALLEST_IMAGE,
+    SOURCES,
+    Source,
+    crop_of,
+)
 from workbench.data.feeds import ImageSet
 from workbench.data.folder_files import list_folder
 from workbench.data.folder_images import Say, load_folder
 from workbench.data.sets import load_images
 from workbench.data.user_paths import user_path
 from workbench.domains.domain import Domain
-from workbench.domains.folder_fields import LARGEST_IMAGE, SMALLEST_IMAGE
 from workbench.errors import DataError, SettingsError, did_you_mean
 from workbench.models.networks import build_network
 

@@ -12,12 +12,20 @@ from statistics import fmean
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict
 from workbench.adaptation.verdict import judge
+from workbench.errors import DamagedRunError
 from workbench.reporting.charts import accuracy_chart, filters_chart
-from workbench.reporting.json_results import as_dict, summary_metrics
+from workbench.reporting.json_results import as_dict, recommended, summary_metrics
 from workbench.reporting.results import Adaptation, ProtocolResult
 from workbench.reporting.verdict_text import note
-from workbench.store.recorder import RECIPE_FILE, SPECTRA_FILE, Recorder
+from workbench.store.recorder import Recorder
 from workbench.store.runs import StoredRun
+from workbench.store.stored_results import (
+    RECIPE_FILE,
+    RESULT_FILE,
+    SPECTRA_FILE,
+    read_artifact,
+    stored_recipe,
+)
 from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.protocols import Protocol
 
@@ -72,6 +80,17 @@ def conclude(
     )
 
 
+def is_concluded(recorder: Recorder, parent: str) -> bool:
+    """Whether the adaptation's own run has its result and its recipe, undamaged."""
+    run = recorder.store.run(parent)
+    try:
+        read_artifact(recorder.store, run, RESULT_FILE, recommended)
+        stored_recipe(recorder.store, run)
+    except DamagedRunError:
+        return False
+    return True
+
+
 def write_conclusion(
     adaptation: Adaptation, protocols: Sequence[ProtocolRuns], recorder: Recorder, parent: str
 ) -> None:
@@ -92,7 +111,7 @@ def write_conclusion(
     store.attach_text(parent, RECIPE_FILE, recipe.to_json())
     store.attach_text(parent, SPECTRA_FILE, recipe.spectra_json())
     store.attach_text(parent, "settings.json", json.dumps(dict(adaptation.settings), indent=1))
-    store.attach_text(parent, "result.json", json.dumps(as_dict(adaptation), indent=1))
+    store.attach_text(parent, RESULT_FILE, json.dumps(as_dict(adaptation), indent=1))
     with tempfile.TemporaryDirectory() as folder:
         accuracy, filters = Path(folder) / "accuracy.png", Path(folder) / "filters.png"
         target = str(adaptation.settings["target"])

@@ -5,6 +5,7 @@ All wrong values are reported together, before any data or training is touched.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 from workbench.adaptation.settings import Settings, check_together
@@ -211,7 +212,7 @@ def whole_domain(source: Source) -> Domain:
 def _trained_on(settings: Settings) -> Source:
     """The source; of a folder, size and normalisation are those of the weights where they say."""
     path = settings.what.weights
-    card = read_card(path) if path and path.is_file() and has_card(path) else None
+    card = read_card(path) if path and os.path.isfile(path) and has_card(path) else None
     if card is None or settings.what.source in SOURCES:
         return find_source(settings.what.source, settings.what.image_size)
     if settings.what.image_size not in (None, card.shape[1]):

@@ -35,7 +35,8 @@ from workbench.models.networks import build_network
 from workbench.models.processor import Processor
 from workbench.models.weight_files import Card, put_weights
 from workbench.store.keys import key_of
-from workbench.store.recorder import IMAGES_FILE, RECIPE_FILE, Job
+from workbench.store.recorder import Job
+from workbench.store.stored_results import IMAGES_FILE, RECIPE_FILE
 from workbench.training.plans import derive_seed, fit_to
 from workbench.training.protocols import Protocol
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import console
+from workbench.cli.console import tell, tell_table
 from workbench.cli.options import (
     BUDGET,
     FROM_FILE,
@@ -57,7 +57,7 @@ def adapt(
 def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
     from workbench.adaptation.pipeline import adapt as run
     from workbench.reporting.json_results import as_dict
-    from workbench.reporting.tables import COLUMNS, rich_table, table_rows
+    from workbench.reporting.tables import COLUMNS, table_rows
     from workbench.reporting.verdict_text import interval_note, next_steps, title, verdict_sentence
     from workbench.training.progress import Display
 
@@ -70,12 +70,12 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(as_dict(result), indent=1))
         return
-    out = console()
-    out.print(rich_table(title(result), COLUMNS, table_rows(result.protocols)))
-    out.print(interval_note(result.protocols), markup=False)
-    out.print(f"\n{verdict_sentence(result.verdict)}\n", markup=False)
-    for line in next_steps(result):
-        out.print(line, markup=False)
+    tell_table(title(result), COLUMNS, table_rows(result.protocols))
+    for line in (
+        interval_note(result.protocols), "", verdict_sentence(result.verdict), "",
+        *next_steps(result),
+    ):  # fmt: skip
+        tell(line)
 
 
 def _preview(chosen: dict[str, Any], as_json: bool) -> None:
@@ -87,4 +87,4 @@ def _preview(chosen: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(plan, indent=1))
         return
     for line in preview_lines(plan):
-        typer.echo(line)
+        tell(line)

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from workbench.cli.console import console
+from workbench.cli.console import tell, tell_table
 from workbench.cli.options import BUDGET, FROM_FILE, NETWORK, RECIPE, WHERE, from_file, takes
 
 
@@ -24,7 +24,7 @@ def analyze(context: typer.Context, **chosen: Any) -> None:
     """
     from workbench.adaptation.pipeline import predict_costs
     from workbench.reporting.recipe_text import cost_dict, cost_sentence, group_notes
-    from workbench.reporting.tables import RECIPE_COLUMNS, recipe_rows, rich_table
+    from workbench.reporting.tables import RECIPE_COLUMNS, recipe_rows
     from workbench.training.progress import Display
 
     as_json = chosen.pop("json")
@@ -41,7 +41,6 @@ def analyze(context: typer.Context, **chosen: Any) -> None:
         print(json.dumps(whole, indent=1))
         return
     title = f"{chosen['target']} · {recipe.method} · responses to {recipe.images} images"
-    out = console()
-    out.print(rich_table(title, RECIPE_COLUMNS, recipe_rows(recipe)))
+    tell_table(title, RECIPE_COLUMNS, recipe_rows(recipe))
     for line in (*group_notes(recipe), cost_sentence(full, small)):
-        out.print(line, markup=False)
+        tell(line)

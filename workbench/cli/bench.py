@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workbench.cli.console import tell
 from workbench.cli.experiment_options import COMMON, RESULTS_OPTION, names_of, typed_command
 from workbench.cli.options import takes
 from workbench.compression.method_names import METHODS
@@ -51,4 +52,4 @@ def bench(
         display=Display(quiet=False),
         **chosen,
     )
-    typer.echo(f"{page}: written")
+    tell(f"{page}: written")

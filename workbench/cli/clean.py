@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workbench.cli.console import tell
 from workbench.cli.options import takes
 from workbench.errors import SettingsError
 
@@ -28,9 +29,9 @@ def clean(
         chosen["tracking_uri"], open_work(chosen["output"], chosen["tracking_uri"])
     )
     for leftover in found:
-        typer.echo(f"{leftover.size / 1e6:9.1f} MB  {leftover.path}  ({leftover.reason})")
+        tell(f"{leftover.size / 1e6:9.1f} MB  {leftover.path}  ({leftover.reason})")
     if not found:
-        typer.echo("nothing to remove: every file belongs to a run")
+        tell("nothing to remove: every file belongs to a run")
         return
     total = sum(leftover.size for leftover in found) / 1e6
     try:
@@ -39,6 +40,6 @@ def clean(
         raise SettingsError("no answer, nothing was removed; use --yes to remove unasked") from None
     if agreed:
         remove(found)
-        typer.echo(f"removed {len(found)} item(s), {total:.1f} MB")
+        tell(f"removed {len(found)} item(s), {total:.1f} MB")
     else:
-        typer.echo("nothing was removed")
+        tell("nothing was removed")

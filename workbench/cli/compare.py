@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import console
+from workbench.cli.console import tell, tell_table
 from workbench.cli.options import takes
 
 
@@ -29,11 +29,13 @@ def compare(
     from workbench.data.user_paths import check_new_file
     from workbench.reporting.run_comparison import compare as run
     from workbench.reporting.run_comparison import comparison_rows, draw_comparison
-    from workbench.reporting.tables import COLUMNS, rich_table, table_rows
+    from workbench.reporting.tables import COLUMNS, table_rows
+    from workbench.training.progress import Display
 
     if figure is not None:
         check_new_file(figure, "--figure", ".png")
-    rows = run(tracking_uri=chosen["tracking_uri"], source=source, target=target)
+    say = Display(quiet=False).say
+    rows = run(tracking_uri=chosen["tracking_uri"], source=source, target=target, say=say)
     results = [row.result for row in rows]
     cells = [
         (*first, *rest)
@@ -43,7 +45,7 @@ def compare(
     cells = [
         (*cell[:4], str(len(r.hits)), *cell[4:]) for cell, r in zip(cells, results, strict=True)
     ]
-    console().print(rich_table("", columns, cells))
+    tell_table("", columns, cells)
     if figure is not None:
         draw_comparison(rows, figure)
-        typer.echo(f"{figure}: written")
+        tell(f"{figure}: written")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workbench.cli.console import tell
 from workbench.cli.options import takes
 from workbench.errors import DomainError, SettingsError
 
@@ -51,9 +52,9 @@ def domains(context: typer.Context, **chosen: Any) -> None:
             cell.ljust(width) if i < 2 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        typer.echo("  ".join(cells).rstrip())
+        tell("  ".join(cells).rstrip())
     if any(row[3] == "-" for row in rows):
-        typer.echo("- : the images are not on this machine yet; 'workbench adapt' downloads them")
+        tell("- : the images are not on this machine yet; 'workbench adapt' downloads them")
     if problems:
         raise DomainError(*problems)
 
@@ -75,20 +76,20 @@ def show(
 
     domain = find_domain(name, chosen["domains"] or context.obj)
     train, test = domain.images()
-    typer.echo(f"name:         {domain.name}")
+    tell(f"name:         {domain.name}")
     if domain.folder:
-        typer.echo(f"folder:       {domain.folder.path}")
-        typer.echo(f"image size:   {domain.image_size or 'that of the network'}")
+        tell(f"folder:       {domain.folder.path}")
+        tell(f"image size:   {domain.image_size or 'that of the network'}")
     else:
-        typer.echo(f"source:       {domain.source}")
-    typer.echo(f"classes:      {', '.join(domain.classes)}")
-    typer.echo(f"images:       {train:,} for training, {test:,} for testing")
-    typer.echo(f"description:  {domain.description or '-'}")
-    typer.echo(f"file:         {domain.path}")
+        tell(f"source:       {domain.source}")
+    tell(f"classes:      {', '.join(domain.classes)}")
+    tell(f"images:       {train:,} for training, {test:,} for testing")
+    tell(f"description:  {domain.description or '-'}")
+    tell(f"file:         {domain.path}")
     source = "SOURCE" if domain.folder else domain.source
-    typer.echo(f"run it:       workbench adapt --source {source} --target {domain.name}")
+    tell(f"run it:       workbench adapt --source {source} --target {domain.name}")
     if domain.folder:
-        typer.echo("              SOURCE: the data set, or folder, that the network was trained on")
+        tell("              SOURCE: the data set, or folder, that the network was trained on")
 
 
 @app.command("check")
@@ -105,7 +106,7 @@ def check(paths: Annotated[list[Path], typer.Argument(help="Domain files to chec
     for path in paths:
         try:
             load_domain(path)
-            typer.echo(f"{path}: ok")
+            tell(f"{path}: ok")
         except DomainError as error:
             problems += error.problems
     if problems:
@@ -151,7 +152,7 @@ def new(
         text = domain_text(name, str(source), names, description)
     path = write_domain(place, name, text)
     run = f"workbench adapt --source {source or 'SOURCE'} --target {name}"
-    typer.echo(f"{path}: written; run it:  {run}")
+    tell(f"{path}: written; run it:  {run}")
 
 
 def _demand(**options: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import console
+from workbench.cli.console import tell
 from workbench.cli.options import takes
 from workbench.cli.run_argument import Own, Run
 
@@ -33,9 +33,8 @@ def export(
 
     done = run_export(run, format=format, out=out, model=model, **chosen)
     images = "test images" if done.real else "images of noise (the data set is not here)"
-    console().print(
+    tell(
         f"{done.path}: loaded again; on {done.images} {images} the logits differ by "
         f"{done.difference:.1e} of the largest, the classes agree on "
-        f"{100 * done.agreement:.0f} %",
-        markup=False,
+        f"{100 * done.agreement:.0f} %"
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import console
+from workbench.cli.console import tell
 from workbench.cli.options import takes
 from workbench.cli.run_argument import Own, Run
 
@@ -41,8 +41,7 @@ def predict(
         ]
         print(json.dumps(rows, indent=1))
         return
-    out = console()
     for item in found:
         named = zip(item.classes, item.probabilities, strict=True)
         told = ", ".join(f"{name} {100 * share:.1f} %" for name, share in named)
-        out.print(f"{item.image}: {told}", markup=False)
+        tell(f"{item.image}: {told}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workbench.cli.console import tell
 from workbench.cli.experiment_options import COMMON, RESULTS_OPTION, names_of, typed_command
 from workbench.cli.options import takes
 
@@ -72,4 +73,4 @@ def reproduce(
     from workbench.training.progress import Display
 
     page = run(experiment, command=typed_command(), display=Display(quiet=False), **chosen)
-    typer.echo(f"{page}: written")
+    tell(f"{page}: written")

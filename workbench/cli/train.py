@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workbench.cli.console import tell
 from workbench.cli.options import FROM_FILE, from_file, takes
 
 
@@ -55,4 +56,4 @@ def train(
     }
     chosen = from_file(context, {**own, **chosen}, ("source",))
     accuracy = run(out, display=Display(quiet=False), **chosen)
-    typer.echo(f"{out}: {100 * accuracy:.1f} % test accuracy on {chosen['source']}")
+    tell(f"{out}: {100 * accuracy:.1f} % test accuracy on {chosen['source']}")

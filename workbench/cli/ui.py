@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workbench.cli.console import tell
 from workbench.cli.options import takes
 
 
@@ -25,5 +26,5 @@ def ui(
     serve(
         chosen["tracking_uri"],
         port,
-        lambda address: typer.echo(f"MLflow UI: {address} (Ctrl-C ends it)"),
+        lambda address: tell(f"MLflow UI: {address} (Ctrl-C ends it)"),
     )

@@ -49,7 +49,8 @@ def count_costs(model: nn.Module, shape: tuple[int, int, int]) -> Costs:
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    with torch.inference_mode(), counter:
+    # Not inference_mode: there the counter fails on layers that compute their weights.
+    with torch.no_grad(), counter:
         model(torch.zeros(1, *shape, device=device))
     model.train(was_training)
     return Costs(parameters, counter.get_total_flops() - _scatter_flops(model, counter))

@@ -104,6 +104,9 @@ def load_network(path: Path | str, model_name: str | None = None) -> nn.Module:
             f"{path}: its network is code of your own ({card.model}), which a file does not have "
             "imported; name it: --model, or load_network(path, model_name)"
         )
-    model = build_narrow(card.model, card.shape, len(card.classes), card.widths)
+    try:
+        model = build_narrow(card.model, card.shape, len(card.classes), card.widths)
+    except NetworkError as error:
+        raise NetworkError(*(f"{path}: {problem}" for problem in error.problems)) from None
     put_weights(model, read_weights(path), str(path))
     return model.eval()

@@ -185,6 +185,14 @@ def is_grouped(layer: nn.Module) -> bool:
     return isinstance(layer, Convolution) and layer.groups > 1 and not is_depthwise(layer)
 
 
+def computes_weights(layer: nn.Module) -> bool:
+    """Whether a layer computes its weight or bias (weight norm) instead of holding it."""
+    return any(
+        isinstance(getattr(layer, name, None), Tensor) and layer._parameters.get(name) is None
+        for name in ("weight", "bias")
+    )
+
+
 def _cut_weight(
     layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d,
     filters: Indices | None,

@@ -7,6 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.data.checked_values import (
+    LARGEST_NUMBER,
+    listed,
+    mapped,
+    number,
+    short_text,
+    whole,
+)
+from workbench.data.whole_files import parse_json
+
+#: Of one layer: no network has more, and a damaged file must not say so.
+MOST_FILTERS = 100_000
+
 
 @dataclass(frozen=True)
 class LayerRecipe:
@@ -106,9 +119,18 @@ class Recipe:
         return json.dumps({layer.layer: layer.spectrum for layer in self.layers})
 
     @staticmethod
-    def counts(text: str) -> tuple[tuple[int, int], ...]:
-        """(filters, kept) of each layer in what ``to_json`` wrote."""
-        return tuple((row["filters"], row["kept"]) for row in json.loads(text)["layers"])
+    def counts(content: object) -> tuple[tuple[int, int], ...]:
+        """(filters, kept) of each layer in the plain data that ``to_json`` wrote.
+
+        Raises:
+            ValueError: when they are none.
+        """
+        rows = listed("layers", mapped("it", content).get("layers"))
+        return tuple(
+            (filters, whole("kept", row.get("kept"), 1, filters))
+            for row in (mapped("a layer", row) for row in rows)
+            for filters in [whole("filters", row.get("filters"), 1, MOST_FILTERS)]
+        )
 
     @classmethod
     def from_json(cls, text: str, spectra: str) -> Recipe:
@@ -117,33 +139,53 @@ class Recipe:
         Raises:
             ValueError: when the texts are not a recipe and its spectra.
         """
+        return cls.from_plain(parse_json(text), parse_json(spectra))
+
+    @classmethod
+    def from_plain(cls, content: object, spectra: object) -> Recipe:
+        """A recipe from the plain data of its two texts; everything in them is checked.
+
+        Raises:
+            ValueError: when they are not a recipe and its spectra.
+        """
         try:
-            whole, spectrum = json.loads(text), json.loads(spectra)
-            layers = tuple(
-                LayerRecipe(
-                    layer=row["layer"],
-                    filters=row["filters"],
-                    kept_indices=tuple(row["kept_indices"]),
-                    wanted=row["wanted"],
-                    active=row["active"],
-                    divergence=row["divergence"],
-                    energy=row["energy"],
-                    spectrum=tuple(spectrum[row["layer"]]),
-                    shared_by=tuple(row.get("shared_by", ())),
-                    measured_at=row.get("measured_at", ""),
-                )
-                for row in whole["layers"]
-            )
+            saved, known = mapped("the recipe", content), mapped("the spectra", spectra)
+            threshold = saved.get("threshold")
+            reasons = mapped("uncompressed", saved.get("uncompressed", {}))
             return cls(
-                whole["method"],
-                whole["images"],
-                layers,
-                whole.get("uncompressed", {}),
-                whole.get("threshold"),
-                whole.get("selection", "pfa"),
+                short_text("method", saved.get("method")),
+                whole("images", saved.get("images")),
+                tuple(_layer(row, known) for row in listed("layers", saved.get("layers"))),
+                {layer: short_text("a reason", why) for layer, why in reasons.items()},
+                None if threshold is None else number("threshold", threshold, -LARGEST_NUMBER),
+                short_text("selection", saved.get("selection", "pfa")),
             )
-        except (KeyError, TypeError) as error:
+        except ValueError as error:
             raise ValueError(f"not a recipe: {error}") from None
+
+
+def _layer(saved: object, spectra: Mapping[str, Any]) -> LayerRecipe:
+    row = mapped("a layer", saved)
+    layer = short_text("a layer's name", row.get("layer"))
+    filters = whole(f"{layer}: filters", row.get("filters"), 1, MOST_FILTERS)
+    kept = listed(f"{layer}: kept_indices", row.get("kept_indices"), 1, filters)
+    spectrum = listed(f"{layer}: spectrum", spectra.get(layer), filters, filters)
+    return LayerRecipe(
+        layer=layer,
+        filters=filters,
+        kept_indices=tuple(whole(f"{layer}: a kept index", i, 0, filters - 1) for i in kept),
+        wanted=whole(f"{layer}: wanted", row.get("wanted"), 0, filters),
+        active=whole(f"{layer}: active", row.get("active"), 0, filters),
+        divergence=number(f"{layer}: divergence", row.get("divergence"), -LARGEST_NUMBER),
+        energy=number(f"{layer}: energy", row.get("energy"), -LARGEST_NUMBER),
+        spectrum=tuple(
+            number(f"{layer}: an eigenvalue", value, -LARGEST_NUMBER) for value in spectrum
+        ),
+        shared_by=tuple(
+            short_text("shared_by", name) for name in listed("shared_by", row.get("shared_by", []))
+        ),
+        measured_at=short_text("measured_at", row.get("measured_at", "")),
+    )
 
 
 def _row(layer: LayerRecipe) -> dict[str, Any]:

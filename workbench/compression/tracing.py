@@ -23,7 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.compression.forward_path import ForwardPath, noise, short, walk
-from workbench.compression.rebuild import ChannelNorm, Convolution, is_depthwise, is_grouped
+from workbench.compression.rebuild import (
+    ChannelNorm,
+    Convolution,
+    computes_weights,
+    is_depthwise,
+    is_grouped,
+)
 from workbench.compression.structure import Cut, FilterGroup, ResponsePoint, Side, Structure
 from workbench.errors import NetworkError
 from workbench.models.scatter import Scatter
@@ -50,7 +56,7 @@ def find_structure(model: nn.Module, shape: Shape) -> Structure:
             f"{type(model).__name__} has no convolution and no linear layer; there is nothing to "
             "compress"
         )
-    traced = copy.deepcopy(model).cpu().float().requires_grad_(True).eval()
+    traced = _copy(model).cpu().float().requires_grad_(True).eval()
     path = ForwardPath()
     graph = _dependency_graph(traced, shape, path)
     _check_path(traced, shape, path)
@@ -60,6 +66,13 @@ def find_structure(model: nn.Module, shape: Shape) -> Structure:
         raise NetworkError(
             f"{type(model).__name__}: its outputs come from {len(classifiers)} layers; there must "
             "be one classifier with one output a class"
+        )
+    head = classifiers[0].name
+    if computes_weights(traced.get_submodule(head)):
+        raise NetworkError(
+            f"{type(model).__name__}: its classifier '{head}' computes its weights, so that no "
+            "classes can be taken from it; make it a plain layer by "
+            "torch.nn.utils.parametrize.remove_parametrizations"
         )
     if not groups:
         reasons = "; ".join(f"'{name}' {why}" for name, why in list(uncompressed.items())[:3])
@@ -71,6 +84,16 @@ def find_structure(model: nn.Module, shape: Shape) -> Structure:
         tuple(groups), classifiers[0], uncompressed, tuple(path.layers), tuple(path.modules)
     )
     return prove(traced, structure, shape)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # noqa: BLE001 - the user's network may raise anything
+        raise NetworkError(
+            f"{type(model).__name__}: cannot be copied ({short(error)}); use "
+            "torch.nn.utils.parametrizations in place of the older weight_norm and spectral_norm"
+        ) from None
 
 
 # --- running the network -------------------------------------------------------------------
@@ -125,13 +148,13 @@ def _check_path(model: nn.Module, shape: Shape, path: ForwardPath) -> None:
         )
     owners: dict[int, str] = {}
     for name in path.layers:
-        weight = model.get_submodule(name).weight
-        if id(weight) in owners:
-            raise NetworkError(
-                f"layers '{owners[id(weight)]}' and '{name}' share their weights and cannot be "
-                "narrowed; give each its own"
-            )
-        owners[id(weight)] = name
+        for weight in _held_weights(model.get_submodule(name)):
+            if id(weight) in owners:
+                raise NetworkError(
+                    f"layers '{owners[id(weight)]}' and '{name}' share their weights and cannot be "
+                    "narrowed; give each its own"
+                )
+            owners[id(weight)] = name
     again = ForwardPath()
     with torch.no_grad():
         walk(model, torch.full((2, *shape), -1.0), again)
@@ -140,6 +163,14 @@ def _check_path(model: nn.Module, shape: Shape, path: ForwardPath) -> None:
             f"{type(model).__name__}: which layers run depends on the image's values; such control "
             "flow cannot be traced"
         )
+
+
+def _held_weights(layer: nn.Module) -> list[nn.Parameter]:
+    """The parameters that a layer's weight is, or is computed from."""
+    own = layer._parameters.get("weight")
+    if own is not None:
+        return [own]
+    return [weight for name, weight in layer.named_parameters() if name != "bias"]
 
 
 def _scatter_pruner() -> Any:
@@ -266,6 +297,8 @@ class _Finder:
 def _obstacle(part: nn.Module, name: str, side: Side, pairs: NDArray[np.int64]) -> str | None:
     """Why filters that reach this layer cannot be removed, or None."""
     kind = type(part).__name__
+    if computes_weights(part):
+        return f"goes with '{name}' ({kind}), which computes its weights instead of holding them"
     if isinstance(part, _CHANNEL_MIXERS):
         what = "attends over" if isinstance(part, nn.MultiheadAttention) else "averages over"
         return f"feeds '{name}' ({kind}), which {what} its channels"

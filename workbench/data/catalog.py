@@ -42,6 +42,7 @@ class Source:
     folder: Folder | None = field(default=None, compare=False, repr=False)
 
 
+SMALLEST_IMAGE, LARGEST_IMAGE = 4, 2048  # pixels high and wide
 #: The set that torchvision's and timm's own weights were trained on. Its images are not here.
 IMAGENET = "imagenet"
 

@@ -22,7 +22,7 @@ def check_new_file(path: Path, option: str, suffix: str = ".safetensors") -> Pat
         raise SettingsError(f"{option} {path}: {error.strerror}; name another file") from None
     if taken:
         raise SettingsError(f"{option} {path}: is there already; remove it or name another")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    if not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
         raise SettingsError(
             f"{option} {path}: {path.parent} is no folder that can be written; make it first"
         )

@@ -6,11 +6,10 @@ input is a batch of normalised images (``prediction.prepare`` makes them), any n
 
 from __future__ import annotations
 
-import json
-import os
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,14 @@ from workbench.data.decoding import UNREADABLE, Form, decode, quiet
 from workbench.data.location import data_folder, is_present
 from workbench.data.sets import load_images
 from workbench.data.user_paths import check_new_file, user_path
+from workbench.data.whole_files import written_whole
 from workbench.deployment.run_weights import find_weights
 from workbench.errors import ExportError, SettingsError, check_choice
-from workbench.models.weight_files import Card, read_card, save_tensors
+from workbench.models.weight_files import CARD, Card, read_card, save_tensors
 from workbench.store.unfinished_work import disk_errors
 
-CARD = "workbench"
 _IMAGES = 32  # that an exported file is held against its network on
+_MOST_PIXELS = 1 << 23  # of these images together, unless two have more
 _TOLERANCE = 1e-4  # of the largest logit
 _SUFFIXES = {"safetensors": ".safetensors", "pt2": ".pt2", "onnx": ".onnx"}
 Logits = NDArray[np.float32]
@@ -88,18 +88,12 @@ def export(
     source = find_weights(run, tracking_uri)
     network, card = load_network(source.weights, model), read_card(source.weights)
     images, real = _images(card, source.images, data_dir)
-    part = path.with_name(f"{path.stem}.part{suffix}")
-    with disk_errors(path.parent):
-        try:
-            write(network, card, images, part)
-            with torch.inference_mode():
-                wanted = network(images).numpy()
-            found = read(part, model)(images.numpy())
-            result = _compare(path, wanted, found, real)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    return result
+    with disk_errors(path.parent), written_whole(path, suffix) as part:
+        write(network, card, images, part)
+        with torch.inference_mode():
+            wanted = network(images).numpy()
+        found = read(part, model)(images.numpy())
+        return _compare(path, wanted, found, real)
 
 
 def _compare(path: Path, wanted: Logits, found: Logits, real: bool) -> Exported:
@@ -115,11 +109,16 @@ def _compare(path: Path, wanted: Logits, found: Logits, real: bool) -> Exported:
 
 def _images(card: Card, listed: Sequence[Path], data_dir: Path | None) -> tuple[torch.Tensor, bool]:
     """Normalised test images of the network's classes, or noise where there are none here."""
-    pixels = _folder_pixels(card, listed) if listed else _known_pixels(card, data_folder(data_dir))
+    count = min(_IMAGES, max(2, _MOST_PIXELS // math.prod(card.shape)))
+    pixels = (
+        _folder_pixels(card, listed[:count])
+        if listed
+        else _known_pixels(card, data_folder(data_dir))
+    )
     if pixels is not None and len(pixels):
         return normalise(torch.from_numpy(pixels), card).contiguous(), True
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(_IMAGES, *card.shape, generator=generator), False
+    return torch.randn(count, *card.shape, generator=generator), False
 
 
 def _known_pixels(card: Card, folder: Path) -> NDArray[np.uint8] | None:
@@ -137,7 +136,7 @@ def _folder_pixels(card: Card, paths: Sequence[Path]) -> NDArray[np.uint8] | Non
     """Those of the files that are still there and are images."""
     form, read = Form(card.shape[0], card.shape[1], card.white), []
     with quiet():
-        for path in paths[:_IMAGES]:
+        for path in paths:
             with suppress(*UNREADABLE):
                 read.append(decode(path, form))
     return np.stack(read) if read else None
@@ -163,7 +162,7 @@ def _pt2() -> tuple[Writer, Reader]:
     def write(network: nn.Module, card: Card, images: torch.Tensor, path: Path) -> None:
         batch = {0: torch.export.Dim.DYNAMIC}
         program = torch.export.export(network, (images,), dynamic_shapes=(batch,))
-        torch.export.save(program, path, extra_files={f"{CARD}.json": json.dumps(asdict(card))})
+        torch.export.save(program, path, extra_files={f"{CARD}.json": card.text()})
 
     def read(path: Path, _model: str | None) -> Callable[[NDArray[np.float32]], Logits]:
         # torch.export.load unpickles, so only the file that was just written here is loaded.
@@ -190,7 +189,7 @@ def _onnx() -> tuple[Writer, Reader]:
         assert program is not None
         proto = program.model_proto
         entry = proto.metadata_props.add()
-        entry.key, entry.value = CARD, json.dumps(asdict(card))
+        entry.key, entry.value = CARD, card.text()
         onnx.save(proto, str(path))
 
     def read(path: Path, _model: str | None) -> Callable[[NDArray[np.float32]], Logits]:

@@ -6,7 +6,7 @@ run code.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from workbench.compression.narrow_networks import load_network
 from workbench.data.decoding import UNREADABLE, Form, decode, quiet, reason
-from workbench.deployment.export import CARD, import_onnx
+from workbench.deployment.export import import_onnx
 from workbench.deployment.run_weights import find_weights
 from workbench.errors import DataError, SettingsError, WeightsError
-from workbench.models.weight_files import Card, card_from, read_card
+from workbench.models.weight_files import CARD, Card, card_from, read_card
 
 _BATCH = 64
 Batch = NDArray[np.float32]
@@ -67,8 +67,8 @@ def predict(
         raise SettingsError("no image was named; add one or more image files")
     card, network = _load(run, model, tracking_uri)
     pixels = prepare([Path(image) for image in images], card)
-    logits = [network(pixels[at : at + _BATCH]) for at in range(0, len(pixels), _BATCH)]
-    shares = _softmax(np.concatenate(logits).astype(np.float64))
+    outputs = [network(pixels[at : at + _BATCH]) for at in range(0, len(pixels), _BATCH)]
+    shares = _softmax(_checked_logits(run, outputs, card).astype(np.float64))
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     return [
         Prediction(
@@ -136,17 +136,36 @@ def _load(
 
 def _load_onnx(path: Path) -> tuple[Card, Callable[[Batch], Batch]]:
     runtime = import_onnx("onnxruntime")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(f"{path}: no such file")
     try:
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        card = card_from(json.loads(session.get_modelmeta().custom_metadata_map[CARD]))
-    except KeyError:
-        raise WeightsError(f"{path}: was not written by the workbench") from None
+        text = session.get_modelmeta().custom_metadata_map.get(CARD)
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common base
-        reason = " ".join(str(error).split())[:160]
-        raise WeightsError(f"{path}: no readable ONNX file ({reason})") from None
-    return card, lambda images: np.asarray(session.run(None, {"images": images})[0])
+        raise WeightsError(f"{path}: no readable ONNX file ({_short(error)})") from None
+
+    def classify(images: Batch) -> Batch:
+        try:
+            return np.asarray(session.run(None, {"images": images})[0])
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common base
+            raise WeightsError(f"{path}: does not run on its images ({_short(error)})") from None
+
+    return card_from(path, text), classify
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def _checked_logits(run: str, outputs: Sequence[Batch], card: Card) -> Batch:
+    """The logits of all images; what a file computes need not be what it says."""
+    wanted = len(card.classes)
+    if any(batch.ndim != 2 or batch.shape[1] != wanted for batch in outputs):
+        raise WeightsError(f"{run}: does not have one output for each of its {wanted} classes")
+    logits = np.concatenate(outputs)
+    if not np.isfinite(logits).all():
+        raise WeightsError(f"{run}: computes NaN or infinity; export or train it again")
+    return logits
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

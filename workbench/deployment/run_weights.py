@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.errors import StoreError, WeightsError
+from workbench.errors import DamagedRunError, StoreError, WeightsError
+from workbench.reporting.json_results import recommended
 from workbench.store.addresses import store_exists
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import IMAGES_FILE, KIND, WEIGHTS
+from workbench.store.recorder import KIND, WEIGHTS, is_as_recorded
 from workbench.store.runs import FINISHED, StoredRun
+from workbench.store.stored_results import IMAGES_FILE, RESULT_FILE, read_artifact
 from workbench.store.unfinished_work import WEIGHTS_FILE
+
+_RUN_ID = re.compile(r"[\w-]{1,256}", re.ASCII)  # all that MLflow takes
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,14 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
         tracking_uri: the MLflow store; the default one when None.
 
     Raises:
-        WeightsError: when there is no such file or run, or its weights were not kept.
+        WeightsError: when there is no such file or run, or its weights were not kept or are not
+            those that were recorded.
         StoreError: when the store cannot be used.
     """
-    if Path(name).suffix or Path(name).is_file():
-        if not Path(name).is_file():
-            raise WeightsError(f"{name}: no such file; name a run's id or a .safetensors file")
+    if os.path.isfile(name):
         return Located(Path(name))
+    if Path(name).suffix or not _RUN_ID.fullmatch(name):
+        raise WeightsError(f"{name}: no such file; name a run's id or a .safetensors file")
     if not store_exists(tracking_uri):
         raise WeightsError(
             f"'{name}' is no file, and there is no store here to look for a run in; name a file, "
@@ -51,8 +57,12 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
     for candidate in _trainings(store, run):
         path = store.fetch(candidate, WEIGHTS_FILE)
         if path is not None:
-            images = store.fetch(candidate, IMAGES_FILE)
-            return Located(path, tuple(map(Path, json.loads(images.read_text())) if images else ()))
+            if not is_as_recorded(candidate, path):
+                raise WeightsError(
+                    f"run '{candidate.run_id}': {path} is damaged: its hash is not the recorded "
+                    "one; run the same command again, which trains it anew"
+                )
+            return Located(path, _test_images(store, candidate))
     raise WeightsError(
         f"run '{name}' has no weights ({_why(run)}); 'workbench compare' lists runs, and "
         "--keep-weights all keeps every network"
@@ -63,12 +73,19 @@ def _trainings(store: Store, run: StoredRun) -> list[StoredRun]:
     """The runs whose weights are meant, the likeliest first."""
     if run.tags.get(KIND) != "adapt":
         return [run]
-    result = store.fetch(run, "result.json")
-    if result is None:
+    if run.status != FINISHED and store.fetch(run, RESULT_FILE) is None:
         return []
-    told = json.loads(result.read_text())
-    taken = next(p for p in told["protocols"] if p["protocol"] == told["recommended"])
-    return [store.run(run_id) for run_id in taken["run_ids"]]
+    return [store.run(run_id) for run_id in read_artifact(store, run, RESULT_FILE, recommended)]
+
+
+def _test_images(store: Store, run: StoredRun) -> tuple[Path, ...]:
+    """Some test images that are files; none where they are not known: they prove, no more."""
+    try:
+        listed = read_artifact(store, run, IMAGES_FILE, lambda names: names)
+    except DamagedRunError:
+        return ()
+    names = listed if isinstance(listed, list) else []
+    return tuple(Path(name) for name in names if isinstance(name, str))
 
 
 def _why(run: StoredRun) -> str:

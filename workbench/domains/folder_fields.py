@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.data.catalog import LARGEST_IMAGE, SMALLEST_IMAGE
 from workbench.data.folder_files import (
     SPLIT_SEED,
     TEST_FRACTION,
@@ -19,7 +20,6 @@ from workbench.domains.strict_yaml import Odd, Places
 from workbench.errors import DataError
 
 FOLDER_FIELDS = ("folder", "test_fraction", "seed", "image_size")
-SMALLEST_IMAGE, LARGEST_IMAGE = 4, 2048  # pixels high and wide
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ them. As footprint "pfa-kl" is what PFA-KL comes to on the domain; others are sh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -149,7 +150,7 @@ def _problems(
             problems.append(f"{option} names none")
         problems += check_once(option, names)
     problems += check_shares("--footprints", footprints, (REFERENCE,))
-    if slimming_weights is not None and not slimming_weights.is_file():
+    if slimming_weights is not None and not os.path.isfile(slimming_weights):
         problems.append(
             f"--slimming-weights {slimming_weights}: no such file; 'workbench train --sparsity' "
             "makes one"

@@ -13,7 +13,7 @@ from workbench.experiments.parts import Found
 from workbench.experiments.result_rows import Cell
 from workbench.experiments.trade_off_chart import Point, trade_off_chart
 from workbench.reporting.results import ProtocolResult
-from workbench.reporting.tables import accuracy_text
+from workbench.reporting.tables import accuracy_text, markdown_text
 
 #: The protocol that every method is trained by, and that of the full network beside them.
 TRAINED, FULL = "pfa-fine", "full-fine"
@@ -79,7 +79,7 @@ def _tables(
         ordered = sorted(results.items(), key=lambda item: (item[0][1], -item[1].accuracy_mean))
         rows = [_row(f"{FULL} (no compression)", "", full[domain])]
         rows += [_row(method, footprint, result) for (method, footprint), result in ordered]
-        body += [f"## {domain}", "", *table(columns, rows)]
+        body += [f"## {markdown_text(domain)}", "", *table(columns, rows)]
     return body
 
 

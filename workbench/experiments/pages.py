@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections import Counter
@@ -10,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.data.whole_files import write_text
+from workbench.errors import printable
 from workbench.experiments.result_rows import Cell, writing
 from workbench.reporting.results import ProtocolResult
-from workbench.reporting.tables import markdown_table
+from workbench.reporting.tables import markdown_table, markdown_text
 
 NOTES = "notes"
 #: By domain and protocol.
@@ -21,12 +22,12 @@ Results = dict[str, dict[str, ProtocolResult]]
 
 @dataclass(frozen=True)
 class Page:
-    """One page.
+    """One page; names in it may come from any row, so what is plain text is escaped.
 
     Attributes:
         name: file name without its ending; the figure has the same.
-        title: heading.
-        findings: what fits and what does not, in plain words; the first paragraph.
+        title: heading, plain text.
+        findings: what fits and what does not, plain text; the first paragraph.
         body: tables and their headings, Markdown.
         figures: names of PNG files beside the page.
     """
@@ -59,21 +60,19 @@ def publish(
 
 def _write(page: Page, cells: Sequence[Cell], folder: Path, command: Sequence[str]) -> Path:
     notes = folder / NOTES / f"{page.name}.md"
-    lines = [f"# {page.title}", "", " ".join(page.findings), ""]
+    lines = [f"# {markdown_text(page.title)}", "", markdown_text(" ".join(page.findings)), ""]
     if notes.is_file():
         lines += [notes.read_text(encoding="utf-8").strip(), ""]
-    lines += [f"![{page.title}]({name})\n" for name in page.figures]
+    lines += [f"![{markdown_text(page.title)}]({name})\n" for name in page.figures]
     lines += [*page.body, "", "## Where the numbers come from", ""]
-    lines += ["```sh", shlex.join(command), "```", ""]
+    lines += ["```sh", printable(shlex.join(command), longest=None), "```", ""]
     lines += [
         "- This is the last call. Finished cells of earlier calls with the same settings are "
         "shown, too, where they have the same seeds."
     ]
     lines += [f"- {line}" for line in provenance(cells)]
     path = folder / f"{page.name}.md"
-    part = folder / f".{page.name}.part"
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, "\n".join(lines) + "\n")
     return path
 
 
@@ -87,13 +86,17 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
         for cell in trained
     })  # fmt: skip
     networks = sorted({f"{cell.model} trained on {cell.source}" for cell in cells})
+    weights = _listed({cell.weights for cell in cells if cell.weights})
     return [
         f"{len(cells)} cells, {len(trained)} of them trainings of {hours:.2f} hours in all; each "
         "is a row of [data/cells.csv](data/cells.csv), with the key of its MLflow run",
-        f"seeds {_listed({cell.seed for cell in cells})}; {'; '.join(runs) or 'nothing trained'}",
-        f"{', '.join(networks)}; source weights "
-        + _listed({cell.weights for cell in cells if cell.weights}),
-        *(f"{n} cells: {where}" for where, n in sorted(Counter(map(_machine, cells)).items())),
+        f"seeds {_listed({cell.seed for cell in cells})}; "
+        + markdown_text("; ".join(runs) or "nothing trained"),
+        markdown_text(f"{', '.join(networks)}; source weights {weights}"),
+        *(
+            f"{n} cells: {markdown_text(where)}"
+            for where, n in sorted(Counter(map(_machine, cells)).items())
+        ),
         "accuracy: mean ± standard deviation over the seeds; interval: 95 %, Student's t over the "
         "seeds; Wilson over the test images where there is one seed, or where all agree",
     ]
@@ -101,12 +104,12 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
 
 def _machine(cell: Cell) -> str:
     """Where and with what a cell was trained; what its row does not have is named as missing."""
-    missing = "that is **not recorded**"
+    missing = "that was NOT RECORDED"
     commit = f"commit {cell.commit}" if cell.commit else f"a commit {missing}"
     code = f"{cell.version} at {commit}" if cell.version else f"of a version {missing}"
     named = cell.machine.endswith(f"{cell.threads} threads")  # a processor's name has them
     return (
-        f"{cell.machine or 'machine **not recorded**'}, {cell.device}, {cell.precision}, "
+        f"{cell.machine or 'machine NOT RECORDED'}, {cell.device}, {cell.precision}, "
         f"{'' if named else f'{cell.threads} thread(s), '}torch {cell.torch}, workbench {code}"
     )
 

@@ -16,8 +16,14 @@ from workbench.adaptation.pipeline import adapt
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.source_network import check_network, given_weights
 from workbench.adaptation.task import Task, resolve
-from workbench.compression.recipes import Recipe
-from workbench.errors import DomainError, NetworkError, SettingsError, WeightsError, check_once
+from workbench.errors import (
+    DamagedRunError,
+    DomainError,
+    NetworkError,
+    SettingsError,
+    WeightsError,
+    check_once,
+)
 from workbench.experiments.result_rows import (
     CELLS_FILE,
     Cell,
@@ -28,8 +34,9 @@ from workbench.experiments.result_rows import (
 )
 from workbench.reporting.tables import method_label
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import COMMIT, KEY, MACHINE, RECIPE_FILE, VERSION
+from workbench.store.recorder import COMMIT, KEY, MACHINE, VERSION
 from workbench.store.runs import StoredRun
+from workbench.store.stored_results import stored_filters
 from workbench.training.progress import Display
 from workbench.training.protocols import PROTOCOLS
 
@@ -218,11 +225,25 @@ def _share(text: str) -> float | None:
 
 
 def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
-    """The row of a finished training."""
+    """The row of a finished training.
+
+    Raises:
+        DamagedRunError: when the run lacks something, or holds what cannot be.
+    """
+    try:
+        return _cell_of(store, run, cell)
+    except (KeyError, ValueError) as error:
+        what = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"is damaged: {error}"
+        raise DamagedRunError(
+            f"run '{run.run_id}' {what}; run the same command with --fresh"
+        ) from None
+
+
+def _cell_of(store: Store, run: StoredRun, cell: str) -> Cell:
     params, metrics = run.params, run.metrics
     top_hits = metrics.get("test_top5_hits")
-    recipe = store.fetch(run, RECIPE_FILE) if PROTOCOLS[params["protocol"]].compressed else None
-    kept = Recipe.counts(recipe.read_text()) if recipe else ()
+    compressed = PROTOCOLS[params["protocol"]].compressed
+    kept = stored_filters(store, run) if compressed else ()
     return Cell(
         cell=cell,
         key=run.tags[KEY],

@@ -19,6 +19,8 @@ from filelock import FileLock
 
 from workbench.adaptation.source_network import model_parts
 from workbench.adaptation.task import Task
+from workbench.data.checked_values import number, short_text, whole
+from workbench.data.whole_files import written_whole
 from workbench.errors import DataError, DiskError, SettingsError
 from workbench.store.keys import key_of
 from workbench.training.protocols import PROTOCOLS
@@ -82,8 +84,12 @@ class Cell:
     commit: str
     run_id: str
 
+    def __post_init__(self) -> None:
+        _check_values(vars(self))
+
 
 CELLS_FILE = "cells.csv"
+_WHOLE_NETWORK = 1.0001  # times the full one: shares are rounded
 _TYPES: dict[str, Callable[[str], Any]] = {
     "int": int,
     "int | None": lambda text: int(text) if text else None,
@@ -220,9 +226,30 @@ def _cell(row: dict[str, str]) -> Cell:
     if short:
         raise ValueError(f"it ends before {short[0]}")
     values: dict[str, Any] = {f.name: _TYPES[str(f.type)](row[f.name]) for f in _FIELDS}
+    return Cell(**values)
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Raise ValueError for what no training has: rows may come from anywhere."""
     if values["protocol"] not in PROTOCOLS:
         raise ValueError(f"there is no protocol '{values['protocol']}'")
-    return Cell(**values)
+    for name, value in values.items():
+        if isinstance(value, (int, float)):
+            number(name, value)
+        elif value is not None:
+            short_text(name, value) if name != "filters" else _check_filters(value)
+    images = whole("images", values["images"], 1)
+    hits = whole("hits", values["hits"], 0, images)
+    if values["top_hits"] is not None:
+        whole("top_hits", values["top_hits"], hits, images)
+    for name in ("footprint", "flops_ratio"):
+        if not number(name, values[name], 0, _WHOLE_NETWORK) > 0:
+            raise ValueError(f"{name} is 0")
+
+
+def _check_filters(text: str) -> None:
+    if not all(count.isdecimal() and len(count) < 10 and int(count) for count in text.split()):
+        raise ValueError(f"filters are '{text[:40]}', not whole numbers with spaces between them")
 
 
 def write_cells(path: Path, cells: Iterable[Cell]) -> None:
@@ -235,12 +262,13 @@ def write_cells(path: Path, cells: Iterable[Cell]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
             every = read_cells(path) | {cell.cell: cell for cell in cells}
-            part = path.with_name(f".{path.name}.part")
-            with part.open("w", newline="", encoding="utf-8") as file:
+            with (
+                written_whole(path) as part,
+                part.open("w", newline="", encoding="utf-8") as file,
+            ):
                 writer = csv.DictWriter(file, [field.name for field in _FIELDS])
                 writer.writeheader()
                 writer.writerows(asdict(cell) for cell in sorted(every.values(), key=_order))
-            os.replace(part, path)
     except OSError as error:
         raise DiskError(
             f"{path}: cannot be written ({error.strerror}); name another folder by --results"

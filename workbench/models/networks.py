@@ -182,6 +182,8 @@ def initialise(model: nn.Module, name: str, seed: int) -> nn.Module:
     spread = find_network(name).convolution_std
     for module in model.modules():
         if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+            if module._parameters.get("weight") is None:
+                continue  # it is computed (weight norm): what it comes from stays as built
             if spread is not None and not isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=spread, generator=generator)
             else:

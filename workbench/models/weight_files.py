@@ -20,12 +20,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from workbench.data.catalog import SOURCES, Source
+from workbench.data.catalog import LARGEST_IMAGE, SMALLEST_IMAGE, SOURCES, Source
+from workbench.data.checked_values import listed, mapped, number, required, short_text, whole
+from workbench.data.whole_files import parse_json, written_whole
 from workbench.errors import WeightsError
 from workbench.models.external_networks import DEFAULT_WEIGHTS
 
 _PICKLES = (".pt", ".pth")
-_CARD = "workbench"
+#: Under this name the metadata of a file hold its card.
+CARD = "workbench"
+_MOST_TEXT = 1 << 20  # characters of a card; one of ImageNet has 20,000
+_MOST_WIDTH = 100_000  # filters of a group, and classes
+_MOST_SCALE = 1e6  # of a normalisation, where white is 1
 #: What torch's careful unpickler raises on files that are damaged or no pickles at all.
 _UNPICKLING = (
     pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError,
@@ -88,12 +94,16 @@ class Card:
 
     def metadata(self) -> dict[str, str]:
         """The card as safetensors metadata."""
-        return {"format": "pt", _CARD: json.dumps(asdict(self))}
+        return {"format": "pt", CARD: self.text()}
+
+    def text(self) -> str:
+        """The card as JSON text."""
+        return json.dumps(asdict(self))
 
 
 def check_weights(path: Path | None) -> list[str]:
     """A line when there is no such file for ``--weights``; None is never wrong."""
-    if path is None or str(path) == DEFAULT_WEIGHTS or path.is_file():
+    if path is None or str(path) == DEFAULT_WEIGHTS or os.path.isfile(path):
         return []
     return [f"--weights {path}: no such file; 'workbench train' makes one"]
 
@@ -104,7 +114,7 @@ def has_card(path: Path) -> bool:
         return False
     try:
         with safe_open(path, framework="pt") as file:
-            return _CARD in (file.metadata() or {})
+            return CARD in (file.metadata() or {})
     except (OSError, SafetensorError):
         return False
 
@@ -122,34 +132,64 @@ def read_card(path: Path) -> Card:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            saved = json.loads((file.metadata() or {})[_CARD])
-        return card_from(saved)
+            text = (file.metadata() or {}).get(CARD)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: no readable safetensors file ({error})") from None
-    except (KeyError, TypeError, ValueError, IndexError):
+    return card_from(path, text)
+
+
+def card_from(path: Path, text: str | None) -> Card:
+    """The card in the text that ``Card.text`` wrote; it is checked, as anybody may write files.
+
+    Args:
+        path: the file, for messages.
+        text: None when the file has none.
+
+    Raises:
+        WeightsError: when it is no card, or says what no network has.
+    """
+    if text is None:
         raise WeightsError(
             f"{path}: was not written by the workbench: it does not say what its network is"
+        )
+    try:
+        return _checked_card(mapped("it", parse_json(text, _MOST_TEXT)))
+    except ValueError as error:
+        raise WeightsError(
+            f"{path}: what it says of its network is not valid: {error}; export or train it again"
         ) from None
 
 
-def card_from(saved: Mapping[str, Any]) -> Card:
-    """A card from the plain data of ``Card.metadata``.
-
-    Raises:
-        KeyError, TypeError, ValueError, IndexError: when it is none.
-    """
-    known = SOURCES.get(str(saved["source"]))
-    has = "mean" in saved or known is None
+def _checked_card(saved: dict[str, Any]) -> Card:
+    """Nothing is allocated by what a card says before all of it is seen to be in range."""
+    source = short_text("source", required("it", saved, "source"))
+    known = SOURCES.get(source)
+    if known and "mean" not in saved:  # a file of an earlier version
+        form = {"mean": list(known.mean), "std": list(known.std), "white": known.white}
+        saved = {**saved, **form}
+    channels, height, width = (
+        whole("image shape", side, 1, LARGEST_IMAGE)
+        for side in listed("image shape", required("it", saved, "shape"), 3, 3)
+    )
+    if channels not in (1, 3) or height != width or height < SMALLEST_IMAGE:
+        raise ValueError(
+            f"image shape is {channels}x{height}x{width}, not 1 or 3 channels of a square of "
+            f"{SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels"
+        )
+    classes = listed("classes", required("it", saved, "classes"), 2, _MOST_WIDTH)
+    widths = listed("widths", required("it", saved, "widths"))
+    means = listed("mean", required("it", saved, "mean"), channels, channels)
+    stds = listed("std", required("it", saved, "std"), channels, channels)
     return Card(
-        str(saved["model"]),
-        str(saved["source"]),
-        tuple(map(str, saved["classes"])),
-        (int(saved["shape"][0]), int(saved["shape"][1]), int(saved["shape"][2])),
-        tuple(map(int, saved["widths"])),
-        tuple(map(float, saved["mean"] if has or known is None else known.mean)),
-        tuple(map(float, saved["std"] if has or known is None else known.std)),
-        int(saved["white"] if has or known is None else known.white),
-        float(saved.get("sparsity", 0)),
+        short_text("model", required("it", saved, "model")),
+        source,
+        tuple(short_text("a class", label) for label in classes),
+        (channels, height, width),
+        tuple(whole("a width", filters, 1, _MOST_WIDTH) for filters in widths),
+        tuple(number("mean", value, -_MOST_SCALE, _MOST_SCALE) for value in means),
+        tuple(number("std", value, 1 / _MOST_SCALE, _MOST_SCALE) for value in stds),
+        whole("white", required("it", saved, "white"), 1, 255),
+        number("sparsity", saved.get("sparsity", 0)),
     )
 
 
@@ -255,14 +295,11 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
         OSError: when it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
-        os.replace(part, path)
+        with written_whole(path) as part:
+            save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))  # a full disk comes as text alone
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -115,7 +115,7 @@ def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> Non
     if published.accuracies:
         handles.append(_patch("black", "the paper's"))
     axes.legend(
-        handles=handles, ncols=min(5, len(handles)), loc="upper left",
+        handles=handles, ncols=min(6, len(handles)), loc="upper left",
         bbox_to_anchor=(0, -0.1 - 0.05 * max(label.count("\n") for label in labels)),
         frameon=False, fontsize=9, columnspacing=1.2, handlelength=1.2,
     )  # fmt: skip

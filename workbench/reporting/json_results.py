@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workbench.data.checked_values import listed, mapped, short_text
 from workbench.reporting.results import Adaptation, ProtocolResult
 from workbench.reporting.verdict_text import verdict_sentence
 
@@ -25,6 +26,20 @@ def as_dict(adaptation: Adaptation) -> dict[str, Any]:
         "run_id": adaptation.run_id,
         "tracking_uri": adaptation.tracking_uri,
     }
+
+
+def recommended(content: object) -> list[str]:
+    """Ids of the runs of the recommended network, in plain data that ``as_dict`` made.
+
+    Raises:
+        ValueError: when it is something else.
+    """
+    saved = mapped("it", content)
+    taken = short_text("recommended", saved.get("recommended"))
+    for row in listed("protocols", saved.get("protocols")):
+        if mapped("a protocol", row).get("protocol") == taken:
+            return [short_text("a run's id", run) for run in listed("run_ids", row.get("run_ids"))]
+    raise ValueError("it has no result of the recommended protocol")
 
 
 def summary_metrics(adaptation: Adaptation) -> dict[str, float]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 from workbench.compression.recipe_settings import RECIPE_OPTIONS
-from workbench.compression.recipes import Recipe
-from workbench.errors import StoreError
+from workbench.data.checked_values import number
+from workbench.errors import DamagedRunError, StoreError
 from workbench.reporting.charts import comparison_chart
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.tables import method_label
-from workbench.store.addresses import store_exists, store_uri
+from workbench.store.addresses import store_exists, store_uri, without_password
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import DROPPED, KEY, KIND, RECIPE_FILE, WEIGHTS
+from workbench.store.recorder import DROPPED, KEY, KIND, WEIGHTS
 from workbench.store.runs import StoredRun
+from workbench.store.stored_results import stored_filters
 from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.protocols import PROTOCOLS
 
@@ -49,35 +50,37 @@ class ComparedResult:
 
 
 def compare(
-    *, tracking_uri: str | None = None, source: str | None = None, target: str | None = None
+    *,
+    tracking_uri: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    say: Callable[[str], None] = lambda warning: None,
 ) -> list[ComparedResult]:
     """Every finished protocol in the store, the seeds of one setting taken together.
 
     Args:
         source, target: only runs of this source or domain.
+        say: takes one line for each run that is left out because it is damaged.
 
     Raises:
-        StoreError: when there is no store, or no finished run in it.
+        StoreError: when there is no store, or no finished run in it that can be read.
     """
-    uri = store_uri(tracking_uri)
     if not store_exists(tracking_uri):
-        raise StoreError(f"store {uri}: there is none yet; run 'workbench adapt' first")
+        shown = without_password(store_uri(tracking_uri))
+        raise StoreError(f"store {shown}: there is none yet; run 'workbench adapt' first")
     store = Store(tracking_uri)
     experiments = store.experiments()
     chosen = [number for name, number in experiments.items() if source in (None, name)]
     runs = store.runs(chosen, {KIND: "protocol"}, finished=True)
-    groups: dict[tuple[str, ...], dict[str, StoredRun]] = {}
-    for run in runs:
-        whole = "seed" in run.params and "test_hits" in run.metrics
-        if whole and target in (None, run.params.get("domain")):
-            # Runs come newest first: of one training done twice the newer counts.
-            place = tuple(run.params.get(name, "") for name in _SETTINGS)
-            size = f"{run.metrics.get('parameters', 0):.0f}"
-            groups.setdefault((*place, size), {}).setdefault(run.tags[KEY], run)
+    wanted = [run for run in runs if target in (None, run.params.get("domain"))]
+    groups = _grouped(store, wanted, say)
     if not groups:
-        wanted = f" for {target or source}" if target or source else ""
-        raise StoreError(f"store {uri}: no finished run{wanted}; run 'workbench adapt' first")
-    found = [_merge(store, list(group.values())) for group in groups.values()]
+        what = f" for {target or source}" if target or source else ""
+        whole = " that is not damaged" if wanted else ""
+        raise StoreError(
+            f"store {store.shown}: no finished run{what}{whole}; run 'workbench adapt' first"
+        )
+    found = [_merge(group) for group in groups]
     order = list(PROTOCOLS)
     return sorted(
         found,
@@ -108,9 +111,96 @@ def draw_comparison(rows: Sequence[ComparedResult], path: Path) -> None:
     comparison_chart(accuracies, filters, path)
 
 
-def _merge(store: Store, runs: list[StoredRun]) -> ComparedResult:
-    runs = sorted(runs, key=lambda run: int(run.params["seed"]))
-    first = runs[0]
+@dataclass(frozen=True)
+class _WholeRun:
+    """A run that has all that a comparison reads.
+
+    Attributes:
+        result: of this run alone.
+        filters: of its recipe, (full, kept) a layer; empty for full networks.
+    """
+
+    run: StoredRun
+    result: ProtocolResult
+    filters: tuple[tuple[int, int], ...]
+
+
+def _grouped(
+    store: Store, runs: Sequence[StoredRun], say: Callable[[str], None]
+) -> list[list[_WholeRun]]:
+    """Runs that differ in their seeds alone, by seed; a damaged one is told and left out."""
+    groups: dict[tuple[str, ...], dict[str, _WholeRun]] = {}
+    for run in runs:
+        try:
+            whole_run = _read(store, run)
+        except DamagedRunError as error:
+            say(f"warning: {error}; it is left out")
+            continue
+        # Runs come newest first: of one training done twice the newer counts.
+        place = tuple(run.params.get(name, "") for name in _SETTINGS)
+        size = f"{whole_run.result.parameters} {whole_run.result.images}"
+        groups.setdefault((*place, size), {}).setdefault(run.tags[KEY], whole_run)
+    return [
+        sorted(group.values(), key=lambda one: int(one.run.params["seed"]))
+        for group in groups.values()
+    ]
+
+
+def _read(store: Store, run: StoredRun) -> _WholeRun:
+    """A run with all that a comparison reads.
+
+    Raises:
+        DamagedRunError: when something is missing or cannot be.
+    """
+    try:
+        result = _result(run)
+    except KeyError as error:
+        raise DamagedRunError(f"run '{run.run_id}' has no {error.args[0]}") from None
+    except ValueError as error:
+        raise DamagedRunError(f"run '{run.run_id}': {error}") from None
+    return _WholeRun(run, result, stored_filters(store, run) if result.compressed else ())
+
+
+def _result(run: StoredRun) -> ProtocolResult:
+    metrics, params = run.metrics, run.params
+    for name in ("source", "domain", "model", "method", "schedule"):
+        params[name]  # KeyError where there is none
+    for name in ("seed", "epochs", "learning_rate"):
+        number(name, _parsed(name, params[name], float if name == "learning_rate" else int))
+    if params["protocol"] not in PROTOCOLS:
+        raise ValueError(f"there is no protocol '{params['protocol']}'")
+    if KEY not in run.tags:
+        raise KeyError(KEY)
+    images = round(number("test_images", metrics["test_images"], 1))
+    latencies = {
+        name: number(name, metrics[name]) if name in metrics else None
+        for name in ("latency_ms", "latency_64_ms")
+    }
+    return ProtocolResult(
+        protocol=params["protocol"],
+        hits=(round(number("test_hits", metrics["test_hits"], 0, images)),),
+        images=images,
+        parameters=round(number("parameters", metrics["parameters"], 1)),
+        footprint=number("footprint", metrics["footprint"]),
+        flops=round(number("flops", metrics["flops"], 1)),
+        flops_ratio=number("flops_ratio", metrics["flops_ratio"]),
+        **latencies,
+        train_seconds=number("train_seconds", metrics["train_seconds"]),
+        run_ids=(run.run_id,),
+        weights=None,
+    )
+
+
+def _parsed(name: str, text: str, kind: Callable[[str], float]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name} is '{text}', not a number") from None
+
+
+def _merge(group: Sequence[_WholeRun]) -> ComparedResult:
+    """One result of the runs of all seeds."""
+    runs, first = [one.run for one in group], group[0].run
     kept = [run for run in runs if run.tags.get(WEIGHTS) != DROPPED]
     best = min(kept, key=lambda run: run.train_loss, default=None)
     return ComparedResult(
@@ -120,26 +210,12 @@ def _merge(store: Store, runs: list[StoredRun]) -> ComparedResult:
         method=method_label(first.params),
         training=f"{first.params['epochs']} epochs, {first.params['schedule']}, "
         f"lr {float(first.params['learning_rate']):g}",
-        result=ProtocolResult(
-            protocol=first.params["protocol"],
-            hits=tuple(round(run.metrics["test_hits"]) for run in runs),
-            images=round(first.metrics["test_images"]),
-            parameters=round(first.metrics["parameters"]),
-            footprint=first.metrics["footprint"],
-            flops=round(first.metrics["flops"]),
-            flops_ratio=first.metrics["flops_ratio"],
-            latency_ms=first.metrics.get("latency_ms"),
-            latency_64_ms=first.metrics.get("latency_64_ms"),
-            train_seconds=fmean(run.metrics["train_seconds"] for run in runs),
+        result=replace(
+            group[0].result,
+            hits=tuple(hits for one in group for hits in one.result.hits),
+            train_seconds=fmean(one.result.train_seconds for one in group),
             run_ids=tuple(run.run_id for run in runs),
             weights=best.artifact(WEIGHTS_FILE) if best else None,
         ),
-        filters=_filters(store, first),
+        filters=group[0].filters,
     )
-
-
-def _filters(store: Store, run: StoredRun) -> tuple[tuple[int, int], ...]:
-    if not PROTOCOLS[run.params["protocol"]].compressed:
-        return ()
-    path = store.fetch(run, RECIPE_FILE)
-    return Recipe.counts(path.read_text()) if path else ()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from workbench.compression.recipe_settings import RECIPE_OPTIONS
 from workbench.compression.recipes import Recipe
+from workbench.errors import printable
 from workbench.reporting.results import ProtocolResult
 
 if TYPE_CHECKING:
@@ -77,29 +79,44 @@ def method_label(params: Mapping[str, str]) -> str:
 
 
 def rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table for the terminal; numbers are aligned to the right.
+    """A table for the terminal; numbers are aligned to the right, names escaped.
 
     On a narrow terminal what stands in brackets moves to a second line.
     """
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    def plain(text: str) -> Text:
+        return Text(printable(text, longest=None))  # no markup, no emoji
+
+    table = Table(
+        title=plain(title) if title else None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for index, column in enumerate(columns):
         foldable = any("(" in row[index] for row in rows)
         justify: Literal["left", "right"] = "left" if column in _TEXT_COLUMNS else "right"
         table.add_column(column, justify=justify, no_wrap=not foldable)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     return table
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The same as Markdown."""
+    """The same as Markdown; cells are plain text."""
     lines = ["| " + " | ".join(columns) + " |"]
     lines.append("|---" + "|---:" * (len(columns) - 1) + "|")
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines += ["| " + " | ".join(map(markdown_text, row)) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def markdown_text(text: str) -> str:
+    """Text that a Markdown page shows as it is: no markup, no links, no second line."""
+    escaped = re.sub(r"([\\`|*\[\]])", r"\\\1", printable(text, longest=None))
+    return escaped.replace("<", "&lt;")
 
 
 def percent(share: float) -> str:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench.reporting.results import Adaptation, ProtocolResult, Verdict
-from workbench.reporting.tables import COLUMNS, _spread, markdown_table, percent, table_rows
+from workbench.reporting.tables import (
+    COLUMNS,
+    _spread,
+    markdown_table,
+    markdown_text,
+    percent,
+    table_rows,
+)
 from workbench.store.addresses import store_uri
 
 if TYPE_CHECKING:
@@ -70,9 +77,9 @@ def note(adaptation: Adaptation, run_links: Sequence[tuple[str, str]]) -> str:
     settings = adaptation.settings
     classes = ", ".join(settings["classes"])
     lines = [
-        f"**{verdict_sentence(adaptation.verdict)}**",
+        f"**{markdown_text(verdict_sentence(adaptation.verdict))}**",
         "",
-        f"Target {settings['target']}: {classes}.",
+        markdown_text(f"Target {settings['target']}: {classes}."),
         "",
         markdown_table(COLUMNS, table_rows(adaptation.protocols)),
         "",
@@ -84,7 +91,7 @@ def note(adaptation: Adaptation, run_links: Sequence[tuple[str, str]]) -> str:
     ]
     if run_links:
         lines += ["", "Trained for an earlier adaptation and reused here:", ""]
-        lines += [f"- [{name}]({link})" for name, link in run_links]
+        lines += [f"- [{markdown_text(name)}]({link})" for name, link in run_links]
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ def store_exists(uri: str | None) -> bool:
     """Whether there is anything to read; a server is taken to be there."""
     check_uri(store_uri(uri))
     database = database_path(store_uri(uri))
-    return database is None or (database.is_file() and database.stat().st_size > 0)
+    return database is None or (os.path.isfile(database) and database.stat().st_size > 0)
 
 
 def without_password(uri: str) -> str:

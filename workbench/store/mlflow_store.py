@@ -25,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from workbench.errors import DiskError, StoreError
+from workbench.errors import DiskError, LostStoreError, StoreError
 from workbench.store.addresses import (
     check_uri,
     database_path,
@@ -70,6 +70,7 @@ class Store:
         self._lock: Any = nullcontext()
         self.address = self.uri
         self._copies: Path | None = None
+        self._opened = False
         if self._database:
             check_database(self._database, self.uri)
             self._database = self._database.resolve()
@@ -82,6 +83,7 @@ class Store:
                 prepare_database(self._database, self.shown, _schema())
             self._client = _quiet_client(self.address)
             self._client.search_experiments(max_results=1)
+        self._opened = True
 
     def experiment(self, name: str) -> str:
         """Id of the experiment of that name; it is created on first use."""
@@ -277,6 +279,7 @@ class Store:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
+        self._check_there()
         try:
             with self._lock:
                 yield
@@ -287,6 +290,7 @@ class Store:
             OSError,
             ImportError,
         ) as error:
+            self._check_there()
             text = " ".join(str(error).split())
             if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in text:
                 raise DiskError(
@@ -298,6 +302,14 @@ class Store:
                 "check --tracking-uri"
             ) from error
 
+    def _check_there(self) -> None:
+        """See that a database that was opened is still there: SQLite would make an empty one."""
+        if self._opened and self._database and not os.path.isfile(self._database):
+            raise LostStoreError(
+                f"store {self.shown}: {self._database} was removed while the work was going on; "
+                "put it back, or run the same command again to start anew"
+            ) from None
+
 
 def _quiet_client(uri: str) -> Any:
     """A client whose log lines and telemetry stay off the user's screen."""
@@ -308,8 +320,9 @@ def _quiet_client(uri: str) -> Any:
 
 
 def _silence() -> None:
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # What they would log (SQLAlchemy with a traceback) is raised, too, and reported in one line.
+    for name in ("mlflow", "alembic", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _schema() -> Schema:

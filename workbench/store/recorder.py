@@ -18,13 +18,14 @@ from torch import nn
 from workbench import __version__
 from workbench.data.catalog import Source
 from workbench.data.feeds import ImageSet
-from workbench.errors import StoreError, WorkbenchError
+from workbench.errors import DamagedRunError, LostStoreError, StoreError, WorkbenchError
 from workbench.models.processor import Processor, machine_name
 from workbench.models.weight_files import Card, read_weights
 from workbench.store.code_version import code_commit
 from workbench.store.keys import file_hash, weights_fingerprint
 from workbench.store.mlflow_store import Store
 from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
+from workbench.store.stored_results import RECIPE_FILE, has_artifact, stored_recipe
 from workbench.store.unfinished_work import WEIGHTS_FILE, Outcome, Work, disk_errors, open_work
 from workbench.training.checkpoints import Epoch
 from workbench.training.distillation import Teacher
@@ -37,9 +38,12 @@ KEY, KIND, WEIGHTS = "workbench.key", "workbench.kind", "workbench.weights"
 HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
 VERSION, MACHINE = "workbench.version", "workbench.machine"
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name, which its UI shows
-RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
-IMAGES_FILE = "images.json"  # paths of some test images, where these lie in a folder
 OWNER = "workbench.owner"
+#: Metrics without which a training, or an analysis, is not whole.
+EVALUATED = {"test_hits", "test_images", "train_seconds"}
+ANALYSED = {
+    f"{prefix}{name}" for prefix in ("", "full_") for name in ("parameters", "flops", "latency_ms")
+}
 KEPT, DROPPED = "kept", "dropped"
 
 
@@ -120,14 +124,14 @@ class Recorder:
             TrainingError: when the training breaks down; its run is FAILED then.
             StoreError: when the store fails; what was trained stays in the work folder.
         """
-        done = None if self.fresh else self.find(job.key)
+        done = self._find_trained(job)
         if done:
             return done, False
         say = self.display.say
         with self.work.lock(
             job.key, lambda: say(f"{job.title}: another process trains it; waiting")
         ):
-            done = None if self.fresh else self.find(job.key)
+            done = self._find_trained(job)
             if done:
                 return done, False
             if self.fresh:
@@ -140,6 +144,13 @@ class Recorder:
                 self._record(job, run_id, outcome, keep(outcome))
             self.work.remove(job.key)
             return self.store.run(run_id), True
+
+    def _find_trained(self, job: Job) -> StoredRun | None:
+        """The run in which a training is done, its texts whole; None where it has to be done."""
+        done = None if self.fresh else self.find(job.key)
+        if done:
+            self._mend_texts(job, done)
+        return done
 
     def open(
         self, key: str, kind: str, title: str, params: Mapping[str, object], parent: str | None
@@ -188,6 +199,8 @@ class Recorder:
         except (KeyboardInterrupt, SystemExit):
             self._end(run_id, KILLED, "interrupted by the user")
             raise
+        except LostStoreError:  # there is nowhere to write this down
+            raise
         except BaseException as error:
             self._end(run_id, FAILED, f"{type(error).__name__}: {error}")
             raise
@@ -200,17 +213,35 @@ class Recorder:
     def _end(self, run_id: str, status: str, reason: str) -> None:
         try:
             self.store.end(run_id, status, reason)
+        except LostStoreError:
+            pass  # the first failure is the one to report, and has the same cause
         except WorkbenchError as error:  # the first failure is the one to report
             self.display.say(f"warning: {error}")
 
     def _is_whole(self, run: StoredRun) -> bool:
+        analysis = run.tags.get(KIND) == "analysis"
+        if not (ANALYSED if analysis else EVALUATED) <= run.metrics.keys():
+            return False
         if run.tags.get(WEIGHTS) == DROPPED:
             return True
-        analysis = run.tags.get(KIND) == "analysis"
-        if analysis and self.store.fetch(run, SPECTRA_FILE) is None:
-            return False
         path = self.store.fetch(run, RECIPE_FILE if analysis else WEIGHTS_FILE)
-        return path is not None and file_hash(path) == run.tags.get(HASH)
+        if path is None or not is_as_recorded(run, path):
+            return False
+        return not analysis or self._has_recipe(run)
+
+    def _has_recipe(self, run: StoredRun) -> bool:
+        """Whether recipe and spectra can be read; the spectra have no hash."""
+        try:
+            stored_recipe(self.store, run)
+        except DamagedRunError:
+            return False
+        return True
+
+    def _mend_texts(self, job: Job, run: StoredRun) -> None:
+        """Write JSON beside a training's weights anew where it is damaged: it is known here."""
+        for name, text in job.artifacts.items():
+            if name.endswith(".json") and not has_artifact(self.store, run, name, text):
+                self.store.attach_text(run.run_id, name, text)
 
     def _fit(self, job: Job, run_id: str) -> Outcome:
         """Train, evaluate once, and put the outcome into the work folder."""
@@ -267,12 +298,19 @@ class Recorder:
                 self.store.attach_text(run_id, name, text)
             if keep:
                 self.store.attach(run_id, weights)
+        except LostStoreError:
+            raise
         except StoreError as error:
             raise StoreError(
                 *error.problems,
                 f"the training itself is safe in {weights.parent}: run the same command again "
                 "once the store answers, nothing is trained anew",
             ) from error
+
+
+def is_as_recorded(run: StoredRun, path: Path) -> bool:
+    """Whether a run's file has the hash that was recorded when it was written."""
+    return file_hash(path) == run.tags.get(HASH)
 
 
 class _LiveMetrics:
@@ -298,6 +336,8 @@ class _LiveMetrics:
                 self._logged = self._store.logged_steps(self._run_id, "train_loss")
             self._store.log(self._run_id, steps=epoch_metrics(self._waiting, self._logged))
             self._waiting.clear()
+        except LostStoreError:  # it never answers again
+            raise
         except StoreError as error:
             self._next = time.monotonic() + 60.0
             self._display.say(f"warning: {error} (the training goes on)")

@@ -17,16 +17,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from workbench.data.checked_values import listed, mapped, number, whole
+from workbench.data.whole_files import read_json, write_text
 from workbench.errors import DiskError, StoreError
 from workbench.models.weight_files import save_tensors
 from workbench.store.addresses import check_uri, database_path, store_uri
-from workbench.training.checkpoints import Checkpoint, Epoch
+from workbench.store.keys import file_hash
+from workbench.training.checkpoints import Checkpoint, Epoch, epoch_from
 
 WEIGHTS_FILE = "weights.safetensors"
+_HASH = "weights_sha256"  # in the outcome; one of an earlier version has none
 _OUTCOME, _CHECKPOINT, _STORE = "outcome.json", "checkpoint.safetensors", "store"
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -143,19 +148,23 @@ class Work:
         """Write the outcome of a training; it counts once its last file is in place."""
         folder = self.folder / key
         save_tensors(weights, folder / WEIGHTS_FILE, metadata)
-        part = folder / f"{_OUTCOME}.part"
-        part.write_text(json.dumps(asdict(outcome)))
-        os.replace(part, folder / _OUTCOME)
+        saved = {**asdict(outcome), _HASH: file_hash(folder / WEIGHTS_FILE)}
+        write_text(folder / _OUTCOME, json.dumps(saved))
         (folder / _CHECKPOINT).unlink(missing_ok=True)
 
     def outcome(self, key: str) -> Outcome | None:
-        """The outcome of a training that is done but not yet recorded, else None."""
-        path = self.folder / key / _OUTCOME
-        if not path.is_file():
+        """The outcome of a training that is done but not yet recorded, else None.
+
+        What is damaged (a disk that filled up, a power cut) is not done.
+        """
+        path, weights = self.folder / key / _OUTCOME, self.weights(key)
+        try:
+            saved = mapped("it", read_json(path))
+            outcome = _checked_outcome(saved)
+            whole_weights = saved.get(_HASH) in (None, file_hash(weights))
+        except (ValueError, OSError):
             return None
-        saved = json.loads(path.read_text())
-        saved["epochs"] = tuple(Epoch(**epoch) for epoch in saved["epochs"])
-        return Outcome(**saved)
+        return outcome if whole_weights else None
 
     def weights(self, key: str) -> Path:
         """The weight file of a training that is done."""
@@ -168,20 +177,33 @@ class Work:
     def claim(self, key: str, store: str) -> None:
         """Write down which store this training is recorded in."""
         (self.folder / key).mkdir(exist_ok=True)
-        (self.folder / key / _STORE).write_text(store)
+        write_text(self.folder / key / _STORE, store)
 
     def begun(self, store: str) -> list[str]:
         """Keys of all trainings for this store that left something here."""
         return sorted(
             path.parent.name
             for path in self.folder.glob(f"*/{_STORE}")
-            if _KEY.fullmatch(path.parent.name) and path.read_text() == store
+            if _KEY.fullmatch(path.parent.name) and path.read_bytes() == store.encode()
         )
+
+
+def _checked_outcome(saved: dict[str, Any]) -> Outcome:
+    epochs = listed("epochs", saved.get("epochs"))
+    images = whole("images", saved.get("images"), 1)
+    top_hits = saved.get("top_hits")
+    return Outcome(
+        hits=whole("hits", saved.get("hits"), 0, images),
+        images=images,
+        train_seconds=number("train_seconds", saved.get("train_seconds")),
+        epochs=tuple(map(epoch_from, epochs)),
+        top_hits=None if top_hits is None else whole("top_hits", top_hits, 0, images),
+    )
 
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Say in one line when the disk is full."""
+    """Say in one line when the disk is full, or the folder was removed."""
     try:
         yield
     except OSError as error:
@@ -189,6 +211,10 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise DiskError(
                 f"{folder}: the disk is full; free some space ('workbench clean' helps) and run "
                 "the same command again: what is finished is kept"
+            ) from None
+        if error.errno == errno.ENOENT and not os.path.isdir(folder):
+            raise DiskError(
+                f"{folder}: was removed while the work was going on; run the same command again"
             ) from None
         raise
 

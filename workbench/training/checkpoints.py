@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from workbench.data.checked_values import LARGEST_NUMBER, listed, mapped, number, whole
+from workbench.data.whole_files import parse_json
 from workbench.models.weight_files import save_tensors
 
 
@@ -65,12 +67,32 @@ def _take_up(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SG
         if metadata.get("key") != checkpoint.key:
             return Progress()
         tensors = load_file(checkpoint.path)
-    except (OSError, SafetensorError):
+        progress = _progress_from(metadata.get("progress", ""))
+    except (OSError, SafetensorError, ValueError):
         return Progress()  # none there, or cut off by a full disk: start anew
     model.load_state_dict({name[6:]: t for name, t in tensors.items() if name.startswith("model.")})
     for name, weight in model.named_parameters():
         buffer = tensors[f"momentum.{name}"].to(weight.device)
         # The fused step wants the buffer in the weight's own memory layout.
         optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(buffer)
-    saved = json.loads(metadata["progress"])
-    return Progress(tuple(Epoch(**epoch) for epoch in saved["epochs"]), saved["seconds"])
+    return progress
+
+
+def _progress_from(text: str) -> Progress:
+    saved = mapped("progress", parse_json(text))
+    epochs = listed("epochs", saved.get("epochs"))
+    return Progress(tuple(map(epoch_from, epochs)), number("seconds", saved.get("seconds")))
+
+
+def epoch_from(saved: object) -> Epoch:
+    """An epoch from what ``asdict`` made of it.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    values = mapped("an epoch", saved)
+    return Epoch(
+        whole("number", values.get("number"), 1),
+        number("loss", values.get("loss"), -LARGEST_NUMBER),
+        number("learning_rate", values.get("learning_rate")),
+    )

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.errors import printable
+
 _PLAIN_EVERY = 10.0  # seconds between two plain lines of one task
 _FIRST_SIGN, _LATER_SIGNS = 9.0, 25.0  # seconds of silence after which a sign of life comes
 _LOOK_EVERY = 0.5
@@ -42,14 +44,15 @@ class Display:
             self._signs = _SignsOfLife(self._console)
 
     def say(self, text: str) -> None:
-        """One line."""
+        """One line; what would steer the terminal is escaped."""
         if self._console:
-            self._console.print(text.rstrip(), markup=False)
+            self._console.print(printable(text.rstrip()), markup=False, emoji=False)
             self._signs.seen()
 
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Advance]:
         """Show a task of ``total`` steps; the value given is called with (done, note)."""
+        title = printable(title)
         if not self._console:
             yield lambda done, note: None
             return

@@ -1,0 +1,66 @@
+"""What runs have as JSON artifacts, read with care: a store may be damaged, or another's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from workbench.compression.recipes import Recipe
+from workbench.data.whole_files import parse_json, read_json
+from workbench.errors import DamagedRunError
+from workbench.store.mlflow_store import Store
+from workbench.store.runs import StoredRun
+
+RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
+RESULT_FILE = "result.json"
+IMAGES_FILE = "images.json"  # paths of some test images, where these lie in a folder
+
+_REMEDY = "run the same command again, which writes it anew"
+T = TypeVar("T")
+
+
+def stored_recipe(store: Store, run: StoredRun) -> Recipe:
+    """The recipe of an analysis.
+
+    Raises:
+        DamagedRunError: when recipe or spectra are missing or damaged.
+    """
+    spectra = read_artifact(store, run, SPECTRA_FILE, lambda content: content)
+    return read_artifact(store, run, RECIPE_FILE, lambda rows: Recipe.from_plain(rows, spectra))
+
+
+def stored_filters(store: Store, run: StoredRun) -> tuple[tuple[int, int], ...]:
+    """(filters, kept) of each layer in the recipe of a training.
+
+    Raises:
+        DamagedRunError: when the recipe is missing or damaged.
+    """
+    return read_artifact(store, run, RECIPE_FILE, Recipe.counts)
+
+
+def read_artifact(store: Store, run: StoredRun, name: str, make: Callable[[Any], T]) -> T:
+    """What ``make`` makes of a JSON artifact's content.
+
+    Args:
+        make: may raise ValueError for what cannot be.
+
+    Raises:
+        DamagedRunError: when the artifact is missing, damaged, or not what it should be.
+    """
+    path = store.fetch(run, name)
+    if path is None:
+        raise DamagedRunError(f"run '{run.run_id}': its {name} is missing; {_REMEDY}")
+    try:
+        return make(read_json(path))
+    except ValueError as error:
+        raise DamagedRunError(
+            f"run '{run.run_id}': {path} is damaged ({error}); {_REMEDY}"
+        ) from None
+
+
+def has_artifact(store: Store, run: StoredRun, name: str, text: str) -> bool:
+    """Whether an artifact is there and holds the data of this JSON text."""
+    try:
+        return bool(read_artifact(store, run, name, lambda content: content) == parse_json(text))
+    except DamagedRunError:
+        return False
