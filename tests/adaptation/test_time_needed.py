@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from workbench.adaptation import time_needed
+from workbench.adaptation import source_training, time_needed
 from workbench.training import time_estimate
 
 ADAPT = ("adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle")
@@ -15,7 +15,7 @@ SHORT = ("--source-epochs", 1, "--epochs", 1, "--batch-size", 64, "--protocols",
 @pytest.fixture
 def impatient(monkeypatch):
     """What takes longer than a millisecond is long."""
-    for module in (time_estimate, time_needed):
+    for module in (time_estimate, time_needed, source_training):
         monkeypatch.setattr(module, "LONG_SECONDS", 1e-3)
 
 

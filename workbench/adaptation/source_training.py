@@ -13,6 +13,7 @@ from workbench.adaptation.task import Task
 from workbench.adaptation.training_jobs import source_job
 from workbench.data.location import data_folder
 from workbench.data.user_paths import check_new_file, user_path
+from workbench.models.networks import build_network
 from workbench.models.processor import Processor, resolve_processor
 from workbench.models.weight_files import read_weights, save_tensors
 from workbench.reporting.tables import percent
@@ -55,7 +56,7 @@ def train(
     job = make_job() if task.source.folder else None  # a store is not made for a bad folder
     recorder = open_recorder(task.source.name, processor, display, tracking_uri, output, fresh)
     job = job or make_job()
-    _announce(job, recorder)
+    _announce(task, job, recorder)
     run = _train_once(job, recorder)
     weights = recorder.store.fetch(run, WEIGHTS_FILE)
     assert weights is not None  # the recorder returns whole runs only
@@ -65,9 +66,10 @@ def train(
     return run.metrics["test_accuracy"]
 
 
-def _announce(job: Job, recorder: Recorder) -> None:
+def _announce(task: SourceTask, job: Job, recorder: Recorder) -> None:
     """Report how long the training will take, where that is more than a few minutes."""
-    form, network = job.source, job.make_model()
+    form = task.source
+    network = build_network(task.model, form.shape, len(form.classes))
     if recorder.display.quiet or not may_be_long(network, form, len(job.train), job.plan):
         return
     if not recorder.fresh and recorder.find(job.key):
