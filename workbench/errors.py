@@ -1,7 +1,7 @@
-"""What can go wrong, as a user meets it.
+"""Errors that the workbench reports to the user.
 
-Every error says what, where, which value and what to do, in one line a problem. The command
-line prints the lines and exits with the error's ``exit_code``; no traceback is shown.
+Every error says what, where, which value and what to do, in one line per problem. The command
+line prints the lines and exits with the error's ``exit_code``; it shows no traceback.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 _LONGEST_LINE = 2000  # characters; a wrong value can be a whole file
-_MOST_PROBLEMS = 40  # a user mends the first ones and asks again
+_MOST_PROBLEMS = 40  # enough to correct before the next try
 
 
 class WorkbenchError(Exception):
     """A failure that is explained to the user instead of shown as a traceback.
 
-    ``problems`` holds one line each; ``exit_code`` is 2 for what the user can mend in the
-    call or the files, 1 for what broke while the work was going on.
+    ``problems`` has one line per problem. ``exit_code`` is 2 if the user can correct the call
+    or the files, and 1 if the failure occurred during the work.
     """
 
     exit_code = 2
@@ -31,11 +31,11 @@ class WorkbenchError(Exception):
 
 
 class SettingsError(WorkbenchError):
-    """An option has a value that it cannot have."""
+    """An option has an invalid value."""
 
 
 class DomainError(WorkbenchError):
-    """A domain file is missing or not valid; one problem a line, all of a file at once."""
+    """A domain file is missing or not valid; all problems of a file are reported together."""
 
 
 class DataError(WorkbenchError):
@@ -65,25 +65,25 @@ class LostStoreError(StoreError):
 
 
 class TrainingError(WorkbenchError):
-    """A training broke down on the way (its loss is no longer a number)."""
+    """A training failed: its loss is no longer a finite number."""
 
     exit_code = 1
 
 
 class DiskError(WorkbenchError):
-    """The disk took no more; what was finished before is kept."""
+    """The disk is full or cannot be written; work that was finished before is kept."""
 
     exit_code = 1
 
 
 class ExportError(WorkbenchError):
-    """An exported file does not compute what its network computes."""
+    """The outputs of an exported file differ from those of its network."""
 
     exit_code = 1
 
 
 def printable(text: str, longest: int | None = _LONGEST_LINE) -> str:
-    """``text`` with everything that would break a line or steer a terminal escaped.
+    """Escape the characters that would break a line or control a terminal; cut long text.
 
     Args:
         longest: characters after which the text is cut off; None for all of it.
@@ -94,7 +94,7 @@ def printable(text: str, longest: int | None = _LONGEST_LINE) -> str:
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """``"; did you mean 'fox'?"`` for a near miss, else the known words (at most twelve)."""
+    """``"; did you mean 'fox'?"`` for a near miss, otherwise up to twelve of the known words."""
     lower = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), list(lower), n=1, cutoff=0.6)
     if near:
@@ -104,12 +104,12 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def check_choice(option: str, value: str | None, known: Sequence[str]) -> list[str]:
-    """A line when the value is none of the known ones; None is never wrong."""
+    """Return a line if the value is not one of the known ones; None is always accepted."""
     if value is None or value in known:
         return []
     return [f"{option}: unknown value '{value}'{did_you_mean(value, known)}"]
 
 
 def check_once(option: str, names: Sequence[object]) -> list[str]:
-    """A line when an option names something twice."""
-    return [f"{option} names one twice; name each once"] if len(set(names)) < len(names) else []
+    """Return a line if an option lists a value twice."""
+    return [f"{option} lists a value twice; list each once"] if len(set(names)) < len(names) else []

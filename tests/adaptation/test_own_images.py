@@ -86,7 +86,7 @@ def test_a_network_of_one_set_is_specialised_for_a_folder(run_cli, pets):
     options = ("--source", "cifar100", "--target", "pets", "--model", "simplecnn")
     weights = ("--weights", source_weights(100))
     result, err = adapt(run_cli, *options, *weights)
-    assert "skipped 1 file(s) (1 no image): cat/notes.txt" in err
+    assert "skipped 1 file(s) (not an image: 1): cat/notes.txt" in err
     assert result["settings"]["head"] == "new"
     assert [row["protocol"] for row in result["protocols"]] == list(FOUR)
     saved = result["protocols"][3]["weights"]
@@ -114,7 +114,7 @@ def test_strict_names_every_bad_file_and_leaves_nothing(run_cli, pets):
     weights = source_weights(10)
     err = adapt(run_cli, *options, "--weights", weights, fails=True)
     assert len(err.splitlines()) == 2
-    assert "cat/notes.txt: no image; mend or remove it, or leave out --strict" in err
+    assert "cat/notes.txt: not an image; repair or remove it, or leave out --strict" in err
     assert "dog/cut.png" in err
     assert sorted(Path().rglob("*")) == sorted([*before, Path(weights)])
 

@@ -98,7 +98,7 @@ def test_the_list_shows_the_folder_that_is_asked_for(run_cli, monkeypatch):
 def test_a_missing_folder_is_a_mistake(run_cli, monkeypatch, command):
     status, out, err = run_cli(*command.split(), "--domains", "nowhere")
     assert (status, out) == (2, "")
-    assert err == "workbench: --domains nowhere: no such folder; create it or name another\n"
+    assert err == "workbench: --domains nowhere: no such folder; create it or use another\n"
     monkeypatch.setenv("WORKBENCH_DOMAINS", "gone")
     status, out, err = run_cli(*command.split())
     assert (status, out) == (2, "")
@@ -224,7 +224,7 @@ def test_an_existing_domain_is_not_overwritten(run_cli):
     before = path.read_bytes()
     status, out, err = run_cli(*NEW)
     assert (status, out) == (2, "")
-    assert err.startswith("workbench: domains/pets.yaml: is there already; remove it or ")
+    assert err.startswith("workbench: domains/pets.yaml: already exists; remove it or ")
     assert path.read_bytes() == before
 
 
@@ -253,7 +253,7 @@ def test_a_name_that_is_none_leaves_nothing_behind(run_cli, tmp_path, name):
     [
         ("digits", "3", ["1 class"]),
         ("digits", "", ["0 class"]),
-        ("digits", "3,3", ["'3' stands twice"]),
+        ("digits", "3,3", ["'3' is listed twice"]),
         ("digits", "3,33", ["'33' is not in digits; did you mean '3'?"]),
         ("cifar10", "cats,dog,birds", ["mean 'cat'?", "mean 'bird'?"]),
         ("digit", "3,8", ["unknown source 'digit'; did you mean 'digits'?"]),
@@ -279,7 +279,7 @@ def test_a_file_in_the_folders_place_is_told_as_such(run_cli):
     Path("file").touch()
     status, _, err = run_cli(*NEW, "--domains", "file")
     assert status == 2
-    assert "is there already" not in err
+    assert "already exists" not in err
 
 
 def test_a_name_that_is_too_long_leaves_nothing_behind(run_cli):

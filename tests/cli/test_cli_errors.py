@@ -63,8 +63,8 @@ WRONG_OPTIONS = {
     "--model vgg": "--model: unknown value 'vgg'; did you mean 'vgg16'?",
     "--model vgg16": "vgg16 needs images of at least 32x32 pixels, these have 8x8; use --model",
     "--protocols pfa-fin": "--protocols: unknown value 'pfa-fin'; did you mean 'pfa-fine'?",
-    "--protocols ''": "--protocols names none; choose from full-scratch, full-fine",
-    "--protocols pfa-fine,pfa-fine": "--protocols names one twice; name each once",
+    "--protocols ''": "--protocols is empty; choose from full-scratch, full-fine",
+    "--protocols pfa-fine,pfa-fine": "--protocols lists a value twice; list each once",
     "--head slices": "--head: unknown value 'slices'; did you mean 'slice'?",
     "--schedule papr": "--schedule: unknown value 'papr'; did you mean 'paper'?",
     "--device gpu": "--device: unknown value 'gpu'; did you mean 'cpu'?",
@@ -94,7 +94,7 @@ WRONG_OPTIONS = {
     "--tolerance nan": "--tolerance nan is not within 0 to 100 points",
     "--weights none.safetensors": "--weights none.safetensors: no such file; 'workbench train'",
     "--weights .": "--weights .: no such file; 'workbench train'",
-    "--domains nowhere": "--domains nowhere: no such folder; create it or name another",
+    "--domains nowhere": "--domains nowhere: no such folder; create it or use another",
 }
 
 
@@ -189,9 +189,9 @@ def test_without_a_command_there_is_help_and_no_empty_message(run_cli):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("--out there.safetensors", "there.safetensors: is there already; remove it or name"),
-        ("--out nowhere/w.safetensors", "nowhere is no folder that can be written; make it first"),
-        ("--out file/w.safetensors", "file is no folder that can be written; make it first"),
+        ("--out there.safetensors", "there.safetensors: already exists; remove it or use"),
+        ("--out nowhere/w.safetensors", "nowhere is not a writable folder; create it first"),
+        ("--out file/w.safetensors", "file is not a writable folder; create it first"),
         ("--out w.pt", "--out w.pt: the name must end in .safetensors"),
         ("--out w", "--out w: the name must end in .safetensors"),
         ("--out .", "--out .: the name must end in .safetensors"),
@@ -219,8 +219,8 @@ def test_wrong_values_of_a_training_are_told_together(mistake):
     ("options", "said"),
     [
         ("--figure x.jpg", "--figure x.jpg: the name must end in .png"),
-        ("--figure there.png", "--figure there.png: is there already; remove it"),
-        ("--figure nowhere/x.png", "nowhere is no folder that can be written"),
+        ("--figure there.png", "--figure there.png: already exists; remove it"),
+        ("--figure nowhere/x.png", "nowhere is not a writable folder"),
         ("", "store sqlite:///mlruns/mlflow.db: there is none yet; run 'workbench adapt' first"),
     ],
 )
@@ -381,7 +381,7 @@ def test_data_that_cannot_be_fetched_is_one_line(run_cli, monkeypatch):
     status, out, err = run_cli(*"analyze --source cifar100 --target S2 --data-dir data".split())
     assert (status, out) == (2, "")
     assert len(err.splitlines()) == 1
-    assert err.startswith("workbench: CIFAR100 is not in data/cifar-100-python and could not be ")
+    assert err.startswith("workbench: CIFAR100 is not in data/cifar-100-python and its download ")
     assert "no route to host" in err
     assert "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz" in err
 

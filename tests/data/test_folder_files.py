@@ -104,17 +104,17 @@ def test_the_set_of_a_folder_may_have_a_name_of_its_own():
         ({"test_fraction": 1.0}, "test_fraction: '1.0' is not within (0, 1)"),
         ({"test_fraction": "half"}, "test_fraction: 'half' is not within (0, 1)"),
         ({"test_fraction": ".nan"}, "test_fraction: '.nan' is not within (0, 1)"),
-        ({"seed": -1}, "seed: '-1' is no whole number"),
-        ({"image_size": 0}, "image_size: '0' is no number of pixels"),
-        ({"image_size": 4000}, "image_size: '4000' is no number of pixels"),
-        ({"image_size": "[64, 64]"}, "image_size: 'a list' is no number of pixels"),
-        ({"folder": "[a]"}, "folder: 'a list' is no path"),
+        ({"seed": -1}, "seed: '-1' is not a whole number"),
+        ({"image_size": 0}, "image_size: '0' is not a number of pixels"),
+        ({"image_size": 4000}, "image_size: '4000' is not a number of pixels"),
+        ({"image_size": "[64, 64]"}, "image_size: 'a list' is not a number of pixels"),
+        ({"folder": "[a]"}, "folder: 'a list' is not a path"),
         ({"folder": "nowhere"}, "nowhere: no such folder"),
         ({"split": 3}, "split: unknown key"),
-        ({"source": "cifar10"}, "source: 'cifar10' is a known data set, and these images are a"),
-        ({"source": "''"}, "source: '' is no name for the images"),
+        ({"source": "cifar10"}, "source: 'cifar10' is a known data set, but these images come"),
+        ({"source": "''"}, "source: '' is not a valid name for the images"),
         ({"folder": None, "source": "digits", "classes": "[3, 8]", "seed": 1}, "add 'folder: path"),
-        ({"folder": None, "source": "pets", "classes": "[3, 8]"}, "or name images of your own by"),
+        ({"folder": None, "source": "pets", "classes": "[3, 8]"}, "or use your own images with"),
     ],
 )
 def test_a_wrong_field_is_told_with_its_line(fields, said):
@@ -134,7 +134,7 @@ def test_an_empty_class_and_one_with_a_single_image_are_told(pets, draw_folder):
     (pets / "x").rmdir()
     said = problems().splitlines()
     assert len(said) == 2
-    assert "pets/empty: holds no image; add some or leave the class out" in said[0]
+    assert "pets/empty: has no images; add some or leave the class out" in said[0]
     assert "pets/one: 1 training image(s), training needs at least 2" in said[1]
 
 
@@ -183,7 +183,7 @@ def test_notes_beside_the_images_are_no_test_images(tmp_path):
 def test_a_loop_of_links_and_an_unknown_home_are_told(tmp_path):
     (tmp_path / "pets" / "loop").symlink_to(tmp_path / "pets" / "loop")
     assert load_domain(domain()).classes == ("cat", "dog")
-    assert "there is no such home folder" in problems(folder="~nosuchuser/x")
+    assert "this home folder does not exist" in problems(folder="~nosuchuser/x")
 
 
 def test_a_class_that_is_only_tested_on_is_told(tmp_path, draw_folder):

@@ -102,7 +102,7 @@ def test_a_portable_greymap_is_scaled_from_its_own_white(tmp_path):
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
 def test_pixels_without_a_known_white_are_refused(tmp_path, kind):
     Image.fromarray(np.ones((8, 8), dtype=kind)).save(tmp_path / "a.tif")
-    with pytest.raises(UNREADABLE, match="whose white is not known"):
+    with pytest.raises(UNREADABLE, match="white is not defined"):
         decode(tmp_path / "a.tif", Form(3, 8))
 
 
@@ -262,7 +262,7 @@ def test_what_is_no_image_is_skipped_and_named(pets):
     _, train, test = load(pets, say=said.append)
     assert len(train) + len(test) == 21
     (line,) = said
-    assert "skipped 3 file(s) (1 damaged and 2 no image)" in line
+    assert "skipped 3 file(s) (damaged: 1, not an image: 2)" in line
     assert all(name in line for name in ("cat/notes.txt", "dog/zero.png", "dog/cut.png"))
     with pytest.raises(DataError) as error:
         load(pets, strict=True)
@@ -275,13 +275,13 @@ def test_the_same_image_in_both_splits_is_told(pets):
     test.write_bytes(learned.read_bytes())
     said = []
     load(pets, say=said.append)
-    assert "1 test image(s) are training images, too, under another name" in said[0]
+    assert "1 test image(s) are also training images under another name" in said[0]
 
 
 def test_a_class_of_damaged_files_is_told(pets):
     for path in (pets / "cat").iterdir():
         path.write_text("no image")
-    with pytest.raises(DataError, match=r"pets/cat: holds no image"):
+    with pytest.raises(DataError, match=r"pets/cat: has no images"):
         load(pets)
 
 

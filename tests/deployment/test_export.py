@@ -169,7 +169,7 @@ def test_a_run_and_an_adaptation_are_found_by_their_ids(run_cli, image):
         (["export", "0123abc"], "is no file, and there is no store here"),
         (["export", "{weights}", "--format", "tflite"], "--format: unknown value 'tflite'"),
         (["export", "{weights}", "--out", "x.onnx"], "must end in .safetensors"),
-        (["export", "{weights}", "--out", "no/x.safetensors"], "is no folder"),
+        (["export", "{weights}", "--out", "no/x.safetensors"], "is not a writable folder"),
         (["predict", "{weights}", "gone.png", "text.png"], "gone.png: no such image"),
         (["predict", "{weights}", "gone.png", "text.png"], "text.png: cannot be read as an image"),
         (["predict", "{weights}", "text.png", "--top", "0"], "--top 0 is too small"),

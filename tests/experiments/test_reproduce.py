@@ -406,19 +406,19 @@ def test_fresh_trains_each_cell_and_source_once(run_cli, tmp_path):
         (["bench", *QUICK, "--target", ","], "--target ',' names none"),
         (["reproduce", "figure4", *QUICK, "--domains", ","], "--domains ',' names none"),
         (["reproduce", "table2", "--seeds", 300000], "--seeds 300000 is too large"),
-        (["reproduce", "table2", "--weights", "~nobody-here/w"], "no such home folder"),
+        (["reproduce", "table2", "--weights", "~nobody-here/w"], "home folder does not exist"),
         (
             ["bench", *QUICK, "--target", "digits-3v8", "--footprints", "0.1,0.10"],
-            "names one twice",
+            "lists a value twice",
         ),
         (["bench", *QUICK, "--target", "digits-3v8", "--footprints", "7"], "--footprints 7: is no"),
         (["bench", *QUICK, "--target", "digits-3v8", "--seeds", 0], "--seeds 0 is too small"),
         (["bench", *QUICK, "--target", "digits-3v8", "--slimming-weights", "x"], "no such file"),
-        (["reproduce", "figure4", "--domains", "S1,S1"], "--domains names one twice"),
+        (["reproduce", "figure4", "--domains", "S1,S1"], "--domains lists a value twice"),
         (["reproduce", "figure1", "--footprints", "pfa-kl"], "--footprints pfa-kl: is no share"),
         (["reproduce", "figure1", "--draws", 0], "--draws 0 is too small"),
         (["reproduce", "table2", "--first-seed", -1], "--first-seed -1 is negative"),
-        (["bench", *QUICK, "--target", "digits-3v8,digits-3v8"], "--target names one twice"),
+        (["bench", *QUICK, "--target", "digits-3v8,digits-3v8"], "--target lists a value twice"),
     ],
 )
 def test_a_wrong_experiment_is_one_line_and_nothing_is_made(run_cli, tmp_path, command, line):

@@ -1,6 +1,6 @@
-"""Images from uint8 to network input, in batches on their own device.
+"""Conversion of uint8 images to network input, in batches, on the device of the images.
 
-Nothing here loops over images: a crop and a flip of a whole batch are one gather.
+No function loops over images: one gather crops and flips a whole batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Scale(Protocol):
-    """Whatever holds the statistics of images as ``catalog.Source`` does."""
+    """An object with the image statistics of a ``catalog.Source``."""
 
     @property
     def mean(self) -> tuple[float, ...]: ...
@@ -25,7 +25,7 @@ class Scale(Protocol):
 
 
 def normalise(images: Tensor, source: Scale) -> Tensor:
-    """Scale to zero mean and unit spread a channel.
+    """Scale each channel to zero mean and unit spread.
 
     Args:
         images: uint8, shape (b, c, h, w).
@@ -43,7 +43,7 @@ def normalise(images: Tensor, source: Scale) -> Tensor:
 def _statistics(source: Scale, device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and spread on the scale of the stored pixels.
 
-    Kept on the device: copying them there in every step would make the host wait for it.
+    They stay on the device, because a copy in every step would make the host wait for it.
     """
     mean, std = (torch.tensor(values, device=device) for values in (source.mean, source.std))
     return mean.view(1, -1, 1, 1) * source.white, std.view(1, -1, 1, 1) * source.white
@@ -68,7 +68,7 @@ def apply_views(images: Tensor, views: Tensor, padding: int, *, reflect: bool = 
         images: uint8, shape (b, c, h, w).
         views: from ``draw_views``, shape (b, 3), on the images' device.
         padding: pixels around the image that the crop may reach into.
-        reflect: these mirror the image at its border pixels; else they are zero.
+        reflect: this padding mirrors the image at its border pixels; otherwise it is zero.
 
     Returns:
         uint8, same shape.
@@ -88,5 +88,5 @@ def apply_views(images: Tensor, views: Tensor, padding: int, *, reflect: bool = 
 
 
 def _mirrored(places: Tensor, size: int) -> Tensor:
-    """Places outside [0, size) mirrored at the first and the last one, which are not repeated."""
+    """Mirror positions outside [0, size) at the first and the last one, without repeating these."""
     return (size - 1) - ((size - 1) - places.abs()).abs()

@@ -1,8 +1,8 @@
 """Random resized crops: a random part of an image, of a random shape, scaled to one size.
 
-The part is drawn as shares, so the same draw means the same part whatever the image's size,
-and whether it is cut from a file (``streams``) or from a decoded batch (``cut_batch``).
-Szegedy et al. (2015), with a larger least area: small sets have little to throw away.
+The part is drawn in shares of the image, so a draw gives the same part for any image size, both
+for files (``streams``) and for decoded batches (``cut_batch``). The method is that of Szegedy et
+al. (2015) with a larger minimum area, because small data sets have little content to discard.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-#: From this image size on a training sees these crops; smaller images are shifted instead.
+#: Smallest image size (pixels) that is trained with these crops; smaller images are shifted.
 SMALLEST_SIZE = 64
 _LEAST_AREA = 0.25
 _NARROWEST = 3 / 4  # width over height; the widest is its inverse
@@ -23,7 +23,7 @@ def draw_boxes(count: int, flip: bool, generator: torch.Generator) -> Tensor:
 
     Returns:
         float64, shape (count, 5), on the CPU: area in [0.25, 1], logarithm of width over
-        height, places in [0, 1) from the top and the left, and whether to mirror (0 or 1).
+        height, positions in [0, 1) from the top and the left, and whether to mirror (0 or 1).
     """
     shares = torch.rand(count, 4, generator=generator, dtype=torch.float64)
     mirror = torch.randint(0, 2, (count, 1), generator=generator) * int(flip)
@@ -33,7 +33,7 @@ def draw_boxes(count: int, flip: bool, generator: torch.Generator) -> Tensor:
 
 
 def pixel_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
-    """The parts in pixels of images of one size.
+    """Convert parts to pixels, for images of one size.
 
     Args:
         boxes: from ``draw_boxes``, shape (b, 5).
@@ -57,7 +57,7 @@ def cut_batch(images: Tensor, boxes: Tensor) -> Tensor:
         boxes: from ``draw_boxes``, shape (b, 5), on the images' device.
 
     Returns:
-        uint8, same shape. A part is never larger than the image, so no antialias is needed.
+        uint8, same shape. A part is never larger than the image, so no antialiasing is needed.
     """
     height, width = images.shape[2:]
     top, left, tall, wide = pixel_boxes(boxes, height, width).double().unbind(1)
@@ -78,8 +78,8 @@ def cut_batch(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _places(start: Tensor, extent: Tensor, size: int) -> Tensor:
-    """Where the rows (or columns) of the scaled part lie, in pixels from the image's edge."""
+    """Positions of the scaled part's rows (or columns), in pixels from the image's edge."""
     steps = (torch.arange(size, device=start.device, dtype=start.dtype) + 0.5) / size
     places = start[:, None] + steps * extent[:, None]
-    # Nothing outside the part is mixed in, as if it had been cut out first.
+    # Clamp to the part, so that pixels outside it do not contribute.
     return places.clamp((start + 0.5)[:, None], (start + extent - 0.5)[:, None])

@@ -1,7 +1,7 @@
-"""The data sets that the workbench knows, as plain data.
+"""The known data sets, as plain data.
 
-Names, classes, image shape, split sizes and normalisation are facts that never change, so
-listing or checking a domain needs neither the images nor any heavy import.
+Names, classes, image shape, split sizes and normalisation never change, so listing or checking
+a domain needs neither the images nor heavy imports.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Source:
         train_images, test_images: images of each class, in the order of ``classes``.
         mean, std: of each channel over the training images, on a scale where white is 1.
         white: the stored (uint8) value of a white pixel.
-        crop: pixels of zero padding for the random crop; 0 where a crop would cut content. From
-            64 pixels on a random resized crop takes its place.
+        crop: pixels of zero padding for the random crop; 0 where a crop would cut content.
+            Images of 64 pixels or more get a random resized crop instead.
         flip: whether a mirrored image still belongs to its class.
-        model: the network built when the user names none.
-        folder: where the images are, for a set of the user's own.
+        model: the network to use when the user does not choose one.
+        folder: the image folder, for a user's own images.
     """
 
     name: str
@@ -43,22 +43,22 @@ class Source:
 
 
 SMALLEST_IMAGE, LARGEST_IMAGE = 4, 2048  # pixels high and wide
-#: The set that torchvision's and timm's own weights were trained on. Its images are not here.
+#: The data set of torchvision's and timm's pretrained weights. Its images are not available.
 IMAGENET = "imagenet"
 
 
 def crop_of(size: int) -> int:
-    """Pixels of padding for images of this size: an eighth, as CIFAR's 4 of 32."""
+    """Pixels of padding for images of this size: one eighth, as in 4 of 32 for CIFAR."""
     return max(1, size // 8)
 
 
 def imagenet(size: int) -> Source:
-    """ImageNet-1k as what a network was trained on: classes and normalisation, no images.
+    """ImageNet-1k as the source of pretrained weights: classes and normalisation, no images.
 
     Args:
-        size: pixels high and wide of the images that the network takes.
+        size: height and width in pixels of the network's input images.
     """
-    from torchvision.models import ResNet18_Weights  # heavy, and rarely asked for
+    from torchvision.models import ResNet18_Weights  # heavy and rarely needed
 
     return Source(
         name=IMAGENET,
@@ -99,7 +99,7 @@ SOURCES: dict[str, Source] = {
             std=(0.3762,),
             white=16,
             crop=0,  # a digit fills its 8x8 image: a crop would cut strokes off
-            flip=False,  # a mirrored 3 is no 3
+            flip=False,  # a mirrored 3 is not a 3
             model="simplecnn",
         ),
         Source(

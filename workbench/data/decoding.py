@@ -1,8 +1,9 @@
-"""Image files into uint8 pixels of one size: decoded, upright, scaled, cut.
+"""Decoding of image files to uint8 pixels of one size: rotated upright, scaled and cropped.
 
-Only formats whose decoders stay in this process are read: PIL would start other programs for
-some (Ghostscript for EPS). A photo much larger than needed is decoded at a fraction of its size
-where its format can (JPEG), never below twice what is needed, so time and memory stay small.
+Only formats that PIL decodes in this process are read; for some others PIL starts another
+program (Ghostscript for EPS). If the format allows it (JPEG), a photo much larger than needed is
+decoded at a fraction of its size, but at no less than twice the size needed. This saves time and
+memory.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from PIL import Image, UnidentifiedImageError
 from workbench.data.catalog import Source
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-#: What PIL raises on files that are damaged, or no images, or bombs.
+#: What PIL raises for damaged files, files that are not images, and decompression bombs.
 UNREADABLE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError,
     AttributeError, MemoryError, RuntimeError, struct.error, zlib.error,
     Image.DecompressionBombError,
 )  # fmt: skip
 _MODES = {1: "L", 3: "RGB"}
-_SPARE = 2  # a photo is decoded at no less than so many times the size needed
+_SPARE = 2  # a photo is decoded at no less than this multiple of the size needed
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,11 +47,11 @@ _TURNS = {
 
 @dataclass(frozen=True)
 class Form:
-    """What every image of a set is made into.
+    """The format that all images of a set are converted to.
 
     Attributes:
         channels: 1 (grey) or 3 (colours).
-        size: pixels high and wide.
+        size: height and width in pixels.
         white: value of a white pixel, at most 255.
     """
 
@@ -60,20 +61,20 @@ class Form:
 
     @property
     def bytes(self) -> int:
-        """Of one decoded image."""
+        """Bytes of one decoded image."""
         return self.channels * self.size**2
 
 
 def form_of(source: Source) -> Form:
-    """The form in which a network that was trained on ``source`` takes images."""
+    """The form of the input images of a network that was trained on ``source``."""
     return Form(source.shape[0], source.shape[1], source.white)
 
 
 def decode(file: Path | bytes, form: Form) -> NDArray[np.uint8]:
-    """The middle of an image: its short side fits, what the long one has more is cut off.
+    """Decode the central square of an image; the ends of its long side are cut off.
 
     Returns:
-        uint8, shape (channels, size, size), scaled with antialias.
+        uint8, shape (channels, size, size), scaled with antialiasing.
 
     Raises:
         one of ``UNREADABLE``.
@@ -82,18 +83,18 @@ def decode(file: Path | bytes, form: Form) -> NDArray[np.uint8]:
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
-        # Cut and scaled in one step: a strip of 1 x 100,000 pixels is never blown up whole.
+        # Crop and scale in one step, so that a strip of 1 x 100,000 pixels is not enlarged first.
         scaled = image.resize((form.size, form.size), Image.Resampling.BILINEAR, box)
     return to_pixels(scaled, form)
 
 
 @contextmanager
 def open_image(file: Path | bytes, form: Form, share: float) -> Iterator[Image.Image]:
-    """An image, upright and in the form's colours.
+    """Open an image, rotated upright and in the form's colours.
 
     Args:
         file: its path or content.
-        share: of the image's short side that becomes the form's size, in (0, 1].
+        share: part of the image's short side that is scaled to the form's size, in (0, 1].
     """
     with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, "r", _formats()) as raw:
         least = int(np.ceil(_SPARE * form.size / share))
@@ -105,7 +106,7 @@ def open_image(file: Path | bytes, form: Form, share: float) -> Iterator[Image.I
 
 
 def to_pixels(image: Image.Image, form: Form) -> NDArray[np.uint8]:
-    """uint8 of shape (channels, height, width), white at the form's value."""
+    """Convert to uint8 of shape (channels, height, width), with white at the form's value."""
     pixels = np.asarray(image)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     if form.white != 255:
@@ -114,20 +115,20 @@ def to_pixels(image: Image.Image, form: Form) -> NDArray[np.uint8]:
 
 
 def check(content: bytes) -> None:
-    """See that a file is a whole image, at a fraction of the cost of decoding it in full.
+    """Check that a file is a complete image, at a fraction of the cost of full decoding.
 
     Raises:
         one of ``UNREADABLE``.
     """
     with Image.open(io.BytesIO(content), "r", _formats()) as image:
-        image.draft(None, (1, 1))  # all of a JPEG is read, an eighth of it is computed
+        image.draft(None, (1, 1))  # reads a whole JPEG, decodes it at an eighth of its size
         image.load()
         if not min(image.size):
             raise ValueError("it has no pixels")
 
 
 def short_side(content: bytes) -> int:
-    """Pixels of the short side, from the head of a file.
+    """Length of the short side in pixels, read from the file's header.
 
     Raises:
         one of ``UNREADABLE``.
@@ -137,9 +138,9 @@ def short_side(content: bytes) -> int:
 
 
 def reason(error: BaseException) -> str:
-    """Why a file cannot be read, for people."""
+    """Explain to the user why a file cannot be read."""
     if isinstance(error, UnidentifiedImageError):
-        return "no image"
+        return "not an image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"damaged: {' '.join(str(error).split())[:80] or type(error).__name__}"
@@ -147,14 +148,14 @@ def reason(error: BaseException) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without PIL's warnings of odd but readable files. Not for threads: enter it around them."""
+    """Suppress PIL's warnings about odd but readable files. Enter it outside of any threads."""
     with warnings.catch_warnings():
         silence()
         yield
 
 
 def silence() -> None:
-    """The same for good: in a process of its own."""
+    """Suppress the warnings for the rest of the process, as a worker process does."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
@@ -162,17 +163,17 @@ def silence() -> None:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except UNREADABLE:  # a damaged remark beside a sound image
+    except UNREADABLE:  # damaged EXIF data in a readable image
         turn = None
     return image if turn is None else image.transpose(turn)
 
 
 def _plain(image: Image.Image, kind: str | None) -> Image.Image:
-    """What PIL would convert wrongly: 16 bits of grey to 8, and transparency to white paper."""
+    """Convert what PIL converts wrongly: 16-bit grey to 8 bits, transparency to white."""
     if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PPM"):
         return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel, whose white is not known; save it with 8 or 16")
+        raise ValueError("white is not defined for 32 bits a pixel; save it with 8 or 16 bits")
     if not image.has_transparency_data:
         return image
     paper = Image.new("RGBA", image.size, "white")
@@ -182,6 +183,6 @@ def _plain(image: Image.Image, kind: str | None) -> Image.Image:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of ``FORMATS`` that this PIL was built with."""
+    """The formats of ``FORMATS`` that the installed PIL supports."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)

@@ -1,7 +1,7 @@
-"""One way to walk over images, whether they lie in memory or stream from files.
+"""Batches of images that are held in memory or streamed from files.
 
-``batches`` gives them in their order, for evaluation and analysis; ``open_feed`` gives epochs of
-them in random order and with random views, for training.
+``batches`` yields images in order, for evaluation and analysis. ``open_feed`` returns epochs of
+images in random order and with random views, for training.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from workbench.data.streams import Stream
 ImageSet: TypeAlias = Images | Stream
 #: Images (uint8, shape (b, c, h, w)) and labels (int64, shape (b,)), both on the device.
 Batch: TypeAlias = tuple[Tensor, Tensor]
-#: From batch sizes, whether to augment, and a generator to one epoch's batches.
+#: Yields one epoch's batches, given the batch sizes, whether to augment, and a generator.
 Feed: TypeAlias = Callable[[Sequence[int], bool, torch.Generator], Iterator[Batch]]
 
-#: Of a batch without gradients: activations of larger images must fit in memory, too.
+#: Pixels of a batch without gradients, so that the activations of large images fit in memory.
 _MOST_PIXELS = 2**20
 
 
 def batches(images: ImageSet, size: int, device: torch.device) -> Iterator[Batch]:
-    """All images once, in their order.
+    """Yield all images once, in order.
 
     Args:
-        size: images a batch; fewer where they are larger than CIFAR's.
+        size: images a batch; fewer if the images are larger than CIFAR's.
     """
     if isinstance(images, Stream):
         size = min(size, max(1, _MOST_PIXELS // images.form.size**2))
@@ -51,13 +51,13 @@ def batches(images: ImageSet, size: int, device: torch.device) -> Iterator[Batch
 def open_feed(
     images: ImageSet, source: Source, device: torch.device, *, reflect: bool = False
 ) -> Feed:
-    """What a training walks over; images in memory are moved to the device once.
+    """Return the feed of a training; images in memory are moved to the device once.
 
-    A view is a shift and a flip (``augmentation``), or from 64 pixels on a random resized crop
-    and a flip (``boxes``), as far as the source allows crops and flips.
+    A view is a shift and a flip (``augmentation``), or for images of 64 pixels or more a random
+    resized crop and a flip (``boxes``), as far as the source allows crops and flips.
 
     Args:
-        reflect: crops reach into the mirrored image; else into zeros.
+        reflect: the padding of crops mirrors the image; otherwise it is zero.
     """
     boxed = source.crop > 0 and min(source.shape[1:]) >= SMALLEST_SIZE
     pixels = labels = torch.empty(0)

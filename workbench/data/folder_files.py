@@ -1,8 +1,9 @@
-"""Image folders: which files belong to which class and split. Nothing is opened here.
+"""Image folders: the files of each class and split. This module does not open files.
 
-A folder has a subfolder for each class, or ``train`` and ``test`` with one for each class. What
-is not split is split here: of each class a share goes to the test images, chosen by a hash of
-the file's name, so that a new file moves no more than one other across.
+A folder has a subfolder for each class, or ``train`` and ``test`` folders with one for each
+class. If the folder is not split, this module splits it: a share of each class becomes test
+images. A hash of the file names selects them, so a new file moves at most one other file to the
+other split.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from pathlib import Path
 
 from workbench.errors import DataError, did_you_mean
 
-#: What stands for a data set's name where the domain file of a folder gives none.
+#: Name of the data set when the domain file of a folder does not give one.
 FOLDER = "folder"
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
-LEAST_TRAINING_IMAGES = 2  # of a class: one cannot be told from its noise
+LEAST_TRAINING_IMAGES = 2  # per class: one image does not separate a class from noise
 _TRAIN, _TESTS = "train", ("test", "val")  # ImageNet calls its labelled test images "val"
 _SPLIT_NAMES = frozenset(
     "train training test testing val valid validation eval evaluation dev".split()
 )
-#: Endings of image files; what has another one is read, but is never counted for the test share.
+#: Suffixes of image files; files with another suffix are read, but do not become test images.
 _SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .dib .gif .tif .tiff .pgm .ppm .pbm".split()
 )
@@ -36,8 +37,8 @@ class Folder:
     Attributes:
         path: the folder.
         classes: names of subfolders; the position of a name is its label.
-        train, test: files of each class, in the order of ``classes``. Whether they are images
-            is seen when they are read.
+        train, test: files of each class, in the order of ``classes``. Only reading them shows
+            whether they are images.
     """
 
     path: Path
@@ -46,7 +47,7 @@ class Folder:
     test: tuple[tuple[Path, ...], ...]
 
     def digest(self) -> str:
-        """Hash of the names and sizes of all files: the same for the same images anywhere."""
+        """Hash of the names and sizes of all files; it does not depend on the folder's location."""
         listed = [
             (split, path.relative_to(self.path).as_posix(), path.stat().st_size)
             for split in ("train", "test")
@@ -65,27 +66,27 @@ class Folder:
 
 
 def class_names(path: Path) -> list[str]:
-    """The classes of a folder: its subfolders, or those of its ``train``, sorted.
+    """The classes of a folder: its subfolders, or those of its ``train`` folder, sorted.
 
     Raises:
-        DataError: when the folder is not there or has no subfolders.
+        DataError: when the folder does not exist or has no subfolders.
     """
     if not os.path.isdir(path):  # unlike Path.is_dir, False where a parent cannot be read
-        raise DataError(f"{path}: no such folder; name one that has a subfolder for each class")
+        raise DataError(f"{path}: no such folder; use one that has a subfolder for each class")
     names = _subfolders(path)
     if not is_split(path):
         halves = [name for name in names if name.casefold() in _SPLIT_NAMES]
         if halves:
             raise DataError(
                 f"{path}: has {', '.join(f'{name}/' for name in halves)}, which looks like a "
-                "division, not like classes; rename to train/ and test/, or name the one folder "
-                "that has the classes"
+                "split, not like classes; rename to train/ and test/, or use the folder that has "
+                "the classes"
             )
     else:
         path = path / _TRAIN
         names = _subfolders(path)
     if not names:
-        raise DataError(f"{path}: has no subfolders; put the images of each class into one")
+        raise DataError(f"{path}: has no subfolders; put each class into its own")
     odd = [name for name in names if not name.isprintable()]
     if odd:
         raise DataError(f"{path}: the name of folder '{odd[0]}' cannot be printed; rename it")
@@ -105,8 +106,8 @@ def list_folder(
         path: the folder.
         classes: subfolders to take, in the order of their labels; all, sorted, when None.
         test_fraction: share of each class that becomes test images, in (0, 1), at least one
-            image; without effect where there are ``train`` and ``test`` (or ``val``).
-        seed: draws another such share.
+            image; ignored if the folder has ``train`` and ``test`` (or ``val``).
+        seed: changes which images become test images.
 
     Raises:
         DataError: with one line for each class that is missing, empty or too small.
@@ -127,8 +128,8 @@ def list_folder(
         there = _subfolders(halves[1])
         extra = [name for name in there if name not in known and classes is None]
         problems += [
-            f"{halves[1]}: class '{name}' is not in {halves[0]}; add it there or name the "
-            "classes to take"
+            f"{halves[1]}: class '{name}' is not in {halves[0]}; add it there or list the "
+            "classes to use"
             for name in extra
         ]
         train, test = (tuple(_files(half / name) for name in chosen) for half in halves)
@@ -153,7 +154,7 @@ def shortages(folder: Folder, train: Sequence[int], test: Sequence[int]) -> list
     for name, learned, tested in zip(folder.classes, train, test, strict=True):
         where = halves[0] / name if halves else folder.path / name
         if not learned and (halves or not tested):
-            problems.append(f"{where}: holds no image; add some or leave the class out")
+            problems.append(f"{where}: has no images; add some or leave the class out")
         elif learned < LEAST_TRAINING_IMAGES:
             problems.append(
                 f"{where}: {learned} training image(s), training needs at least "
@@ -161,17 +162,17 @@ def shortages(folder: Folder, train: Sequence[int], test: Sequence[int]) -> list
             )
         elif not tested:
             there = halves[1] / name if halves else where
-            problems.append(f"{there}: no test image; add some or leave the class out")
+            problems.append(f"{there}: no test images; add some or leave the class out")
     return problems
 
 
 def is_split(path: Path) -> bool:
-    """Whether a folder is divided into training and test images already."""
+    """Whether a folder is already split into training and test images."""
     return split_folders(path) is not None
 
 
 def split_folders(path: Path) -> tuple[Path, Path] | None:
-    """The folders of training and of test images, where a folder is divided already."""
+    """The folders of training and of test images, or None if the folder is not split."""
     tests = (path / name for name in _TESTS if os.path.isdir(path / name))
     test = next(tests, None)
     return (path / _TRAIN, test) if test and os.path.isdir(path / _TRAIN) else None
@@ -183,11 +184,13 @@ def _subfolders(path: Path) -> list[str]:
             names = [entry.name for entry in entries if not entry.name.startswith(".")]
             return sorted(name for name in names if os.path.isdir(path / name))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
+        ) from None
 
 
 def _files(folder: Path) -> tuple[Path, ...]:
-    """Every plain file below a folder, sorted; names that begin with a dot are left out."""
+    """All regular files below a folder, sorted; names that begin with a dot are skipped."""
     return tuple(sorted(_walk(folder)))
 
 
@@ -198,21 +201,21 @@ def _walk(folder: Path) -> Iterator[Path]:
         below[:] = [name for name in below if not name.startswith(".")]
         for name in names:
             path = Path(place, name)
-            # A pipe or a device would be waited on for ever.
+            # Skip pipes and devices: reading one could block forever.
             if not name.startswith(".") and path.is_file():
                 yield path
 
 
 def _refuse(error: OSError) -> None:
     raise DataError(
-        f"{error.filename}: cannot be read ({error.strerror}); check its rights"
+        f"{error.filename}: cannot be read ({error.strerror}); check its permissions"
     ) from None
 
 
 def _divide(
     root: Path, files: Sequence[Path], fraction: float, seed: int
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """One class's training and test images; notes beside them are never taken for test images."""
+    """Split one class into training and test files; only image files become test images."""
     images = [path for path in files if path.suffix.lower() in _SUFFIXES] or files
     wanted = min(max(1, int(fraction * len(images) + 0.5)), len(images) - 1)
     ranked = sorted(images, key=lambda path: _rank(path.relative_to(root), seed))

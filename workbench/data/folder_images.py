@@ -1,7 +1,7 @@
-"""Image folders as sets: decoded into memory where they fit, streamed from disk where not.
+"""Image folders as data sets: decoded into memory if they fit, otherwise streamed from disk.
 
-Every file is read once when a set is opened: its content is hashed, and what is no readable
-image is told and left out.
+Opening a set reads every file once: its content is hashed, and files that are not readable
+images are reported and skipped.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from workbench.data.streams import Stream, available_cores
 from workbench.data.user_paths import user_path
 from workbench.errors import DataError, printable
 
-#: Bytes of decoded pixels up to which a split is held in memory: not a share of the machine's,
-#: since what a training sees of an image depends on it.
+#: Bytes of decoded pixels up to which a split is held in memory. The limit does not depend on the
+#: machine, because it affects the pixels that a training sees.
 MEMORY_LIMIT = 2**28
-IMAGE_SIZE = 224  # pixels high and wide, where neither the user nor the images say otherwise
-_SMALL = 64  # images below this size are taken as they are
-_STEP = 8  # their size is rounded to a multiple of this: networks halve it again and again
-_SAMPLE, _FIRST = 2000, 16  # images that mean and spread, and the size, are taken from
+IMAGE_SIZE = 224  # height and width in pixels, unless the user sets it or the images are small
+_SMALL = 64  # images below this size are not enlarged to IMAGE_SIZE
+_STEP = 8  # their size is rounded to a multiple of this: networks halve it several times
+_SAMPLE, _FIRST = 2000, 16  # images to compute mean and spread from, and the size
 _CHUNK = 256  # files read ahead of their use
 _NAMED = 5  # unreadable files named in a warning
 
@@ -53,14 +53,14 @@ _T = TypeVar("_T")
 
 
 def find_source(name: str, image_size: int | None = None, scale: Scale | None = None) -> Source:
-    """The data set that a network is trained on: a known one by name, or an image folder.
+    """Find the data set that a network is trained on: a known one by name, or an image folder.
 
     Args:
         name: a key of ``catalog.SOURCES``, ``catalog.IMAGENET``, or a path.
-        image_size: of a folder's images; 224 or, where they are smaller than 64 pixels, near
-            their own when None.
-        scale: mean, spread and white that a network's weights were trained with; those of a
-            folder's images when None.
+        image_size: of a folder's images; None means 224, or a size near their own if they are
+            smaller than 64 pixels.
+        scale: mean, spread and white that a network's weights were trained with; None means
+            those of the folder's images.
 
     Raises:
         DataError: when the folder cannot be used.
@@ -108,19 +108,19 @@ def load_folder(
     """Training and test images of a folder.
 
     Args:
-        source: its image size, colours and white are those that the network takes.
+        source: its image size, channels and white are those of the network's input.
         strict: an unreadable file is an error instead of a warning.
-        say: takes the warnings.
+        say: receives the warnings.
 
     Raises:
-        DataError: with every unreadable file, or every class in which too few are left.
+        DataError: with every unreadable file, or every class that has too few images left.
     """
     form = form_of(source)
     train, test = (_read_split(folder, split, form) for split in ("train", "test"))
     bad = [*train.bad, *test.bad]
     if bad and strict:
         raise DataError(
-            *(f"{path}: {why}; mend or remove it, or leave out --strict" for path, why in bad)
+            *(f"{path}: {why}; repair or remove it, or leave out --strict" for path, why in bad)
         )
     if bad:
         say(_warning(folder, bad))
@@ -128,8 +128,8 @@ def load_folder(
     shared = len(set(train.hashes).intersection(test.hashes))
     if shared:
         say(
-            f"warning: {printable(str(folder.path))}: {shared} test image(s) are training images, "
-            "too, under another name: accuracies will be too good; remove one of each two"
+            f"warning: {printable(str(folder.path))}: {shared} test image(s) are also training "
+            "images under another name: accuracies will be too high; remove one of each pair"
         )
     problems = shortages(folder, counts[0].tolist(), counts[1].tolist())
     if problems:
@@ -139,9 +139,10 @@ def load_folder(
 
 @dataclass(frozen=True)
 class _Read:
-    """What was read of a split: ``pixels`` is None where it does not fit in memory.
+    """The readable files of a split; ``pixels`` is None if they do not fit in memory.
 
-    ``hashes`` are the files', ``origin`` that of all of them with names, labels and form.
+    ``hashes`` has one hash per file; ``origin`` is the hash of all files, names and labels and
+    the form.
     """
 
     files: tuple[Path, ...]
@@ -172,9 +173,9 @@ def _read_split(folder: Folder, split: str, form: Form) -> _Read:
     def read(path: Path) -> tuple[bytes, int, NDArray[np.uint8] | None, str]:
         try:
             content = path.read_bytes()
-        except OSError as error:  # a fault of the disk or of rights must not change the set
+        except OSError as error:  # a disk or permission error must not change the set
             raise DataError(
-                f"{path}: cannot be read ({error.strerror}); check its rights"
+                f"{path}: cannot be read ({error.strerror}); check its permissions"
             ) from None
         try:
             image = decode(content, form) if fits else None
@@ -208,31 +209,31 @@ def _read_split(folder: Folder, split: str, form: Form) -> _Read:
 
 
 def _in_threads(work: Callable[[Path], _T], paths: Sequence[Path]) -> Iterator[_T]:
-    """Results in the order of the paths; no more than a chunk of them waits."""
+    """Yield results in the order of the paths; work ahead by at most one chunk."""
     with quiet(), ThreadPoolExecutor(available_cores()) as pool:
         for start in range(0, len(paths), _CHUNK):
             yield from pool.map(work, paths[start : start + _CHUNK])
 
 
 def _warning(folder: Folder, bad: Sequence[tuple[Path, str]]) -> str:
-    kinds = Counter("no image" if why == "no image" else "damaged" for _, why in bad)
-    told = " and ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    kinds = Counter("not an image" if why == "not an image" else "damaged" for _, why in bad)
+    counts = ", ".join(f"{kind}: {number}" for kind, number in sorted(kinds.items()))
     named = ", ".join(str(path.relative_to(folder.path)) for path, _ in bad[:_NAMED])
     more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
     return printable(
-        f"warning: {folder.path}: skipped {len(bad)} file(s) ({told}): {named}{more}; "
+        f"warning: {folder.path}: skipped {len(bad)} file(s) ({counts}): {named}{more}; "
         "--strict makes them an error"
     )
 
 
 def _short_name(path: Path) -> str:
-    """The folder's name as an experiment may be called; never that of a known data set."""
+    """The folder's name as a valid experiment name, different from all known data sets."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name).strip("-.") or "images"
     return f"{name}-{FOLDER}" if name in (*SOURCES, IMAGENET, FOLDER) else name
 
 
 def _usual_size(paths: Sequence[Path]) -> int:
-    """224, or the size of the first images where they are small."""
+    """224, or the size of the first images if they are small."""
 
     def side(path: Path) -> int | None:
         try:
@@ -248,7 +249,7 @@ def _usual_size(paths: Sequence[Path]) -> int:
 
 
 def _spread(length: int, count: int) -> NDArray[np.int64]:
-    """At most ``count`` places in a list of this length, evenly spread."""
+    """At most ``count`` evenly spread indices of a list of this length."""
     return np.linspace(0, length - 1, min(length, count)).astype(np.int64)
 
 
@@ -266,7 +267,7 @@ def _statistics(paths: Sequence[Path], form: Form) -> tuple[tuple[float, ...], t
     sample = [paths[place] for place in _spread(len(paths), _SAMPLE)]
     found = [m for m in _in_threads(moments, sample) if m is not None]
     if not found:
-        raise DataError(f"{paths[0].parent}: none of its files is a readable image; add images")
+        raise DataError(f"{paths[0].parent}: has no readable image; add images")
     mean, square = np.mean(found, axis=0)
     # A set of one flat colour has no spread to divide by.
     std = np.sqrt(np.maximum(square - mean**2, 1e-4))

@@ -1,4 +1,4 @@
-"""Where data sets lie on disk, found without loading torchvision."""
+"""Location of the data sets on disk, without loading torchvision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 
 
 def data_folder(asked: Path | None = None) -> Path:
-    """``--data-dir``, else ``$WORKBENCH_DATA``, else a folder in the user's cache."""
+    """``--data-dir``, otherwise ``$WORKBENCH_DATA``, otherwise a folder in the user's cache."""
     if asked is not None:
         return user_path(asked)
     if os.environ.get(ENVIRONMENT):
@@ -22,5 +22,5 @@ def data_folder(asked: Path | None = None) -> Path:
 
 
 def is_present(source: str, folder: Path) -> bool:
-    """Whether the source's files are there (their contents are checked when they are read)."""
+    """Whether the source's files exist (their contents are checked when they are read)."""
     return source not in _FOLDERS or (folder / _FOLDERS[source]).is_dir()

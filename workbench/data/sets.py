@@ -1,4 +1,4 @@
-"""Data sets as arrays: uint8 images and integer labels, cut to the classes asked for."""
+"""Data sets as arrays: uint8 images and integer labels of the requested classes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Images:
     Attributes:
         pixels: uint8, shape (m, channels, height, width).
         labels: int64, shape (m,), in [0, number of classes).
-        origin: hash of the files that the pixels were decoded from, where there are any: it
-            does not depend on the decoder's version.
+        origin: hash of the files that the pixels were decoded from, if any; it does not depend
+            on the decoder's version.
     """
 
     pixels: NDArray[np.uint8]
@@ -47,7 +47,7 @@ class Images:
         return len(self.labels)
 
     def fingerprint(self) -> str:
-        """SHA-256 of pixels, labels and shape, or of the files that they come from."""
+        """SHA-256 of pixels, labels and shape, or of the files that they were decoded from."""
         if self.origin:
             return self.origin
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
@@ -56,7 +56,7 @@ class Images:
         return digest.hexdigest()
 
     def of_classes(self, names: Sequence[str], source: str) -> Images:
-        """The images of some classes, labelled by their position in ``names``."""
+        """Select the images of some classes, labelled by their position in ``names``."""
         known = SOURCES[source].classes
         relabel = np.full(len(known), -1, dtype=np.int64)
         relabel[[known.index(name) for name in names]] = np.arange(len(names))
@@ -78,14 +78,14 @@ class Images:
 
 
 def load_images(source: str, split: Split, folder: Path) -> Images:
-    """Read one split of a known data set; CIFAR is downloaded where it is missing.
+    """Read one split of a known data set; CIFAR is downloaded if it is missing.
 
     Args:
         source: a name in ``catalog.SOURCES``.
-        folder: where the data sets lie (``location.data_folder``).
+        folder: the folder of the data sets (``location.data_folder``).
 
     Raises:
-        DataError: when the files are damaged, or missing and cannot be fetched.
+        DataError: when the files are damaged, or missing and cannot be downloaded.
     """
     return _LOADERS[source](split, folder)
 
@@ -94,7 +94,7 @@ def _load_digits(split: Split, folder: Path) -> Images:
     return _digits()[split]
 
 
-@cache  # a text file that takes longer to read than the images to train on
+@cache  # reading the text file takes longer than training on its images
 def _digits() -> dict[Split, Images]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -131,16 +131,16 @@ def _load_cifar(split: Split, folder: Path, kind: str) -> Images:
     except (OSError, HTTPException) as error:  # no network (URLError), no permission, no space
         if made:
             lock.unlink(missing_ok=True)
-            with suppress(OSError):  # something was downloaded into it after all
+            with suppress(OSError):  # it is not empty: a part was downloaded
                 folder.rmdir()
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or repr(error)
         raise DataError(
-            f"{kind} is not in {base} and could not be fetched ({reason}): download {cifar.url} "
-            f"(md5 {cifar.tgz_md5}) and unpack it in {folder}, or name its folder by --data-dir"
+            f"{kind} is not in {base} and its download failed ({reason}): download {cifar.url} "
+            f"(md5 {cifar.tgz_md5}) and unpack it in {folder}, or set its folder with --data-dir"
         ) from None
     except RuntimeError as error:  # torchvision: the download does not match its md5
         raise DataError(
-            f"{folder / cifar.filename}: the download is damaged ({error}): delete it and fetch "
+            f"{folder / cifar.filename}: the download is damaged ({error}): delete it and download "
             f"{cifar.url} (md5 {cifar.tgz_md5}) into {folder}"
         ) from None
     data = cifar(folder, train=split == "train")
@@ -149,7 +149,7 @@ def _load_cifar(split: Split, folder: Path, kind: str) -> Images:
 
 
 def _check_files(cifar: Any, base: Path) -> None:
-    """Raise DataError for a file that is damaged, or missing beside others that are there.
+    """Raise DataError if a file is damaged, or is missing in the existing folder.
 
     The md5 sums also guard the pickles that torchvision reads: only the official bytes are
     ever unpickled.
@@ -165,8 +165,8 @@ def _check_files(cifar: Any, base: Path) -> None:
                 continue
             found = f"is damaged (md5 {actual}, expected {md5})"
         raise DataError(
-            f"{path} {found}: remove the folder {base} to download it anew, or fetch {cifar.url} "
-            f"and unpack it in {base.parent}"
+            f"{path} {found}: remove the folder {base} to download it again, or download "
+            f"{cifar.url} and unpack it in {base.parent}"
         )
 
 

@@ -1,8 +1,8 @@
-"""Sets that do not fit in memory: files decoded by worker processes while the network computes.
+"""Data sets that do not fit in memory: worker processes decode files while the network computes.
 
-Only paths and labels stay in memory; of the pixels, a few batches a worker. What is random in
-an epoch is drawn in the main process before it begins, image by image, so it depends neither on
-the number of workers nor on their speed.
+Memory holds the paths, the labels and a few batches of pixels per worker. The main process draws
+all random numbers of an epoch, image by image, before the epoch begins, so they depend neither
+on the number of workers nor on their speed.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def available_cores() -> int:
 
 @dataclass(frozen=True)
 class Stream:
-    """Labelled image files of one split, read anew in every pass.
+    """Labelled image files of one split, read again in every pass.
 
     Attributes:
-        files: one each; all were readable when the set was opened.
+        files: one per image; all were readable when the set was opened.
         labels: int64, shape (m,), in [0, number of classes).
-        form: what the images are made into.
+        form: the format that the images are converted to.
         origin: hash of the files, from ``folder_images``.
-        workers: processes that decode; 0 decodes in this one.
+        workers: number of processes that decode; 0 means the main process.
     """
 
     files: tuple[Path, ...]
@@ -55,7 +55,7 @@ class Stream:
         return len(self.labels)
 
     def fingerprint(self) -> str:
-        """Hash of paths, labels and contents, and of what the images are made into."""
+        """Hash of paths, labels, contents and form."""
         return self.origin
 
     def batches(
@@ -65,13 +65,13 @@ class Stream:
         device: torch.device,
         boxes: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels on their device, batch by batch.
+        """Yield images and labels on the device, batch by batch.
 
         Args:
-            order: indices of the images, each batch's one after the other.
+            order: indices of the images, batch after batch.
             sizes: of the batches; they sum to at most the length of ``order``.
-            boxes: a random resized crop each, as ``boxes.draw_boxes`` gives them, in the order
-                of ``order``; the middle of the image when None.
+            boxes: one random resized crop per image, from ``boxes.draw_boxes``, in the order of
+                ``order``; None takes the central square.
 
         Yields:
             uint8 of shape (b, c, size, size), and int64 of shape (b,).
@@ -81,7 +81,7 @@ class Stream:
         """
         pinned = device.type == "cuda"
         if boxes is not None:
-            _transforms()  # loaded once here, not once in every worker
+            _transforms()  # import once here, not once in every worker
         loader: DataLoader[Any] = DataLoader(
             _Files(self),
             batch_sampler=_Plan(order, sizes, None if boxes is None else boxes.numpy()),
@@ -89,7 +89,7 @@ class Stream:
             collate_fn=_collate,
             worker_init_fn=_begin,
             pin_memory=pinned,
-            # Its own generator: a pass must not move the one that dropout draws from.
+            # A separate generator: a pass must not change the state that dropout draws from.
             generator=torch.Generator(),
         )
         for pixels, labels, problem in loader:
@@ -102,7 +102,7 @@ class Stream:
 
 
 class _Plan:
-    """The items of every batch, made when it is their turn."""
+    """The items of every batch, created when the batch is requested."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class _Plan:
 
 
 class _Files(Dataset[Any]):
-    """One decoded image an item; an error is carried to the main process as text."""
+    """One decoded image per item; errors are passed to the main process as text."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -139,23 +139,23 @@ class _Files(Dataset[Any]):
         label = int(self._stream.labels[index])
         try:
             pixels = decode(path, form) if box is None else decode_box(path, form, box)
-        except Exception as error:  # noqa: BLE001 - it was readable: whatever it is, name the file
+        except Exception as error:  # noqa: BLE001 - report any error with its file
             why = " ".join(str(error).split())[:80]
-            problem = f"{path}: can no longer be read ({why}); restore it, or start anew"
+            problem = f"{path}: can no longer be read ({why}); restore it, or start again"
             return None, label, problem
         return pixels, label, ""
 
 
 def decode_box(file: Path | bytes, form: Form, box: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """A random resized crop of an image file.
+    """Decode a random resized crop of an image file.
 
     Args:
         box: one row of ``boxes.draw_boxes``.
 
     Returns:
-        uint8, shape (channels, size, size), scaled with antialias.
+        uint8, shape (channels, size, size), scaled with antialiasing.
     """
-    # A part of area a and the most extreme shape is at least this share of the short side.
+    # Both sides of the part are at least this share of the image's short side.
     share = math.sqrt(box[0] * math.exp(-abs(box[1])))
     transforms = _transforms()
     with open_image(file, form, share) as image:

@@ -1,4 +1,4 @@
-"""Paths that a user names."""
+"""Paths that the user gives."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from workbench.errors import DataError, SettingsError
 
 
 def check_new_file(path: Path, option: str, suffix: str = ".safetensors") -> Path:
-    """``path``, if a file can be made there.
+    """Return ``path`` if a file can be created there.
 
     Raises:
-        SettingsError: when the name is of another kind, taken, or in a missing folder.
+        SettingsError: when the suffix is wrong, the file exists, or the folder is not writable.
     """
     if path.suffix != suffix:
         raise SettingsError(f"{option} {path}: the name must end in {suffix}")
     try:
         taken = path.exists()
     except OSError as error:  # a name that is too long
-        raise SettingsError(f"{option} {path}: {error.strerror}; name another file") from None
+        raise SettingsError(f"{option} {path}: {error.strerror}; use another name") from None
     if taken:
-        raise SettingsError(f"{option} {path}: is there already; remove it or name another")
+        raise SettingsError(f"{option} {path}: already exists; remove it or use another name")
     if not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
         raise SettingsError(
-            f"{option} {path}: {path.parent} is no folder that can be written; make it first"
+            f"{option} {path}: {path.parent} is not a writable folder; create it first"
         )
     return path
 
 
 def user_path(text: str | Path) -> Path:
-    """A path as a user wrote it, with ``~`` for a home folder.
+    """Convert a path as the user wrote it; ``~`` is a home folder.
 
     Raises:
-        DataError: when there is no such home folder.
+        DataError: when the home folder does not exist.
     """
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise DataError(f"{text}: there is no such home folder; write the path out") from None
+        raise DataError(f"{text}: this home folder does not exist; write the path out") from None

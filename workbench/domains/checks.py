@@ -1,4 +1,4 @@
-"""What is wrong with the fields of a domain file: a line each, with place, value and remedy."""
+"""Checks of the fields of a domain file: one line per problem, with place, value and remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def explain(place: Places, item: dict[str, Any]) -> str:
-    """One line for one finding of pydantic."""
+    """Convert one pydantic error to one line."""
     key = tuple(part for part in item["loc"] if part not in ("str", "int"))
     value = item["input"]
     if item["type"] == "extra_forbidden":
@@ -37,7 +37,7 @@ def explain(place: Places, item: dict[str, Any]) -> str:
 
 
 def check_values(place: Places, raw: dict[str, Any], folders: Sequence[str] = ()) -> list[str]:
-    """What is wrong with the well-typed values; ``folders`` are the classes of a folder."""
+    """Check the values that have the right type; ``folders`` are the classes of the folder."""
     problems = []
     name, source, classes = (raw.get(key) for key in FIELDS[:3])
     if isinstance(name, str):
@@ -46,7 +46,7 @@ def check_values(place: Places, raw: dict[str, Any], folders: Sequence[str] = ()
             problems.append(f"{place('name')}: {odd}")
         elif name != place.path.stem:
             problems.append(
-                f"{place('name')}: name '{name}' differs from the file's, '{place.path.stem}'; "
+                f"{place('name')}: name '{name}' differs from the file name '{place.path.stem}'; "
                 "rename one of them"
             )
     if isinstance(source, str):
@@ -62,26 +62,26 @@ def check_values(place: Places, raw: dict[str, Any], folders: Sequence[str] = ()
 
 
 def _check_name(name: str) -> str | None:
-    """What is wrong with a domain name, or None."""
+    """Return the problem of a domain name, or None."""
     if _NAME.fullmatch(name):
         return None
-    return f"name '{name}' may hold only letters, digits, '-' and '_'; rename the domain"
+    return f"name '{name}' may contain only letters, digits, '-' and '_'; rename the domain"
 
 
 def _check_source(place: Places, source: str, beside_folder: bool) -> list[str]:
-    """What is wrong with the name of the images' set."""
+    """Check the name of the data set."""
     where = place("source")
     if not beside_folder:
         if source in SOURCES:
             return []
         hint = did_you_mean(source, list(SOURCES))
-        other = "" if hint.endswith("?") else "; or name images of your own by folder: path"
+        other = "" if hint.endswith("?") else "; or use your own images with 'folder: path'"
         return [f"{where}: unknown source '{source}'{hint}{other}"]
     if not source.strip() or not source.isprintable():
-        return [f"{where}: '{source}' is no name for the images; rename them"]
+        return [f"{where}: '{source}' is not a valid name for the images; use another name"]
     if source in (*SOURCES, IMAGENET):
         return [
-            f"{where}: '{source}' is a known data set, and these images are a folder's; give them "
+            f"{where}: '{source}' is a known data set, but these images come from a folder; use "
             "another name, or remove one of the two lines"
         ]
     return []
@@ -105,7 +105,7 @@ def _check_classes(
             continue
         where = place("classes", index)
         if name in seen:
-            problems.append(f"{where}: class '{name}' stands twice; remove one")
+            problems.append(f"{where}: class '{name}' is listed twice; remove one")
         elif known is not None and name not in known:
             hint = did_you_mean(name, known)
             problems.append(f"{where}: class '{name}' is not in {source}{hint}")

@@ -1,9 +1,9 @@
-"""Target domains: strict YAML files into frozen records.
+"""Target domains: frozen records read from strict YAML files.
 
 A domain names the classes that a device must tell apart. Its file has the fields ``name``,
 ``source``, ``classes`` and ``description``, or those of a ``folder`` of images
-(``folder_fields``), and nothing else; every mistake in a file is reported at once, each
-with line, value and remedy. Only plain YAML is read: no tag ever builds an object.
+(``folder_fields``), and nothing else. All mistakes in a file are reported together, each with
+line, value and remedy. Only plain YAML is read: a tag never creates an object.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class Domain:
 
     Attributes:
         name: the file's name without ``.yaml``.
-        source: the data set that the images come from; for a folder, what the records call it.
+        source: the data set that the images come from; for a folder, its name in the records.
         classes: at least two different class names of that source; the position of a name is
             its label in the specialised network.
         description: free text.
-        path: where it was read from.
-        folder: its files, where there is a folder.
-        image_size: pixels high and wide of a folder's images; the network's own when None.
+        path: the file that it was read from.
+        folder: the files of its image folder, if it has one.
+        image_size: height and width in pixels of a folder's images; None for the network's own.
     """
 
     name: str
@@ -68,9 +68,9 @@ class Domain:
             raise ValueError(f"domain '{self.name}' needs two or more different classes")
 
     def images(self) -> tuple[int, int]:
-        """Number of training and of test images that the source has of these classes.
+        """Number of training and of test images of these classes in the source.
 
-        Of a folder, all files are counted: whether they are images is seen when they are read.
+        For a folder, all files are counted: only reading them shows whether they are images.
         """
         if self.folder is not None:
             return sum(self.folder.counts("train")), sum(self.folder.counts("test"))
@@ -102,7 +102,7 @@ def load_domain(path: Path) -> Domain:
     """Read one domain file.
 
     Raises:
-        DomainError: with all that is wrong in the file, one line each.
+        DomainError: with all problems in the file, one line each.
     """
     raw, place, odd = read_mapping(path, _KIND)
     own, folders, problems = read_folder_fields(place, raw)
@@ -110,13 +110,13 @@ def load_domain(path: Path) -> Domain:
     try:
         file = (_FolderFile if "folder" in raw else _File).model_validate(own_text)
     except ValidationError as error:
-        # An odd key or alias may stand for the one that is missing.
+        # An unreadable key or an alias may be the one that is missing.
         items = [item for item in error.errors() if not (odd and item["type"] == "missing")]
         problems += [explain(place, dict(item)) for item in items]
     problems += check_values(place, raw, folders)
-    # What is said of a line is enough: its value would be told as wrong, too.
-    told = {line_of(problem) for problem in odd}
-    problems = odd + [problem for problem in problems if line_of(problem) not in told]
+    # One report per line is enough: the value of a reported line is usually wrong, too.
+    reported_lines = {line_of(problem) for problem in odd}
+    problems = odd + [problem for problem in problems if line_of(problem) not in reported_lines]
     if problems:
         raise DomainError(*dict.fromkeys(problems))
     classes = tuple(str(name) for name in file.classes)
@@ -133,6 +133,11 @@ def load_domain(path: Path) -> Domain:
 
 
 def find_files(place: Places, own: FolderFields, classes: tuple[str, ...] | None) -> Folder:
+    """Find the files of a domain's folder.
+
+    Raises:
+        DomainError: with the problems of the folder, at their place in the domain file.
+    """
     try:
         return own.find(classes)
     except DataError as error:

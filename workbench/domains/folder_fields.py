@@ -24,7 +24,7 @@ FOLDER_FIELDS = ("folder", "test_fraction", "seed", "image_size")
 
 @dataclass(frozen=True)
 class FolderFields:
-    """What a domain file says of its folder; ``image_size`` is None for the network's own."""
+    """The folder fields of a domain file; ``image_size`` None means the network's own size."""
 
     path: Path
     test_fraction: float = TEST_FRACTION
@@ -32,7 +32,7 @@ class FolderFields:
     image_size: int | None = None
 
     def find(self, classes: tuple[str, ...] | None) -> Folder:
-        """The folder's files.
+        """Find the folder's files.
 
         Raises:
             DataError: as ``folder_files.list_folder``.
@@ -43,22 +43,22 @@ class FolderFields:
 def read_folder_fields(
     place: Places, raw: dict[str, Any]
 ) -> tuple[FolderFields | None, list[str], list[str]]:
-    """The folder of a domain file.
+    """Read the folder fields of a domain file.
 
     Args:
-        place: where things stand in the file; its folder is where a relative path begins.
+        place: positions in the file, for messages; relative paths start at the file's folder.
         raw: all values of the file.
 
     Returns:
-        The fields, None when they are not valid; the folder's classes as far as they are known;
-        and one line for each mistake.
+        The fields, or None if they are not valid; the folder's classes, as far as they are
+        known; and one line for each mistake.
     """
     if "folder" not in raw:
         return (
             None,
             [],
             [
-                f"{place(key)}: is for domains with a folder; add 'folder: path' or remove the line"
+                f"{place(key)}: needs a folder; add 'folder: path' or remove the line"
                 for key in FOLDER_FIELDS
                 if key in raw
             ],
@@ -70,15 +70,17 @@ def read_folder_fields(
             f"{place('test_fraction')}: '{_text(fraction)}' is not within (0, 1); try 0.2"
         )
     if "seed" in raw and not isinstance(seed, int):
-        problems.append(f"{place('seed')}: '{_text(seed)}' is no whole number of 0 or more; try 0")
+        problems.append(f"{place('seed')}: '{_text(seed)}' is not a whole number >= 0; try 0")
     if "image_size" in raw and not _is_size(size):
         problems.append(
-            f"{place('image_size')}: '{_text(size)}' is no number of pixels from "
+            f"{place('image_size')}: '{_text(size)}' is not a number of pixels from "
             f"{SMALLEST_IMAGE} to {LARGEST_IMAGE}; try 64"
         )
     path, names = None, []
     if not isinstance(raw["folder"], str) or not raw["folder"]:
-        problems.append(f"{place('folder')}: '{_text(raw['folder'])}' is no path; put it in quotes")
+        problems.append(
+            f"{place('folder')}: '{_text(raw['folder'])}' is not a path; put it in quotes"
+        )
     else:
         path = Path(raw["folder"])
         try:
@@ -88,7 +90,7 @@ def read_folder_fields(
             problems += [f"{place('folder')}: {problem}" for problem in error.problems]
         else:
             problems += [
-                f"{place(key)}: has no effect, the folder has its own train/ and test/; remove it"
+                f"{place(key)}: has no effect: the folder has its own train/ and test/; remove it"
                 for key in ("test_fraction", "seed")
                 if key in raw and is_split(path)
             ]
@@ -108,11 +110,11 @@ def _is_size(value: object) -> bool:
 
 
 def _number(value: object) -> float:
-    """A number of the file; NaN for anything else."""
+    """Convert a value of the file to a number; NaN if it is not one."""
     if isinstance(value, Odd) and value.kind == "float":
         try:
             return float(value.text)
-        except ValueError:  # .5e or 1_0.0, which only YAML takes for numbers
+        except ValueError:  # .5e or 1_0.0, which are numbers in YAML only
             return float("nan")
     return float(value) if isinstance(value, int) else float("nan")
 

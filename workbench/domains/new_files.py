@@ -1,4 +1,4 @@
-"""New domain files."""
+"""Text of new domain files, and writing them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from workbench.errors import DomainError
 
 
 def domain_text(name: str, source: str, classes: Sequence[str], description: str = "") -> str:
-    """The YAML text of a new domain, opening with the comment that says how to run it.
+    """YAML text of a new domain; its first comments show how to run it.
 
     Raises:
-        DomainError: with all that is wrong, one line each.
+        DomainError: with all problems, one line each.
     """
     raw = {"source": source, "classes": list(classes)}
     return _text(name, raw, description, f"Classes of {source}", source)
@@ -30,20 +30,20 @@ def domain_text(name: str, source: str, classes: Sequence[str], description: str
 def folder_text(
     name: str, folder: Path, classes: Sequence[str], description: str = "", place: Path = Path()
 ) -> str:
-    """The same for a domain of images in a folder.
+    """YAML text of a new domain of images in a folder.
 
     Args:
-        folder: as the user wrote it, from the current folder on.
-        classes: subfolders; all when empty.
+        folder: as the user wrote it, relative to the current folder.
+        classes: subfolders; empty for all.
         place: the folder of the domain file.
 
     Raises:
-        DomainError: with all that is wrong, one line each.
+        DomainError: with all problems, one line each.
     """
     own = FolderFields(user_path(folder))
     chosen = tuple(classes) or None
     found = find_files(Places(Path(f"{name}.yaml"), None), own, chosen)
-    # From where the file really lies: its folder may be a symbolic link.
+    # Relative to the file's real folder, because ``place`` may be a symbolic link.
     path = own.path
     if not path.is_absolute():
         path = Path(os.path.relpath(os.path.realpath(path), os.path.realpath(place)))
@@ -60,7 +60,7 @@ def _text(name: str, values: dict[str, Any], description: str, what: str, source
     problems = check_values(Places(Path(f"{name}.yaml"), None), raw)
     if problems:
         raise DomainError(*problems)
-    # One field a line; a list of classes on its own.
+    # One field a line, with the list of classes in brackets.
     flow = None if "classes" in raw else False
     body = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, default_flow_style=flow)
     return (
@@ -71,10 +71,10 @@ def _text(name: str, values: dict[str, Any], description: str, what: str, source
 
 
 def write_domain(folder: Path, name: str, text: str) -> Path:
-    """Write a new domain file; an existing one is never overwritten, and a failure leaves nothing.
+    """Write a new domain file; never overwrite one, and leave nothing behind on failure.
 
     Raises:
-        DomainError: when the name is taken or the folder cannot be written.
+        DomainError: when the file exists or the folder cannot be written.
     """
     path = folder / f"{name}.yaml"
     made = not folder.exists()
@@ -84,9 +84,9 @@ def write_domain(folder: Path, name: str, text: str) -> Path:
             file.write(text)
     except OSError as error:
         if isinstance(error, FileExistsError) and folder.is_dir():
-            problem = f"{path}: is there already; remove it or choose another name"
+            problem = f"{path}: already exists; remove it or choose another name"
         else:
-            problem = f"{path}: cannot be written ({error.strerror}); name a folder by --domains"
+            problem = f"{path}: cannot be written ({error.strerror}); use another --domains folder"
         if made and folder.is_dir():
             folder.rmdir()
         raise DomainError(problem) from None

@@ -1,4 +1,4 @@
-"""Where domain files are looked for."""
+"""Search for domain files."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ ENVIRONMENT = "WORKBENCH_DOMAINS"
 
 
 def search_path(folder: Path | None = None) -> list[Path | Any]:
-    """Folders in which domains are looked for, first one first.
+    """Folders in which domain files are searched, in order.
 
-    ``folder`` (``--domains``), ``$WORKBENCH_DOMAINS``, ``./domains`` and the copies inside the
-    installed package.
+    These are ``folder`` (``--domains``), ``$WORKBENCH_DOMAINS``, ``./domains`` and the copies
+    inside the installed package.
 
     Raises:
-        DomainError: when a folder that was asked for is not there.
+        DomainError: when a folder that the user gives does not exist.
     """
     found: list[Path | Any] = []
     for asked, origin in ((folder, "--domains"), (os.environ.get(ENVIRONMENT), f"${ENVIRONMENT}")):
         if asked:
             if not Path(asked).is_dir():
-                raise DomainError(f"{origin} {asked}: no such folder; create it or name another")
+                raise DomainError(f"{origin} {asked}: no such folder; create it or use another")
             found.append(Path(asked))
     if Path("domains").is_dir():
         found.append(Path("domains"))
     packaged = Path(str(resources.files("workbench") / "domain_files"))
-    # In a checkout the package has no copy of its own: its domains stand beside it.
+    # In a checkout the package has no copy of the files: they are in the folder beside it.
     beside = Path(__file__).parents[2] / "domains"
     found += [place for place in (packaged, beside) if place.is_dir()][:1]
     return list(dict.fromkeys(found))
 
 
 def domain_files(folder: Path | None = None) -> dict[str, Path]:
-    """Every domain file in reach by name, sorted; an earlier folder hides a later one."""
+    """All domain files by name, sorted; for equal names the earlier folder of the search wins."""
     files: dict[str, Path] = {}
     for place in search_path(folder):
         for path in sorted(place.glob("*.yaml")):
@@ -50,7 +50,7 @@ def find_domain(name: str, folder: Path | None = None) -> Domain:
     """Load the domain called ``name``.
 
     Raises:
-        DomainError: when there is none, or its file is not valid.
+        DomainError: when no domain has this name, or its file is not valid.
     """
     files = domain_files(folder)
     if name not in files:

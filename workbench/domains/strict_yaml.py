@@ -1,6 +1,7 @@
-"""Flat YAML files as plain text, whole numbers and lists, with the line of every value.
+"""Reader of flat YAML files: text, whole numbers and lists, with the line of every value.
 
-No tag builds an object and no alias is followed. All mistakes of a file are reported together.
+Tags never create objects, and aliases are not followed. All mistakes in a file are reported
+together.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from workbench.errors import WorkbenchError
 
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 _TAGS = "tag:yaml.org,2002:"
-_LARGEST_FILE = 64_000  # bytes; such a file is a page, not a data set
+_LARGEST_FILE = 64_000  # bytes; a larger file is not of this kind
 
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file is for, for messages.
+    """A kind of file, as messages describe it.
 
     Attributes:
-        noun: "domain file".
-        fields: the keys that it may have.
-        needs: what an empty one lacks.
-        made_by: how a user gets one.
-        example: where a user sees one.
+        noun: its name, such as "domain file".
+        fields: the allowed keys.
+        needs: the required keys, as text.
+        made_by: how a user creates one.
+        example: where a user finds an example.
         error: raised when the file cannot be read.
     """
 
@@ -50,7 +51,7 @@ class Odd:
 
 
 class Places:
-    """Where things stand in a file, for messages."""
+    """Line numbers of the keys and values in a file, for messages."""
 
     def __init__(self, path: Path, node: yaml.Node | None) -> None:
         self.path = path
@@ -70,14 +71,14 @@ class Places:
 
 
 def read_mapping(path: Path, kind: FileKind) -> tuple[dict[str, Any], Places, list[str]]:
-    """The ``key: value`` lines of a file.
+    """Read the ``key: value`` lines of a file.
 
     Returns:
-        The values (text, whole numbers, lists of these, or ``Odd``), where each stands, and one
+        The values (text, whole numbers, lists of these, or ``Odd``), their positions, and one
         line for each tag, alias, duplicate or unreadable key.
 
     Raises:
-        WorkbenchError: of ``kind.error``, when the file cannot be read or is no YAML mapping.
+        WorkbenchError: as ``kind.error``, when the file cannot be read or is not a YAML mapping.
     """
     root = _parse(_read(path, kind), path, kind)
     place = Places(path, root)
@@ -86,14 +87,14 @@ def read_mapping(path: Path, kind: FileKind) -> tuple[dict[str, Any], Places, li
 
 
 def line_of(problem: str) -> str:
-    """File and line that a problem is about."""
+    """File and line of a problem."""
     return problem.split(": ", 1)[0]
 
 
 def _read(path: Path, kind: FileKind) -> str:
     try:
         if not path.is_dir() and path.exists() and not path.is_file():
-            raise kind.error(f"{path}: is no plain file; name a YAML file")
+            raise kind.error(f"{path}: is not a regular file; use a YAML file")
         if path.stat().st_size > _LARGEST_FILE:
             raise kind.error(f"{path}: larger than 64 kB; a {kind.noun} is a few lines of YAML")
         return path.read_bytes().decode("utf-8-sig")
@@ -109,7 +110,7 @@ def _read(path: Path, kind: FileKind) -> str:
 
 
 def _parse(text: str, path: Path, kind: FileKind) -> yaml.MappingNode:
-    """The file's nodes; only text, whole numbers and lists are built from them."""
+    """Parse a file to YAML nodes, without creating any object from them."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -118,7 +119,7 @@ def _parse(text: str, path: Path, kind: FileKind) -> yaml.MappingNode:
             f"{path}:{line}: not YAML: {error.problem}; "
             f"write 'key: value' lines as in {kind.example}"
         ) from None
-    # An impossible escape such as "\UFFFFFFFF" is a ValueError or OverflowError of the parser.
+    # The parser raises ValueError or OverflowError for an invalid escape such as "\UFFFFFFFF".
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         raise kind.error(
             f"{path}: not YAML: {_one_line(error)}; remove odd characters and deep brackets"
@@ -137,7 +138,7 @@ def _is_word(node: yaml.Node) -> bool:
 
 
 def _plain(node: yaml.Node) -> Any:
-    """Text, a whole number, a list of these, or ``Odd``."""
+    """Convert a node to text, a whole number, a list of these, or ``Odd``."""
     if isinstance(node, yaml.SequenceNode):
         items = node.value
         return [
@@ -148,32 +149,32 @@ def _plain(node: yaml.Node) -> Any:
         return Odd("mapping", "{...}")
     if node.tag == f"{_TAGS}str":
         return node.value
-    # 010 and 0x8 are numbers to YAML, but nobody who writes them means a class called 8.
+    # YAML reads 010 and 0x8 as the number 8, but a user who writes them does not mean class 8.
     if node.tag == f"{_TAGS}int" and _INTEGER.fullmatch(node.value):
         return int(node.value)
     return Odd(node.tag.removeprefix(_TAGS), node.value)
 
 
 def _odd_nodes(place: Places, root: yaml.MappingNode, kind: FileKind) -> Iterator[str]:
-    """Tags, aliases, duplicate keys and keys that are no plain words."""
+    """Report tags, aliases, duplicate keys and keys that are not plain words."""
     words = Counter(key.value for key, _ in root.value if _is_word(key))
     for word in sorted(word for word, number in words.items() if number > 1):
-        yield f"{place(word)}: the key stands twice; remove one"
+        yield f"{place(word)}: the key is listed twice; remove one"
     for key in (key for key, _ in root.value if not _is_word(key)):
         line = key.start_mark.line + 1
-        yield f"{place.path}:{line}: a key is no plain word; use only {', '.join(kind.fields)}"
+        yield f"{place.path}:{line}: a key is not a plain word; use only {', '.join(kind.fields)}"
     seen: set[int] = set()
     stack: list[yaml.Node] = [root]
     while stack:
         node = stack.pop()
         where = f"{place.path}:{node.start_mark.line + 1}"
-        if id(node) in seen:  # an alias: YAML may even refer to itself
-            yield f"{where}: YAML aliases (*name) are not read; write the value out"
+        if id(node) in seen:  # an alias, which may even refer to its own parent
+            yield f"{where}: YAML aliases (*name) are not supported; write the value out"
             continue
         seen.add(id(node))
         if not node.tag.startswith(_TAGS) or "python" in node.tag:
             yield (
-                f"{where}: tag '{node.tag}' is refused: a {kind.noun} holds plain values; "
+                f"{where}: tag '{node.tag}' is not allowed: a {kind.noun} has only plain values; "
                 "remove the tag"
             )
         if isinstance(node, yaml.MappingNode):

@@ -3,7 +3,8 @@
     responses -> StreamingCovariance -> spectrum -> keep count     (how many filters)
                                      -> correlation -> selection   (which filters)
 
-Nothing here knows networks, files or torch, so each step can be held against a closed form.
+The package does not depend on networks, files or torch, so each step can be tested against a
+closed form.
 """
 
 from workbench.pfa.covariance import StreamingCovariance as StreamingCovariance

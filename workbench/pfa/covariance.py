@@ -1,14 +1,14 @@
 """Covariance of responses in one pass (method card).
 
 Idea: centre every batch on its own mean, take its centred products, and merge counts, means
-and products as Chan, Golub and LeVeque (1979) do. Nothing is ever squared before it is
-centred, so a mean that is 10,000 times the spread costs no accuracy; everything is float64.
+and products as Chan, Golub and LeVeque (1979) do. Values are centred before they are squared,
+so a mean that is 10,000 times the spread costs no accuracy. All arithmetic is in float64.
 
 Formula: C = 1/(m-1) sum (x_i - mean)(x_i - mean)^T over m responses x_i of n filters; two parts
 a, b merge to S = S_a + S_b + (mean_b - mean_a)(mean_b - mean_a)^T m_a m_b / m.
-Cost: O(m n^2) time for m images and n filters, O(n^2) memory whatever m is.
-When it does not help: with fewer images than filters the rank is m - 1 at most, and the spectrum
-says more of the images than of the layer.
+Cost: O(m n^2) time for m images and n filters; O(n^2) memory, independent of m.
+When it does not help: with fewer images than filters the rank is at most m - 1, and the spectrum
+describes the images more than the layer.
 
 Paper: Suau, Zappella, Apostoloff, "Filter Distillation for Network Compression", section 3.
 """
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 #: A filter is inactive when its variance is at most this share of the layer's largest.
 INACTIVE_VARIANCE = 1e-8
-_BLOCK_BYTES, _LEAST_ROWS = 2**20, 256  # of a block of samples as float64
+_BLOCK_BYTES, _LEAST_ROWS = 2**20, 256  # size of a block of float64 samples
 
 
 class StreamingCovariance:
@@ -76,7 +76,7 @@ class StreamingCovariance:
             batch: shape (b, n), one row a sample; b may be 0.
 
         Raises:
-            ValueError: if the batch has another width or holds NaN or infinity.
+            ValueError: if the batch does not have n columns, or holds NaN or infinity.
         """
         rows = np.asarray(batch)
         if rows.ndim != 2 or rows.shape[1] != self.filters:
@@ -92,7 +92,7 @@ class StreamingCovariance:
         self.merge(seen)
 
     def merge(self, other: StreamingCovariance) -> None:
-        """Add the samples that ``other`` has seen; ``other`` stays as it is.
+        """Add the samples of ``other``; ``other`` does not change.
 
         Raises:
             ValueError: if ``other`` has another number of filters.
@@ -138,18 +138,18 @@ class StreamingCovariance:
 def _moments(rows: NDArray[Any]) -> tuple[Array, Array]:
     """Mean and centred products of some samples, block by block.
 
-    A block stays in the processor's cache from its conversion to float64 to its products; BLAS
-    adds those to one triangle, half the work of a full product, and nothing of size n x n is
-    made in between.
+    A block is small enough to stay in the processor's cache while it is converted to float64 and
+    multiplied. BLAS adds the products to one triangle, which is half the work of a full product
+    and needs no temporary n x n array.
     """
     samples, n = rows.shape
     block = max(_LEAST_ROWS, _BLOCK_BYTES // (8 * n))
     mean, products = np.zeros(n), np.zeros((n, n), order="F")
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses what is not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller rejects non-finite values
         for start in range(0, samples, block):
             part = rows[start : start + block]
-            # Relative to the first row: a filter that always says the same has a variance of
-            # exactly 0 then, whatever its mean rounds to.
+            # Subtract the first row, so that a filter with a constant response has a variance of
+            # exactly 0 even if its mean is rounded.
             first = part[0].astype(np.float64)
             centred = np.subtract(part, first, dtype=np.float64)
             step = centred.mean(axis=0)
@@ -165,10 +165,10 @@ def _moments(rows: NDArray[Any]) -> tuple[Array, Array]:
 
 
 def inactive_filters(covariance: ArrayLike) -> NDArray[np.bool_]:
-    """Which filters do not respond to the domain at all.
+    """Mask of the filters that do not respond to the domain at all.
 
-    A filter is inactive when its variance is at most 1e-8 of the layer's largest variance;
-    in a layer where nothing varies every filter is.
+    A filter is inactive if its variance is at most 1e-8 of the layer's largest variance. In a
+    layer where nothing varies, all filters are inactive.
 
     Args:
         covariance: shape (n, n).
@@ -192,8 +192,8 @@ def correlation(covariance: ArrayLike) -> Array:
         covariance: shape (n, n).
 
     Returns:
-        Shape (n, n), exactly symmetric, in [-1, 1], diagonal 1; an inactive filter has a zero
-        row, column and diagonal, by which ``select_filters`` knows it.
+        Shape (n, n), exactly symmetric, in [-1, 1], diagonal 1. An inactive filter has a zero
+        row, column and diagonal; ``select_filters`` recognises it by the diagonal.
 
     Raises:
         ValueError: if the matrix is not square or holds NaN or infinity.
@@ -209,7 +209,7 @@ def correlation(covariance: ArrayLike) -> Array:
 
 
 def check_square(matrix: ArrayLike) -> Array:
-    """``matrix`` as float64, or ValueError when it is not square, empty or not finite."""
+    """Return ``matrix`` as float64; raise ValueError if it is empty, not square or not finite."""
     array = np.asarray(matrix, dtype=np.float64)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or not len(array):
         raise ValueError(f"expected a square matrix, not shape {array.shape}")

@@ -1,11 +1,11 @@
 """PFA-KL with other divergences and other maps (method card).
 
-Idea: PFA-KL asks how far a spectrum is from flat, as a share of how far it could be, and keeps
-the fewer filters the farther it is. Both the distance and the map from share to filters can be
-exchanged; the source paper (section 3.2) names chi-square and Wasserstein.
+Idea: PFA-KL measures how far a spectrum is from flat, as a share of the largest possible
+distance, and keeps fewer filters the farther it is. Both the distance and the map from share to
+filters can be replaced; the source paper (section 3.2) names chi-square and Wasserstein.
 
-Formula: r = D(spectrum, u) / D(d, u) in [0, 1], with u uniform over n filters and d all energy
-in one; k = ceil(psi(r) n), psi(0) = 1, psi(1) = 0.
+Formula: r = D(spectrum, u) / D(d, u) in [0, 1], where u is uniform over n filters and d has all
+energy in one; k = ceil(psi(r) n), psi(0) = 1, psi(1) = 0.
 
     D    kl            sum l ln(l n);                   D(d, u) = ln n
          chi2          n sum l^2 - 1;                   D(d, u) = n - 1
@@ -15,8 +15,8 @@ in one; k = ceil(psi(r) n), psi(0) = 1, psi(1) = 0.
          sqrt          sqrt(1 - r): keeps more
          square        (1 - r)^2: keeps fewer
 
-Cost: O(n log n). When it does not help: chi-square looks at the largest shares almost alone, so
-it keeps nearly everything of a spectrum with a long, thin tail.
+Cost: O(n log n). When it does not help: chi-square depends almost only on the largest shares, so
+it keeps nearly all filters if the spectrum has a long, thin tail.
 
 Paper: section 3.2.
 """
@@ -51,13 +51,13 @@ def _wasserstein(shares: Array) -> float:
     return float(np.abs(descending - flat)[:-1].sum()) / ((n - 1) / 2)
 
 
-#: By name: the divergence from flat as a share of its largest value. For two filters or more.
+#: Divergence from flat by name, as a share of its largest value; defined for two or more filters.
 DIVERGENCES: dict[str, Callable[[Array], float]] = {
     "kl": _kl,
     "chi2": _chi2,
     "wasserstein": _wasserstein,
 }
-#: By name: psi, from that share to the share of filters kept.
+#: Map psi by name, from that share to the share of filters kept.
 MAPS: dict[str, Callable[[float], float]] = {
     "linear": lambda ratio: 1.0 - ratio,
     "sqrt": lambda ratio: math.sqrt(1.0 - ratio),
@@ -66,14 +66,14 @@ MAPS: dict[str, Callable[[float], float]] = {
 
 
 def divergence_ratio(spectrum: ArrayLike, divergence: str = "kl") -> float:
-    """How far a spectrum is from flat, in [0, 1]: 0 for a flat one, 1 for one direction.
+    """Divergence of a spectrum from flat, in [0, 1]: 0 if it is flat, 1 for a single direction.
 
     Args:
-        spectrum: shape (n,), shares of the energy in any order; no energy at all counts as 1.
+        spectrum: shape (n,), shares of the energy in any order; the result is 1 without energy.
         divergence: a name in ``DIVERGENCES``.
 
     Raises:
-        ValueError: if the spectrum is not one.
+        ValueError: if ``spectrum`` is not a valid spectrum.
     """
     shares = check_spectrum(spectrum)
     if len(shares) == 1 or not shares.any():
@@ -84,7 +84,7 @@ def divergence_ratio(spectrum: ArrayLike, divergence: str = "kl") -> float:
 def divergence_keep_count(
     spectrum: ArrayLike, divergence: str = "kl", gamma_map: str = "linear"
 ) -> int:
-    """Number of filters to keep; with the defaults that of ``kl_keep_count``.
+    """Number of filters to keep; the defaults give the same number as ``kl_keep_count``.
 
     Args:
         spectrum: shape (n,), shares of the energy in any order.
@@ -92,10 +92,10 @@ def divergence_keep_count(
         gamma_map: a name in ``MAPS``.
 
     Returns:
-        k in [1, n]; a single filter, and a layer without any energy, keep 1.
+        k in [1, n]; 1 for a single filter and for a layer without any energy.
 
     Raises:
-        ValueError: if the spectrum is not one.
+        ValueError: if ``spectrum`` is not a valid spectrum.
     """
     n = len(check_spectrum(spectrum))
     wanted = MAPS[gamma_map](divergence_ratio(spectrum, divergence)) * n

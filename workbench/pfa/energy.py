@@ -1,9 +1,9 @@
 """PFA-En: how many filters carry a wanted share of the energy (method card).
 
-Idea: directions that carry little of the responses' energy are not worth a filter.
+Idea: directions that carry little of the responses' energy do not need a filter.
 Formula: the smallest k whose k largest eigenvalues sum to at least the threshold.
-Cost: O(n). When it does not help: the threshold has to be chosen, and the same one means very
-different footprints on different networks.
+Cost: O(n). When it does not help: you must choose the threshold, and the same threshold gives
+very different footprints on different networks.
 
 Paper: section 3.1.
 """
@@ -32,7 +32,7 @@ def energy_keep_count(spectrum: ArrayLike, threshold: float) -> int:
         k in [1, n]; 1 for a layer without any energy.
 
     Raises:
-        ValueError: if the threshold is outside (0, 1] or the spectrum is not one.
+        ValueError: if the threshold is outside (0, 1] or ``spectrum`` is not a valid spectrum.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the energy must lie in (0, 1], not {threshold}")
@@ -40,7 +40,7 @@ def energy_keep_count(spectrum: ArrayLike, threshold: float) -> int:
     if not shares.any():
         return 1
     enough = np.cumsum(shares) >= threshold - _TOLERANCE
-    # A spectrum that sums to a hair under 1 never reaches a threshold of 1: keep all then.
+    # A spectrum whose sum is slightly below 1 never reaches a threshold of 1: keep all filters.
     return int(np.argmax(enough)) + 1 if enough.any() else len(shares)
 
 
@@ -59,7 +59,7 @@ def kept_energy(spectrum: ArrayLike, keep: int) -> float:
     """Share of the energy in the ``keep`` largest eigenvalues, in [0, 1].
 
     Raises:
-        ValueError: if ``keep`` is outside 1 to n or the spectrum is not one.
+        ValueError: if ``keep`` is outside 1 to n or ``spectrum`` is not a valid spectrum.
     """
     shares = np.sort(check_spectrum(spectrum))[::-1]
     if not 1 <= keep <= len(shares):

@@ -1,12 +1,12 @@
-"""PFA-KL: how many filters a spectrum asks for, without a parameter (method card).
+"""PFA-KL: the number of filters to keep, without a parameter (method card).
 
-Idea: measure how far the spectrum is from flat. A flat one (every direction matters equally)
-keeps all filters, a single direction keeps one, and the share kept falls linearly with the
-divergence in between.
+Idea: measure how far the spectrum is from flat. A flat spectrum (every direction matters equally)
+keeps all filters and a single direction keeps one. In between, the share of filters kept falls
+linearly with the divergence.
 
 Formula: gamma = 1 - KL(spectrum || uniform) / KL(Dirac || uniform) = H(spectrum) / ln n, and
 k = ceil(gamma n), with KL(Dirac || uniform) = ln n and 0 ln 0 = 0.
-Cost: O(n). When it does not help: there is no dial; for a given budget use PFA-En.
+Cost: O(n). When it does not help: no parameter adjusts the size; for a given budget use PFA-En.
 
 Paper: section 3.2.
 """
@@ -21,7 +21,7 @@ from scipy.special import xlogy
 
 from workbench.pfa.spectrum import check_spectrum
 
-#: Relative slack of the ceiling: gamma n = 8.000000001 is 8 filters and rounding, not 9.
+#: Relative tolerance of the ceiling: gamma n = 8.000000001 means 8 filters plus rounding, not 9.
 TOLERANCE = 1e-9
 
 
@@ -39,14 +39,14 @@ def kl_keep_count(spectrum: ArrayLike) -> int:
         spectrum: shape (n,), shares of the energy in any order.
 
     Returns:
-        k in [1, n]; a single filter, and a layer without any energy, keep 1.
+        k in [1, n]; 1 for a single filter and for a layer without any energy.
 
     Raises:
-        ValueError: if the spectrum is not one.
+        ValueError: if ``spectrum`` is not a valid spectrum.
     """
     shares = check_spectrum(spectrum)
     n = len(shares)
     if n == 1:
-        return 1  # ln 1 = 0: the ratio below does not exist
+        return 1  # ln 1 = 0: the ratio below is undefined
     wanted = (1.0 - divergence(shares) / math.log(n)) * n
     return min(max(math.ceil(wanted * (1.0 - TOLERANCE)), 1), n)

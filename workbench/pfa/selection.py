@@ -1,16 +1,16 @@
-"""Which filters: the least redundant ones (method card).
+"""Selection of the filters to keep: the least redundant ones (method card).
 
-Idea: the filter whose responses follow the others' most closely is missed least. Remove it,
-and look again at those that are left.
+Idea: the filter whose responses correlate most with the others adds the least information.
+Remove it, and repeat with the remaining filters.
 
 Formula: until k filters are left, remove the one with the largest sum over the remaining j of
 |rho_ij|; on a tie the one with the highest single |rho_ij|; on a further tie the lowest index.
 Sums and values within 1e-12 (relative) are equal.
-Cost: O(n^2) to sum once, O(n) a removal: the removed filter's column is subtracted.
-When it does not help: correlation is blind to what the filters are worth to the classifier.
+Cost: O(n^2) for the first sums and O(n) per removal, which subtracts the removed filter's column.
+When it does not help: correlation does not measure how useful a filter is to the classifier.
 
-Paper: section 3.3. Apple's dnikit 2.0.0 ties at 1e-5 and can then remove another filter;
-counts agree with it, index lists need not.
+Paper: section 3.3. Apple's dnikit 2.0.0 treats values within 1e-5 as ties, so it can remove
+another filter: the counts agree with it, the index lists may differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from workbench.pfa.covariance import Array, check_square
 
 _TIE = 1e-12
-_ROWS = 128  # rows handled together: a block that stays in the processor's cache
+_ROWS = 128  # rows processed together: such a block stays in the processor's cache
 
 
 def select_filters(correlation: ArrayLike, keep: int) -> NDArray[np.int64]:
@@ -30,7 +30,7 @@ def select_filters(correlation: ArrayLike, keep: int) -> NDArray[np.int64]:
     Inactive filters (zero on the diagonal) are removed before any other, lowest index first.
 
     Args:
-        correlation: shape (n, n), Pearson correlation as ``pfa.correlation`` gives it.
+        correlation: shape (n, n), Pearson correlation from ``pfa.correlation``.
         keep: number of filters to keep, 1 to n.
 
     Returns:
@@ -48,7 +48,7 @@ def select_filters(correlation: ArrayLike, keep: int) -> NDArray[np.int64]:
     if max(rho.max(), -rho.min()) > 1 + 1e-9 or (np.abs(diagonal[~silent] - 1) > 1e-9).any():
         raise ValueError("a correlation lies between -1 and 1, with 1 on its diagonal")
     if rho[silent].any():
-        raise ValueError("an inactive filter (0 on the diagonal) correlates with none")
+        raise ValueError("an inactive filter (0 on the diagonal) must have correlation 0 with all")
     inactive = np.flatnonzero(silent)[: n - keep]
     kept = np.ones(n, dtype=bool)
     kept[inactive] = False
@@ -74,19 +74,19 @@ def _strength(rho: Array) -> Array:
 
 
 def _most_redundant(strength: Array, number: int) -> NDArray[np.int64]:
-    """The first ``number`` filters to go, in the order in which they go.
+    """Indices of the first ``number`` filters to remove, in order of removal.
 
     Args:
         strength: shape (n, n), from ``_strength``.
     """
     n = len(strength)
-    # Sums must not drift: after thousands of subtractions two that are equal have to be equal
-    # within 1e-12 of what is left. So they are kept as whole numbers, in two parts that float64
-    # holds exactly: every |rho| is high / scale + low / scale^2, to 2^-80 for 4,096 filters.
+    # Rounding errors must not accumulate: after thousands of subtractions, equal sums must still
+    # agree to 1e-12 (relative). So the sums are stored as whole numbers, in two parts that
+    # float64 holds exactly: each |rho| is high / scale + low / scale^2, to 2^-80 for 4,096 filters.
     scale = 2.0 ** (52 - max(n - 1, 1).bit_length())
     high, low = np.empty(n), np.empty(n)
     remaining = np.ones(n, dtype=bool)
-    # Looked for when a tie asks for it, and again when that filter has gone.
+    # Computed only to break a tie, and again after that partner has been removed.
     partner = np.full(n, -1)
     for start in range(0, n, _ROWS):
         rows = slice(start, start + _ROWS)
@@ -120,10 +120,10 @@ def _split(strength: Array, scale: float) -> tuple[Array, Array]:
 
 
 def _last_strongest(strength: Array, remaining: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """For each row the *last* index of its maximum over the remaining filters.
+    """*Last* index of each row's maximum over the remaining filters.
 
-    Ties fall to the lowest index, so the last of several equal partners lives longest and the
-    rows that point at it seldom have to look for another.
+    A tie removes the lowest index, so the last of several equal partners remains longest, and
+    the rows that refer to it seldom need a new search.
     """
     candidates = np.flatnonzero(remaining)[::-1]
     last: NDArray[np.int64] = candidates[np.argmax(strength[:, candidates], axis=1)]

@@ -1,12 +1,12 @@
 """Spectrum of a layer: its covariance's eigenvalues as shares of their sum (method card).
 
 Idea: a layer whose responses are spread evenly over all directions needs all its filters; one
-whose responses lie in few directions does not. The spectrum says how they are spread.
+whose responses lie in few directions does not. The spectrum describes this spread.
 
 Formula: l_i = lambda_i / sum lambda, in descending order.
 Cost: one symmetric eigenvalue problem, O(n^3); no eigenvectors.
-When it does not help: it is blind to scale, so a layer with tiny but evenly spread responses
-looks as rich as one with large ones.
+When it does not help: the spectrum ignores scale, so a layer with tiny but evenly spread
+responses has the same spectrum as one with large responses.
 
 Paper: section 3.
 """
@@ -35,16 +35,16 @@ def spectrum(covariance: ArrayLike) -> Array:
     """
     eigenvalues = eigh(check_square(covariance), eigvals_only=True)[::-1]
     eigenvalues = np.clip(eigenvalues, 0.0, None)
-    # Not "> tiny": any positive eigenvalue makes a spectrum, however small the responses are.
+    # Not "> tiny": any positive eigenvalue gives a spectrum, however small the responses are.
     if eigenvalues[0] == 0:
         return np.zeros_like(eigenvalues)
-    shares: Array = eigenvalues / eigenvalues[0]  # first, or the sum of large ones could overflow
+    shares: Array = eigenvalues / eigenvalues[0]  # before the sum, which could overflow
     shares /= shares.sum()
     return shares
 
 
 def check_spectrum(values: ArrayLike) -> Array:
-    """``values`` as float64, or ValueError when they cannot be a spectrum."""
+    """Return ``values`` as float64; raise ValueError if they are not a spectrum."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"a spectrum is a vector of at least one value, not shape {array.shape}")

@@ -2,5 +2,5 @@
 
 ``loop.fit`` trains one network, ``stacked_seeds.fit_together`` several seeds at the same time,
 ``evaluation.evaluate`` counts correct test images. ``protocols`` and ``settings`` are plain data.
-Nothing here knows stores, domains or recipes.
+The package does not use stores, domains or recipes.
 """

@@ -19,7 +19,7 @@ from workbench.models.weight_files import save_tensors
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch left behind: its number from 1, mean training loss, last learning rate."""
+    """Results of one epoch: its number from 1, mean training loss, last learning rate."""
 
     number: int
     loss: float
@@ -28,7 +28,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a training after an epoch: all epochs so far and the seconds they took."""
+    """Progress of a training after an epoch: all epochs so far and the seconds they took."""
 
     epochs: tuple[Epoch, ...] = ()
     seconds: float = 0.0
@@ -36,12 +36,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where and how often ``fit`` writes down its state.
+    """File in which ``fit`` saves its state, and how often.
 
     Attributes:
-        path: a safetensors file; written beside itself first, then moved into place.
-        key: of the training; a file of another training is not taken up.
-        every: least seconds between two writings.
+        path: a safetensors file; written to a temporary file beside it, then moved into place.
+        key: identifies the training; a file with another key is ignored.
+        every: minimum seconds between two saves.
     """
 
     path: Path
@@ -60,7 +60,7 @@ def _write_down(
 
 
 def _take_up(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SGD) -> Progress:
-    """Load the state of a training that was cut off; nothing happens without one."""
+    """Load the state of an interrupted training; without one, nothing changes."""
     try:
         with safe_open(checkpoint.path, framework="pt") as file:
             metadata: dict[str, Any] = file.metadata() or {}
@@ -69,11 +69,11 @@ def _take_up(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SG
         tensors = load_file(checkpoint.path)
         progress = _progress_from(metadata.get("progress", ""))
     except (OSError, SafetensorError, ValueError):
-        return Progress()  # none there, or cut off by a full disk: start anew
+        return Progress()  # missing, or truncated by a full disk: start again
     model.load_state_dict({name[6:]: t for name, t in tensors.items() if name.startswith("model.")})
     for name, weight in model.named_parameters():
         buffer = tensors[f"momentum.{name}"].to(weight.device)
-        # The fused step wants the buffer in the weight's own memory layout.
+        # The fused step requires the buffer in the memory layout of the weight.
         optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(buffer)
     return progress
 

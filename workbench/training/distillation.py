@@ -1,14 +1,15 @@
-"""Distillation: the small network learns what the full one thinks of every image (method card).
+"""Distillation: the small network learns the full network's probabilities (method card).
 
-Idea: the full network's probabilities say more than the label: how much of a boy there is in this
-fish. A network with a quarter of the filters can follow them where it could not find them.
+Idea: the full network's probabilities carry more information than the label: they also show which
+other classes an image resembles. A network with a quarter of the filters can reproduce them even
+where it could not learn them from labels alone.
 Formula: loss = (1 - a) CE(y, p(1)) + a T^2 KL(q(T) || p(T)), with the teacher's and the student's
 softmax q and p at temperature T. T^2 keeps the gradients' size independent of T.
-Cost: one forward pass of the full network an image, on top of the student's three.
-When it does not help: with two classes there is little to tell between the wrong ones; and where
-the teacher is no better than the student. A sure teacher's logits lie far apart, and then the
-gradient grows with T: at VGG-16's learning rate of 0.1 two classes were ruined by T = 4, so the
-default is 1.
+Cost: one forward pass of the full network per image, in addition to about three of the student.
+When it does not help: with two classes, where the probabilities add little to the label, and
+where the teacher is no better than the student. The logits of a confident teacher are far apart,
+and then the gradient grows with T: at VGG-16's learning rate of 0.1, training on two classes
+failed with T = 4, so the default is 1.
 
 Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531),
 section 2.
@@ -24,12 +25,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A trained network that another one follows.
+    """A trained network whose probabilities another network learns.
 
     Attributes:
         network: in evaluation mode, on the device of the training.
         temperature: T, above 0.
-        weight: a, in [0, 1]: 0 learns from labels alone, 1 from the teacher alone.
+        weight: a, in [0, 1]: 0 uses the labels alone, 1 the teacher alone.
     """
 
     network: nn.Module
@@ -37,13 +38,13 @@ class Teacher:
     weight: float
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """What the teacher says of the images that the student sees: shape (b, classes)."""
+        """The teacher's logits for the student's inputs: shape (b, classes)."""
         with torch.no_grad():
             answers: Tensor = self.network(inputs)
         return answers
 
     def mix(self, loss: Tensor, logits: Tensor, wanted: Tensor) -> Tensor:
-        """The loss on the labels, mixed with that on the teacher's probabilities.
+        """Mix the loss on the labels with the loss on the teacher's probabilities.
 
         Args:
             loss: scalar, cross-entropy with the labels.

@@ -1,4 +1,4 @@
-"""The evaluation that ends a training."""
+"""Evaluation of a trained network."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _TOP = 5
 def evaluate(
     model: nn.Module, images: ImageSet, source: Source, processor: Processor
 ) -> tuple[int, int]:
-    """Number of images whose class the network names, in evaluation mode and fp32.
+    """Count the images that the network classifies correctly, in evaluation mode and fp32.
 
     Returns:
-        At its first guess, and within its first five (all there are, of fewer classes).
+        Number of images whose class has the largest logit, and number whose class is among the
+        five largest (or among all, with fewer than five classes).
     """
     device = processor.torch_device
     place(model, device).eval()

@@ -1,8 +1,8 @@
-"""One training loop for every network, and the evaluation that ends it.
+"""The training loop of all networks.
 
-``fit`` reads top to bottom: draw the epoch's order and views, walk over the batches, step.
-All randomness of an epoch is drawn anew from (seed, epoch), so a training that was cut off
-goes on from its last epoch with the numbers that it would have had undisturbed.
+In each epoch, ``fit`` draws the order and the views of the images and takes one step per batch.
+The random numbers of an epoch depend on (seed, epoch) alone, so an interrupted training
+continues from its last saved epoch with the same numbers as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -45,19 +45,21 @@ def fit(
         model: the network; it is moved to the processor's device.
         images: training images.
         source: the data set that they come from (normalisation, crop, flip).
-        plan: the training.
-        seed: draws order, views and dropout masks; not the initial weights.
+        plan: schedule and hyper-parameters.
+        seed: determines order, views and dropout masks, but not the initial weights.
         processor: device and precision.
-        teacher: whose probabilities the network learns beside the labels.
-        checkpoint: where the state is kept; a training found there goes on.
+        teacher: the network learns its probabilities in addition to the labels.
+        checkpoint: where the state is saved; a training found there is resumed.
         on_epoch: called after each epoch.
-        on_step: called after each step with the epoch's number, the step's, and steps an epoch.
+        on_step: called after each step with the epoch's number, the step's number, and the
+            number of steps per epoch.
 
     Returns:
-        Every epoch's loss and rate, and the seconds spent, those before a resume included.
+        Loss and learning rate of every epoch, and the seconds spent, including those before a
+        resume.
 
     Raises:
-        TrainingError: when the loss is no longer a number.
+        TrainingError: when the loss is no longer a finite number.
     """
     device = processor.torch_device
     place(model, device).train()
@@ -74,7 +76,7 @@ def fit(
                 model, optimizer, feed, len(images), source, plan, number, seed, processor,
                 teacher, on_step,
             )  # fmt: skip
-            # Between two epochs the host waits for the device; within one it never does.
+            # The host waits for the device between two epochs, and never within one.
             epoch = Epoch(number, total.item() / len(images), rate)
             if not math.isfinite(epoch.loss):
                 raise TrainingError(
@@ -92,7 +94,7 @@ def fit(
 
 
 def make_optimizer(parameters: Iterable[Tensor], plan: Plan) -> torch.optim.SGD:
-    """SGD with Nesterov's momentum over the parameters."""
+    """Create the SGD optimiser of the parameters, with Nesterov's momentum."""
     return torch.optim.SGD(
         parameters,
         lr=plan.learning_rate,
@@ -116,7 +118,7 @@ def _train_epoch(
     teacher: Teacher | None,
     on_step: Callable[[int, int, int], None],
 ) -> tuple[Tensor, float]:
-    """One pass over the images: the summed loss, still on the device, and the last rate."""
+    """Train for one epoch; return the summed loss, still on the device, and the last rate."""
     device = processor.torch_device
     sizes = batch_sizes(images, plan.batch_size)
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", number))
@@ -152,6 +154,6 @@ def _norm_scales(model: nn.Module) -> list[Tensor]:
 
 @contextmanager
 def _reproducible(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random state as it was."""
+    """Restore the caller's random state afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield

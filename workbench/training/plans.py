@@ -1,4 +1,4 @@
-"""A training resolved to numbers: epochs, batches, learning rates, seeds."""
+"""The hyper-parameters of a training: epochs, batches, learning rates, seeds."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _WARM_UP = 0.25  # share of a one-cycle training in which the rate rises
 _START = 0.04  # of the peak rate, at the first step of a one-cycle training
 
 
-#: Of a plan: recorded only where they are used.
+#: Fields of a plan that are recorded only if they are used.
 LATER_OPTIONS = ("sparsity", "label_smoothing", "reflect")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that shapes one training, resolved to numbers.
+    """All hyper-parameters of one training, as numbers.
 
     Attributes:
         epochs: at least 1.
         schedule: "paper" (constant, then a tenth after ``decay_epoch``) or "one-cycle".
-        decay_epoch: of the paper's schedule.
+        decay_epoch: for the paper's schedule.
         learning_rate: before the decay, or the peak of the cycle.
-        batch_size: images a step, capped at the number of images.
+        batch_size: images per step, capped at the number of images.
         weight_decay: L2 penalty on all parameters.
         augment: random crops and flips, as far as the data set allows them.
         momentum: of SGD with Nesterov's correction.
         sparsity: weight of an L1 penalty on the scales of batch norms (network slimming).
         label_smoothing: share of the label that is spread over all classes, in [0, 1).
-        reflect: crops reach into the image's mirrored border, not into zeros.
+        reflect: the padding of crops mirrors the image; otherwise it is zero.
     """
 
     epochs: int
@@ -51,9 +51,9 @@ class Plan:
     reflect: bool = False
 
     def parts(self) -> dict[str, Any]:
-        """The plan as plain data; later options are named only where they are used.
+        """The plan as plain data, with later options only if they are used.
 
-        So keys and records of earlier versions stay as they are.
+        This keeps the keys and records of earlier versions valid.
         """
         known = asdict(self)
         return {name: value for name, value in known.items() if value or name not in LATER_OPTIONS}
@@ -62,8 +62,8 @@ class Plan:
 def batch_sizes(images: int, batch_size: int) -> list[int]:
     """Sizes of an epoch's batches.
 
-    At most ``batch_size`` images each; a last batch of one joins the one before it, because
-    batch norm cannot train on one image.
+    Each has at most ``batch_size`` images. A last batch of one image is added to the batch before
+    it, because batch norm cannot train on one image.
 
     Raises:
         ValueError: with fewer than two images or a batch size below 2.
@@ -99,13 +99,13 @@ def fit_to(plan: Plan, images: int) -> Plan:
 
 
 def stretch(plan: Plan, epochs: int) -> Plan:
-    """The plan for another number of epochs, its decay at the same share of them."""
+    """The plan for another number of epochs, with the decay at the same share of them."""
     decay = max(1, plan.decay_epoch * epochs // plan.epochs)
     return replace(plan, epochs=epochs, decay_epoch=decay)
 
 
 def derive_seed(seed: int, purpose: str, number: int = 0) -> int:
-    """An independent seed for one purpose, so that no two streams of numbers overlap."""
+    """Derive an independent seed for one purpose, so that random streams do not overlap."""
     entropy = [seed, number, *purpose.encode()]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
@@ -120,9 +120,9 @@ def training_plan(
     batch_size: int | None = None,
     weight_decay: float | None = None,
 ) -> Plan:
-    """The network's own schedule with some values replaced.
+    """The network's default plan, with the given values replaced.
 
-    The learning rate decays at the same share of a longer or shorter training.
+    With another number of epochs, the learning rate decays at the same share of them.
     """
     own = find_network(model).schedule
     length = epochs or own.epochs

@@ -1,7 +1,7 @@
-"""Progress for people: bars on a terminal, plain lines elsewhere, always on stderr.
+"""Progress reports: bars on a terminal, plain lines elsewhere, always on stderr.
 
-Nothing that takes long is silent: where neither a bar moves nor a line was printed, a line
-reports after ten seconds, and then every thirty, what the program is at and since when.
+If no bar is shown and no line is printed for about ten seconds, and then about every thirty, a
+line reports the current task and how long it has been running.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 from workbench.errors import printable
 
 _PLAIN_EVERY = 10.0  # seconds between two plain lines of one task
-_FIRST_SIGN, _LATER_SIGNS = 9.0, 25.0  # seconds of silence after which a sign of life comes
+_FIRST_SIGN, _LATER_SIGNS = 9.0, 25.0  # seconds without output before a "still working" line
 _LOOK_EVERY = 0.5
 
-#: Takes the share that is done, in steps (it may be a fraction), and a note.
+#: Called with the number of steps done (may be a fraction) and a note.
 Advance = Callable[[float, str], None]
 
 
@@ -29,7 +29,7 @@ class Display:
     """Reports what the program is doing.
 
     Attributes:
-        quiet: print nothing at all (the default in Python, where the caller owns the screen).
+        quiet: print nothing (the default in Python, where the caller controls the output).
     """
 
     quiet: bool = True
@@ -44,14 +44,14 @@ class Display:
             self._signs = _SignsOfLife(self._console)
 
     def say(self, text: str) -> None:
-        """One line; what would steer the terminal is escaped."""
+        """Print one line, with characters that control a terminal escaped."""
         if self._console:
             self._console.print(printable(text.rstrip()), markup=False, emoji=False)
             self._signs.seen()
 
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Advance]:
-        """Show a task of ``total`` steps; the value given is called with (done, note)."""
+        """Show a task of ``total`` steps; yield a function to call with (done, note)."""
         title = printable(title)
         if not self._console:
             yield lambda done, note: None
@@ -89,7 +89,7 @@ class Display:
         def advance(done: float, note: str) -> None:
             nonlocal said, first
             now = time.monotonic()
-            # A resumed task starts somewhere in its middle: only what is new tells the speed.
+            # A resumed task starts in its middle: only the new steps measure the speed.
             first = first or (now, done)
             if done == total or now - said >= _PLAIN_EVERY:
                 said = now
@@ -99,7 +99,7 @@ class Display:
 
 
 def _left(first: tuple[float, float], now: float, done: float, total: float) -> str:
-    """The time that is left, by the speed since the first report; empty where it is unknown."""
+    """Remaining time, from the speed since the first report; empty if it is unknown."""
     since, before = first
     if not before < done < total:
         return ""
@@ -107,7 +107,7 @@ def _left(first: tuple[float, float], now: float, done: float, total: float) -> 
 
 
 def duration(seconds: float) -> str:
-    """Hours and minutes, minutes and seconds, or seconds."""
+    """Format seconds as hours and minutes, minutes and seconds, or seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -118,7 +118,7 @@ def duration(seconds: float) -> str:
 class _SignsOfLife:
     """Prints a line when nothing else was printed for a while.
 
-    The thread that does it knows this object by a weak reference only, and ends with it.
+    Its thread has only a weak reference to this object, and ends with it.
     """
 
     def __init__(self, console: Any) -> None:
@@ -126,16 +126,16 @@ class _SignsOfLife:
         self._title, self._moving = "working", False
         self._since = self._last = time.monotonic()
         self._patience = _FIRST_SIGN
-        # A daemon: it never keeps the program from ending.
+        # A daemon thread does not keep the program from exiting.
         threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
 
     def seen(self) -> None:
-        """Something was printed."""
+        """Note that something was printed."""
         self._last, self._patience = time.monotonic(), _LATER_SIGNS
 
     @contextmanager
     def at(self, title: str, *, moving: bool) -> Iterator[None]:
-        """While open: what the program is at; ``moving`` where a bar shows that by itself."""
+        """Set the current task within the context; ``moving`` if a bar shows its progress."""
         before = self._title, self._moving, self._since
         self._title, self._moving, self._since = title, moving, time.monotonic()
         try:
@@ -144,7 +144,7 @@ class _SignsOfLife:
             self._title, self._moving, self._since = before
 
     def look(self) -> None:
-        """Print the line if it is time."""
+        """Print the line if it is due."""
         now = time.monotonic()
         if not self._moving and now - self._last >= self._patience:
             so_far = duration(now - self._since)

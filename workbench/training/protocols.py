@@ -1,10 +1,10 @@
 """The protocols, as data: {full, compressed} network x {random, inherited} weights, and three more.
 
-Source paper, section 5: the same hyper-parameters for the four, so that what differs is the
-network and where its weights come from. The others are asked for by name: "pfa-scratch-b"
-trains the compressed network for as many FLOPs as the full one (Liu et al., "Rethinking the Value
-of Network Pruning", ICLR 2019), "pfa-distill" lets it follow the full one (``distillation``),
-"source" is the source network as it is, with the target's rows of its classifier.
+The four protocols of the source paper (section 5) have the same hyper-parameters, so they differ
+only in the network and in the origin of its weights. "pfa-scratch-b" trains the compressed
+network for as many FLOPs as the full one (Liu et al., "Rethinking the Value of Network Pruning",
+ICLR 2019). "pfa-distill" trains it with the full network as the teacher (``distillation``).
+"source" is the source network without further training, with the target's rows of its classifier.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Protocol:
         compressed: the network has the recipe's filters instead of all.
         inherited: it starts from the source network's weights instead of random ones.
         equal_compute: it is trained for as many FLOPs as the full network, not as many epochs.
-        distilled: it follows the network of full-fine, seed 0.
-        trained: it is trained at all.
+        distilled: its teacher is the network of full-fine with seed 0.
+        trained: it is trained for the target.
     """
 
     name: str
@@ -44,9 +44,9 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("source", compressed=False, inherited=True, trained=False),
     )
 }
-#: The paper's.
+#: The four protocols of the paper.
 FOUR = ("full-scratch", "full-fine", "pfa-scratch", "pfa-fine")
-#: The source network as it is: a row of every comparison.
+#: The unchanged source network, which is a row of every comparison.
 UNTRAINED = "source"
-#: What a distilled network follows: this protocol's network, with this seed.
+#: Protocol and seed of the teacher of a distilled network.
 TEACHER, TEACHER_SEED = "full-fine", 0

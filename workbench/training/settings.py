@@ -1,6 +1,6 @@
-"""How networks are trained: the user's options, and what can be wrong in them.
+"""The user's options for trainings, and their checks.
 
-Plain data without heavy imports, so that ``workbench --help`` can show the defaults.
+The module has no heavy imports, so that ``workbench --help`` can show the defaults.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LARGEST_SEED, _LARGEST_BATCH = 2**32 - 1, 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """The options of the trainings; None stands for the network's own value.
+    """The options of the trainings; None means the network's own value.
 
     Attributes:
         protocols: which of ``PROTOCOLS`` to run.
@@ -30,7 +30,7 @@ class TrainingSettings:
         epochs, schedule, lr, batch_size, weight_decay: of the protocols' training.
         fine_lr: learning rate of the protocols that start from inherited weights.
         head: "slice" keeps the classifier's rows of the target's classes, "new" draws a new
-            classifier; "auto" is "slice" where all of them are classes of the source.
+            classifier; "auto" is "slice" if all of them are classes of the source.
         source_epochs: length of the source network's training.
         device, precision: where and how to compute.
     """
@@ -53,7 +53,7 @@ class TrainingSettings:
 
     @classmethod
     def of(cls, **options: Any) -> TrainingSettings:
-        """The options as a user writes them; protocols may be text or a list."""
+        """Create the settings from a user's options; protocols may be text or a list."""
         if "protocols" in options:
             names = options["protocols"]
             parts = names.split(",") if isinstance(names, str) else names
@@ -71,14 +71,14 @@ class TrainingSettings:
         return any(name in PROTOCOLS and PROTOCOLS[name].distilled for name in self.protocols)
 
     def extras(self) -> dict[str, Any]:
-        """Options that enter records only where they matter: old records stay as they are."""
+        """Options that are recorded only if they have an effect, so old records stay valid."""
         known: dict[str, Any] = {"first_seed": self.first_seed} if self.first_seed else {}
         if self.distils:
             known |= {"temperature": self.temperature, "distill_weight": self.distill_weight}
         return known
 
     def problems(self) -> list[str]:
-        """One line for each value that an option cannot have."""
+        """Return one line for each invalid value of an option."""
         problems = [
             *check_choice("--head", self.head, HEADS),
             *check_choice("--schedule", self.schedule, SCHEDULES),
@@ -88,7 +88,7 @@ class TrainingSettings:
         for name in self.protocols:
             problems += check_choice("--protocols", name, list(PROTOCOLS))
         if not self.protocols:
-            problems.append(f"--protocols names none; choose from {', '.join(PROTOCOLS)}")
+            problems.append(f"--protocols is empty; choose from {', '.join(PROTOCOLS)}")
         problems += check_once("--protocols", self.protocols)
         problems += check_seeds(self.seeds, self.first_seed)
         problems += check_numbers(
@@ -109,7 +109,7 @@ class TrainingSettings:
 
 
 def check_seeds(seeds: int, first_seed: int) -> list[str]:
-    """One line for each of the two numbers that is out of its range."""
+    """Return one line for each of the two numbers that is out of range."""
     return [
         *_check_range("--seeds", seeds, 1, _MOST_SEEDS),
         *check_seed("--first-seed", first_seed),
@@ -117,7 +117,7 @@ def check_seeds(seeds: int, first_seed: int) -> list[str]:
 
 
 def check_seed(option: str, seed: int) -> list[str]:
-    """A line when a seed is out of its range."""
+    """Return one line if a seed is out of range."""
     if seed < 0:
         return [f"{option} {seed} is negative; use 0 or more"]
     return _check_range(option, seed, 0, _LARGEST_SEED)
@@ -132,7 +132,7 @@ def check_numbers(
     fine_lr: float | None = None,
     weight_decay: float | None = None,
 ) -> list[str]:
-    """One line for each number that is out of its range; None is never wrong."""
+    """Return one line for each number that is out of range; None is always accepted."""
     problems = [
         *_check_range("--epochs", epochs, 1, _MOST_EPOCHS),
         *_check_range("--source-epochs", source_epochs, 1, _MOST_EPOCHS),
@@ -151,4 +151,4 @@ def _check_range(option: str, value: int | None, least: int, most: int) -> list[
         return []
     if value < least:
         return [f"{option} {value} is too small; it must be at least {least}"]
-    return [f"{option} {value} is too large; the most is {most}"]
+    return [f"{option} {value} is too large; it must be at most {most}"]

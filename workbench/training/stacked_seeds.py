@@ -1,23 +1,23 @@
-"""Train the seeds of one protocol together: one set of launches for all of them (method card).
+"""Training of several seeds of one protocol together, with shared kernel launches (method card).
 
-Idea: on a GPU a training on a thousand images is bound by the launch of its many small kernels,
-not by arithmetic, and the seeds of a protocol launch the same ones. Stacked, they share them.
+Idea: on a GPU, the launch of many small kernels limits a training on a thousand images, not the
+arithmetic. The seeds of a protocol launch the same kernels, so stacked networks can share them.
 Formula: the parameters of S networks of one shape are stacked along a new first dimension, and the
-network runs under ``torch.vmap``, which turns S convolutions into one grouped one. SGD works value
-by value, so one optimiser over the stacks does what S do. Each seed keeps its own initial weights,
-order, views and dropout masks, drawn from the same generators as one by one; sums come in another
-order, so weights agree to rounding, not to the bit. That is held on the CPU; on a GPU torch may
-draw a mask of the same kind in another order, which nobody has looked at yet.
-Cost: S times the memory; at most ``joint.MOST_AT_ONCE`` seeds are stacked.
-When it does not help: on a CPU, or wherever arithmetic is the bound: there grouped convolutions
-are slower than plain ones. So ``pays`` says yes on a GPU only, for sets that are small. Networks
-that draw random numbers otherwise than by dropout (stochastic depth), or that call one dropout
-twice, cannot be stacked: RuntimeError.
+network runs under ``torch.vmap``, which turns S convolutions into one grouped convolution. SGD
+works value by value, so one optimiser over the stacks is equivalent to S optimisers. Each seed has
+its own initial weights, order, views and dropout masks, from the same generators as in separate
+trainings. Sums are computed in another order, so the weights agree up to rounding, not bit by bit.
+This is tested on a CPU; on a GPU, torch may draw dropout masks in another order, which is not
+tested yet.
+Cost: S times the memory; at most ``joint_training.MOST_AT_ONCE`` seeds are stacked.
+When it does not help: on a CPU, or wherever arithmetic is the limit, because grouped convolutions
+are slower there than plain ones. ``pays`` is therefore true only on a GPU and for small sets.
+Networks that draw random numbers other than for dropout (stochastic depth), or that call one
+dropout twice, cannot be stacked: RuntimeError.
 
-Chosen over CUDA graphs (which need static shapes, and a capture a protocol) and over a stream a
-seed (which shares no launch) for being the one that can be held against ``training.fit`` on any
-processor: in float64 the weights agree to 1e-8. It has not been timed on a GPU yet: none was at
-hand.
+The alternatives are CUDA graphs, which need static shapes and one capture per protocol, and one
+stream per seed, which shares no launches. Only stacking can be tested against ``training.fit`` on
+any processor: in float64 the weights agree to 1e-8. It is not yet timed on a GPU.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from workbench.training.distillation import Teacher
 from workbench.training.loop import make_optimizer
 from workbench.training.plans import Plan, batch_sizes, derive_seed, learning_rate
 
-#: Sets of up to so many images are small: their trainings are bound by launches.
+#: Largest number of images of a small set, whose training is limited by kernel launches.
 SMALL_SET = 10_000
-#: These and none that are derived from them, which may do more.
+#: Exactly these types, because derived types may do more.
 _Dropout = (nn.Dropout, nn.Dropout2d)
 
 
 def pays(images: int, seeds: int, processor: Processor) -> bool:
-    """Whether seeds are worth training together."""
+    """Whether training the seeds together is faster."""
     return processor.device.startswith("cuda") and seeds > 1 and images <= SMALL_SET
 
 
@@ -60,7 +60,7 @@ class Learner:
 
     Attributes:
         network: trained in place.
-        seed: draws its order, views and dropout masks.
+        seed: determines its order, views and dropout masks.
     """
 
     network: nn.Module
@@ -68,7 +68,7 @@ class Learner:
 
 
 class _Given(nn.Module):
-    """Dropout with a mask that comes from outside."""
+    """Dropout with a given mask."""
 
     mask: Tensor
 
@@ -81,7 +81,7 @@ class _Given(nn.Module):
 
 
 class _Mean(nn.Module):
-    """Average pooling to one pixel, which ``vmap`` would do network by network."""
+    """Average pooling to one pixel; ``vmap`` runs torch's own layer network by network."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((-2, -1), keepdim=True)
@@ -102,13 +102,13 @@ def fit_together(
     Args:
         learners: networks with the same layers; they are moved to the processor's device.
         images, source, plan, processor, teacher: as for ``fit``, the same for all.
-        on_epoch: called after each epoch with every learner's.
+        on_epoch: called after each epoch with the epochs of all learners.
 
     Returns:
-        Every learner's epochs, and an equal share of the seconds.
+        The epochs of every learner, and an equal share of the seconds.
 
     Raises:
-        TrainingError: when a loss is no longer a number.
+        TrainingError: when a loss is no longer a finite number.
         RuntimeError: when the network cannot be stacked, or memory does not suffice.
     """
     device = processor.torch_device
@@ -155,7 +155,7 @@ def fit_together(
 def _losses(
     logits: Tensor, labels: Tensor, plan: Plan, teacher: Teacher | None, wanted: Tensor | None
 ) -> Tensor:
-    """Mean loss of each learner: logits (s, b, classes), labels (s, b) to (s,)."""
+    """Mean loss of each learner, shape (s,), from logits (s, b, classes) and labels (s, b)."""
     own = [
         nn.functional.cross_entropy(a, b, label_smoothing=plan.label_smoothing)
         for a, b in zip(logits, labels, strict=True)
@@ -198,7 +198,7 @@ class _Stack:
             for name in own[0]
         }
         buffers = [dict(network.named_buffers()) for network in networks]
-        # Counters and index lists are the same for all: they are handed on as they are.
+        # Counters and index lists are the same for all networks, so they are not stacked.
         self._buffers = {
             name: torch.stack([each[name] for each in buffers])
             for name, value in buffers[0].items()
@@ -212,7 +212,7 @@ class _Stack:
         self._forms: dict[torch.Size, dict[str, Tensor]] = {}
 
     def __call__(self, inputs: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Images (s, b, c, h, w) to logits (s, b, classes)."""
+        """Compute logits (s, b, classes) of images (s, b, c, h, w)."""
         masks = self._masks(inputs[0], generators)
 
         def one(own: dict[str, Tensor], seen: Tensor) -> Tensor:
@@ -223,11 +223,11 @@ class _Stack:
         return torch.vmap(one)(batched, inputs)
 
     def scales(self) -> Tensor:
-        """Summed size of the batch norms' scales of each network: shape (s,)."""
+        """Sum of the absolute batch-norm scales of each network: shape (s,)."""
         return torch.stack([scale.abs().sum(dim=1) for scale in self._scales]).sum(dim=0)
 
     def hand_back(self) -> None:
-        """Put the values back into the networks."""
+        """Copy the trained values back into the networks."""
         with torch.no_grad():
             for place_, network in enumerate(self._networks):
                 state = dict(network.named_parameters()) | dict(network.named_buffers())
@@ -237,7 +237,7 @@ class _Stack:
                     state[name].copy_(value)
 
     def _masks(self, inputs: Tensor, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
-        """Masks of every dropout, one a network, in the order in which they are drawn."""
+        """Masks of every dropout, one per network, drawn in the order of a forward pass."""
         forms = self._forms.get(inputs.shape)
         if forms is None:
             forms = self._forms.setdefault(inputs.shape, self._dropout_inputs(inputs))
@@ -250,13 +250,13 @@ class _Stack:
         return {f"{name}.mask": torch.stack(drawn) for name, drawn in masks.items()}
 
     def _dropout_inputs(self, inputs: Tensor) -> dict[str, Tensor]:
-        """What comes into each dropout of one network: its shape and layout count."""
+        """Empty tensors with the shape and layout of each dropout's input in one network."""
         found: dict[str, Tensor] = {}
         probe = copy.deepcopy(self._networks[0]).eval()
 
         def hook_of(name: str) -> Callable[..., None]:
             def note(_module: nn.Module, seen: tuple[Tensor, ...], _output: Tensor) -> None:
-                if name in found:  # its second mask would be the first one again
+                if name in found:  # both calls would use the same mask
                     raise RuntimeError(f"dropout '{name}' is called more than once a pass")
                 found[name] = torch.empty_like(seen[0])
 
@@ -271,7 +271,7 @@ class _Stack:
 
 
 def _stackable(network: nn.Module) -> nn.Module:
-    """A copy whose dropouts take their masks from outside, and whose layers ``vmap`` knows."""
+    """Copy a network with dropouts that use given masks, and pooling that ``vmap`` batches."""
     body = copy.deepcopy(network)
     for name, part in network.named_modules():
         owner, _, own = name.rpartition(".")

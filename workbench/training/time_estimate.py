@@ -1,4 +1,4 @@
-"""How long a training will take on this processor: a few of its steps, timed."""
+"""Estimate of a training's duration on this processor, from a few timed steps."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from workbench.models.processor import Processor
 from workbench.training.loop import make_optimizer
 from workbench.training.plans import Plan
 
-#: Trainings from this length on are announced before they begin.
+#: Trainings of at least this duration are announced before they begin.
 LONG_SECONDS = 300.0
-_SLOW = 5e9  # FLOPs a second that any processor reaches, small networks included
-_TIMED = 2  # steps, after one that is not
+_SLOW = 5e9  # FLOPs per second that any processor reaches, even with small networks
+_TIMED = 2  # timed steps, after one untimed step
 _TIMED_BATCH = 64  # images: on a CPU a step's time is proportional to them
 
 
 def may_be_long(model: nn.Module, source: Source, images: int, plan: Plan) -> bool:
-    """Whether a training may take ``LONG_SECONDS``, by its FLOPs alone.
+    """Whether a training may take ``LONG_SECONDS``, from its FLOPs alone.
 
-    A step costs about three forward passes. What this finds short needs no timing.
+    A step costs about three forward passes. If the result is False, no timing is needed.
     """
     flops = 3 * count_costs(model, source.shape).flops * images * plan.epochs
     return flops / _SLOW > LONG_SECONDS
@@ -37,13 +37,13 @@ def may_be_long(model: nn.Module, source: Source, images: int, plan: Plan) -> bo
 def estimate_seconds(
     model: nn.Module, source: Source, images: int, plan: Plan, processor: Processor
 ) -> float:
-    """Seconds that a training takes, without evaluation and without reading images.
+    """Estimate the seconds of a training, without evaluation and without reading images.
 
     Args:
         model: the network; a copy of it is trained on noise for three steps.
-        source: form and normalisation of the images.
-        images: training images.
-        plan: the training.
+        source: shape and normalisation of the images.
+        images: number of training images.
+        plan: schedule and hyper-parameters.
     """
     batch = min(plan.batch_size, images)
     steps = math.ceil(images / batch) * plan.epochs
