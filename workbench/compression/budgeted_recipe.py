@@ -1,4 +1,4 @@
-"""The recipe that a task asks for: the method's own, or the largest network within a budget."""
+"""Choose the recipe: the method's own, or the one of the largest network within a budget."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _QUICK_ROUNDS, _CAREFUL_ROUNDS = 10, 40
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A network that is to be narrowed.
+    """A network to compress.
 
     Attributes:
-        network: with the target's classes.
+        network: the network, with the target's classes as outputs.
         structure: its filter groups.
         shape: channels, height, width of an image.
-        device: where latencies are measured.
-        full: costs that shares of a budget are shares of.
+        device: device on which latencies are measured.
+        full: costs of the full network, to which the shares of a budget refer.
     """
 
     network: nn.Module
@@ -49,18 +49,19 @@ def choose(
     options: RecipeOptions,
     budget: Budget | None = None,
 ) -> Recipe:
-    """The recipe of the method, or, with a budget, at the largest threshold within it.
+    """Make the method's recipe or, with a budget, the one at the largest threshold within it.
 
     Raises:
-        SettingsError: when no network is within the budget; it names the smallest there is.
+        SettingsError: when no network is within the budget; the message gives the cost of the
+            smallest one.
     """
     how_many = RECIPES[options.recipe]
     if budget is None:
         return make_recipe(evidence, candidate.structure, options)
-    whole = replace(options, steps_left=1)  # a budget is for where the steps lead
+    whole = replace(options, steps_left=1)  # a budget limits the final network
     if isinstance(budget.limit, str):
         budget = replace(budget, limit=_footprint(candidate, evidence, whole, budget.limit))
-    assert how_many.thresholds is not None  # seen to when the options were checked
+    assert how_many.thresholds is not None  # checked with the options
     candidates = how_many.thresholds(evidence, whole)
     limit = float(budget.limit)
     cost = _cost(candidate, evidence, whole, budget, _QUICK_ROUNDS)
@@ -70,7 +71,7 @@ def choose(
         threshold = confirmed(candidates, threshold, careful, limit)
     if threshold is None:
         raise SettingsError(
-            f"{budget}: no network is so small; the smallest that can be reached has "
+            f"{budget}: no network is that small; the smallest possible one has "
             f"{cost(float(candidates[0])):.4g} {BUDGETS[budget.option]}"
         )
     recipe = make_recipe(evidence, candidate.structure, replace(options, threshold=threshold))
@@ -80,7 +81,7 @@ def choose(
 def unrounded_costs(
     candidate: Candidate, evidence: Sequence[Evidence], options: RecipeOptions, recipe: Recipe
 ) -> Costs:
-    """What the recipe's network would cost had its widths not been rounded to a multiple."""
+    """Costs of the recipe's network without rounding its widths up to a multiple."""
     threshold = options.threshold if recipe.threshold is None else recipe.threshold
     plain = replace(options, threshold=threshold, multiple_of=1)
     sizes = sizes_of(candidate.network, candidate.structure, candidate.shape)
@@ -94,7 +95,7 @@ def _widths(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[str, i
 def _footprint(
     candidate: Candidate, evidence: Sequence[Evidence], options: RecipeOptions, recipe: str
 ) -> float:
-    """Share of the full network's parameters that another recipe comes to."""
+    """Footprint of another recipe: its share of the full network's parameters."""
     other = RecipeOptions(recipe=recipe, multiple_of=options.multiple_of)
     sizes = sizes_of(candidate.network, candidate.structure, candidate.shape)
     return sizes(_widths(evidence, other)).parameters / candidate.full.parameters
@@ -107,7 +108,7 @@ def _cost(
     budget: Budget,
     rounds: int,
 ) -> Callable[[float], float]:
-    """The cost that the budget limits, of the network at a threshold."""
+    """A function from a threshold to the cost that the budget limits."""
     if budget.option == "latency_ms":
         return lambda threshold: _latency(
             candidate, _widths(evidence, replace(options, threshold=threshold)), rounds

@@ -1,4 +1,4 @@
-"""A recipe applied to a network in memory."""
+"""Apply a recipe to a network in memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from workbench.errors import NetworkError
 def compress(
     model: nn.Module, recipe: Recipe, shape: tuple[int, int, int] = (3, 32, 32)
 ) -> nn.Module:
-    """The smaller network that a recipe describes, with the kept filters' weights.
+    """Build the smaller network that a recipe describes, with the kept filters' weights.
 
     Args:
-        model: the full network (see ``compression.tracing`` for what can be compressed); left
-            as it is.
-        recipe: from ``analyze``, for this network.
-        shape: channels, height, width of an image: the network runs once to find its groups.
+        model: the full network (see ``compression.tracing`` for what can be compressed); it is
+            not changed.
+        recipe: a recipe for this network, from ``analyze``.
+        shape: channels, height, width of an image; the network runs once on images of this
+            shape to find its filter groups.
 
     Raises:
         NetworkError: when the recipe does not fit the network.

@@ -1,7 +1,7 @@
-"""What a network costs: parameters, FLOPs, measured latency.
+"""Costs of a network: parameters, FLOPs, measured latency.
 
-One multiply-add counts as two FLOPs; batch norms, activations, poolings and scatters are not
-counted. Ratios between networks do not depend on that choice.
+One multiply-add counts as two FLOPs, which does not affect ratios between networks. Batch norms,
+activations, poolings and scatters are not counted.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Costs:
     """Costs of one network.
 
     Attributes:
-        parameters: trainable parameters.
-        flops: of one image's forward pass.
-        latency_ms, latency_64_ms: median time of a forward pass at batch 1 and at batch 64 in
-            fp32, in milliseconds; None where it was not measured.
+        parameters: number of trainable parameters.
+        flops: FLOPs of one image's forward pass.
+        latency_ms, latency_64_ms: median time of a forward pass in fp32 at batch 1 and at batch
+            64, in milliseconds; None if not measured.
     """
 
     parameters: int
@@ -38,10 +38,10 @@ class Costs:
 
 
 def count_costs(model: nn.Module, shape: tuple[int, int, int]) -> Costs:
-    """Count parameters and FLOPs, by one forward pass of a black image.
+    """Count parameters and FLOPs in one forward pass of a black image.
 
     Args:
-        model: the network; left as it is.
+        model: the network; it is not changed.
         shape: channels, height, width of an image.
     """
     parameters = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
@@ -49,7 +49,7 @@ def count_costs(model: nn.Module, shape: tuple[int, int, int]) -> Costs:
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    # Not inference_mode: there the counter fails on layers that compute their weights.
+    # In inference_mode the counter fails on layers that compute their weights.
     with torch.no_grad(), counter:
         model(torch.zeros(1, *shape, device=device))
     model.train(was_training)
@@ -57,7 +57,7 @@ def count_costs(model: nn.Module, shape: tuple[int, int, int]) -> Costs:
 
 
 def _scatter_flops(model: nn.Module, counter: FlopCounterMode) -> int:
-    """What a scatter's product with ones and zeros was counted as: it only moves channels."""
+    """FLOPs counted for scatters, whose product with ones and zeros only moves channels."""
     counts = counter.get_flop_counts()
     root = type(model).__name__
     scatters = [name for name, part in model.named_modules() if isinstance(part, Scatter)]
@@ -72,20 +72,21 @@ def measure_latencies(
     batch_size: int = 1,
     rounds: int,
 ) -> list[float]:
-    """Median time of each network's forward pass, in milliseconds.
+    """Measure the median time of each network's forward pass, in milliseconds.
 
-    The networks take turns, so a machine whose speed drifts is as unfair to one as to another.
+    The networks take turns, so that a drift of the machine's speed affects all of them equally.
 
     Args:
-        models: networks; they are put on ``device``, channels last, in evaluation mode.
+        models: the networks; they are moved to ``device``, channels last, in evaluation mode.
         shape: channels, height, width of an image.
-        batch_size: images a pass.
-        rounds: timed passes of each network, after three that are not (one, for large batches).
+        batch_size: images per pass.
+        rounds: timed passes of each network, after three untimed ones (one if ``batch_size`` is
+            not 1).
     """
     images = torch.zeros(batch_size, *shape, device=device).to(memory_format=torch.channels_last)
     unseen = 3 if batch_size == 1 else 1
     times: list[list[float]] = [[] for _ in models]
-    # A rebuilt network comes with contiguous weights: all must have the layout that they run in.
+    # A rebuilt network has contiguous weights; all networks must run with the same layout.
     models = [place(model, device).eval() for model in models]
     with torch.inference_mode(), exact_fp32(device.type):
         for turn in range(rounds + unseen):

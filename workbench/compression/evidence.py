@@ -1,7 +1,7 @@
-"""What is known of each filter group before anything is decided: the methods' only input.
+"""Evidence on each filter group, the only input of the compression methods.
 
-PFA reads the responses; its rivals read the filters' weights, the scales of batch norms, or how
-often a filter is silent. All of it is collected once, as arrays.
+PFA uses the responses. The other methods use the filters' weights, the scales of batch norms, or
+how often a filter's output is zero. All of it is collected once, as arrays.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What is known of one filter group.
+    """The evidence on one filter group of n filters.
 
     Attributes:
+        group: the filter group.
         spectrum: shape (n,), descending shares of the energy.
-        correlation: shape (n, n), Pearson's.
-        active: how many filters respond at all.
-        images: how many images the responses were measured on.
-        weights: shape (n, d): the weights of each filter, those of all layers of the group side
-            by side.
-        scales: shape (n,): size of the batch norms' scales, their mean where several follow;
-            None where none does.
-        zeros: shape (n,), in [0, 1]: how often the filter is silent; None where not measured.
+        correlation: shape (n, n), Pearson's correlation of the responses.
+        active: number of filters that respond to any image.
+        images: number of images on which the responses were measured.
+        weights: shape (n, d): the weights of each filter, concatenated over all layers of the
+            group.
+        scales: shape (n,): absolute scales of the batch norm after the filters, averaged over
+            several batch norms; None without one.
+        zeros: shape (n,), in [0, 1]: share of the filter's outputs that are zero after ReLU; None
+            if not measured.
     """
 
     group: FilterGroup
@@ -53,12 +55,13 @@ def collect(
     structure: Structure,
     zeros: Mapping[str, Array] | None = None,
 ) -> tuple[Evidence, ...]:
-    """The evidence on every filter group, in the network's order.
+    """Collect the evidence on every filter group, in the network's order.
 
     Args:
-        network: the network that was measured.
-        responses: by filter group, from ``responses.measure_responses``.
-        zeros: by filter group, from ``responses.measure_zeros``.
+        network: the network on which the responses were measured.
+        responses: moments by filter group, from ``responses.measure_responses``.
+        structure: the network's filter groups.
+        zeros: arrays by filter group, from ``responses.measure_zeros``.
     """
     found = []
     for group in structure.groups:
@@ -80,7 +83,7 @@ def collect(
 
 
 def filter_weights(network: nn.Module, group: FilterGroup) -> NDArray[np.floating]:
-    """Shape (n, d): the weights of each filter, those of all layers of the group side by side."""
+    """Shape (n, d): the weights of each filter, concatenated over all layers of the group."""
     parts = []
     for cut in group.cuts:
         layer = network.get_submodule(cut.layer)
@@ -94,7 +97,7 @@ def filter_weights(network: nn.Module, group: FilterGroup) -> NDArray[np.floatin
 
 
 def norm_scales(network: nn.Module, group: FilterGroup) -> Array | None:
-    """Shape (n,): mean size of the scales of the batch norms that go with the filters."""
+    """Shape (n,): mean absolute scale of the batch norms after the filters; None without any."""
     sizes = []
     for cut in group.cuts:
         layer = network.get_submodule(cut.layer)

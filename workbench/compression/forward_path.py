@@ -1,4 +1,4 @@
-"""What one forward pass of a network goes through: layers and additions, in order."""
+"""The path of one forward pass: the layers and additions that run, in order."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _VIEWS = frozenset((Tensor.view, Tensor.reshape, torch.reshape))
 
 
 class Additions(TorchFunctionMode):
-    """While it is active, counts the additions of two tensors and hands each sum on.
+    """While active, counts the additions of two tensors and passes each sum to a callback.
 
     Args:
-        on_sum: called with the addition's number and its sum before anything changes it in
-            place.
+        on_sum: called with the addition's number and its sum, before any in-place operation on
+            it.
         on_view: called with a tensor before and after each view or reshape.
     """
 
@@ -51,16 +51,16 @@ class Additions(TorchFunctionMode):
 
 @dataclass
 class ForwardPath:
-    """What one forward pass went through, in order.
+    """The path of one forward pass, in order.
 
     Attributes:
         layers: names of convolutions and linear layers.
-        modules: names of all modules with values of their own (``has_values``).
-        sums: the autograd node of each addition. Kept alive: the dependency graph knows them
-            by identity.
+        modules: names of all modules with their own values (``has_values``).
+        sums: the autograd node of each addition. They are kept alive because the dependency graph
+            identifies nodes by identity.
         places: the innermost module of each addition.
         folds: autograd nodes of views from or to five or more dimensions.
-        output: that of the logits.
+        output: the autograd node of the logits.
     """
 
     layers: list[str] = field(default_factory=list)
@@ -72,17 +72,17 @@ class ForwardPath:
 
 
 def noise(shape: tuple[int, int, int]) -> Tensor:
-    """Two images of noise, always the same: shape (2, channels, height, width)."""
+    """Two fixed images of noise: shape (2, channels, height, width)."""
     return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def path_on_noise(model: nn.Module, shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """The modules that noise runs through in evaluation mode, as ``Structure.path`` has them.
+    """The modules that run on noise in evaluation mode, in the form of ``Structure.path``.
 
-    For networks that are only trained, so that nothing need be proven of them.
+    It serves networks that are trained without compression, which need no proof.
 
     Args:
-        model: on the CPU; left as it is.
+        model: the network, on the CPU; it is not changed.
         shape: channels, height, width of an image.
     """
     traced, path = copy.deepcopy(model).eval(), ForwardPath()
@@ -92,7 +92,11 @@ def path_on_noise(model: nn.Module, shape: tuple[int, int, int]) -> tuple[str, .
 
 
 def walk(model: nn.Module, image: Tensor, path: ForwardPath) -> Tensor:
-    """Run the network and write down its path."""
+    """Run the network and record its path.
+
+    Raises:
+        NetworkError: when it does not run, cannot be followed, or does not return logits.
+    """
     inside: list[str] = []
 
     def on_sum(_number: int, result: Tensor) -> None:
@@ -137,7 +141,7 @@ def walk(model: nn.Module, image: Tensor, path: ForwardPath) -> Tensor:
 
 
 def has_values(module: nn.Module) -> bool:
-    """Whether a module has weights, biases or statistics of its own, beside its parts'."""
+    """Whether a module itself, not its submodules, has weights, biases or statistics."""
     tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     return bool(tensors) or isinstance(module, (*Convolution, nn.Linear))
 
@@ -148,7 +152,7 @@ def _innermost(inside: list[str]) -> str:
 
 @contextmanager
 def _watched(model: nn.Module, inside: list[str], path: ForwardPath) -> Iterator[None]:
-    """While open: ``inside`` is the stack of modules that run, ``path`` gets their names."""
+    """In the block, keep the running modules in ``inside`` and record modules in ``path``."""
     hooks = []
     for name, module in model.named_modules():
         lists = [path.layers] if isinstance(module, (*Convolution, nn.Linear)) else []
@@ -171,5 +175,5 @@ def _watched(model: nn.Module, inside: list[str], path: ForwardPath) -> Iterator
 
 
 def short(error: BaseException) -> str:
-    """An error's message on one line, or its name."""
+    """An error's message on one line, or its type's name if the message is empty."""
     return " ".join(str(error).split())[:200] or type(error).__name__

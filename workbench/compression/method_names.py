@@ -1,7 +1,7 @@
-"""Names of compression methods, without their code, which ``compression.methods`` has.
+"""Names of compression methods; their code is in ``compression.methods``.
 
-A method is a recipe (how many filters each layer keeps) and a selection (which); every recipe
-goes with every selection.
+A method is a recipe (how many filters each layer keeps) and a selection (which filters). Every
+recipe can be combined with every selection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ METHODS: dict[str, tuple[str, str]] = {
 }
 RECIPES = tuple(dict.fromkeys(recipe for recipe, _ in METHODS.values()))
 SELECTIONS = tuple(dict.fromkeys(selection for _, selection in METHODS.values()))
-#: The recipe and the selection that read batch norms' scales.
+#: The recipe and the selection that use batch norms' scales.
 SCALES = "network-slimming"
-#: The recipe that needs no number, so that it can set the footprint of the others.
+#: The recipe that needs no threshold, so its footprint is the default budget of the others.
 REFERENCE = "pfa-kl"

@@ -1,4 +1,4 @@
-"""A network's filter groups, found once, and compressed networks from their widths alone."""
+"""Find a network's filter groups once, and build compressed networks from their widths."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from workbench.models.weight_files import put_weights, read_card, read_weights
 
 @lru_cache(maxsize=32)
 def structure_of(name: str, shape: tuple[int, int, int], classes: int) -> Structure:
-    """The filter groups of a network of the workbench, by its name.
+    """Find the filter groups of a network by its name.
 
     Args:
-        name: of the network, as ``models.find_network`` takes it.
+        name: name of the network, as for ``models.networks.find_network``.
         shape: channels, height, width of an image.
         classes: number of outputs.
 
@@ -41,10 +41,10 @@ def structure_of(name: str, shape: tuple[int, int, int], classes: int) -> Struct
 
 @lru_cache(maxsize=32)
 def definition_of(name: str, shape: tuple[int, int, int], classes: int) -> str | None:
-    """Hash of the definition of a network from elsewhere; None for the workbench's own.
+    """Hash of the definition of a library's or user's network; None for the workbench's own.
 
-    A name of the user's says nothing of what its code builds today: layers, their settings and
-    the shapes of their weights do.
+    The code behind such a name may change. The layers, their settings and the shapes of their
+    weights identify the network.
 
     Args:
         name, shape, classes: as for ``structure_of``.
@@ -64,12 +64,12 @@ def build_narrow(
     *,
     seed: int = 0,
 ) -> nn.Module:
-    """A compressed network with weights of its own.
+    """Build a compressed network with newly initialised weights.
 
     Args:
         name, shape, classes: as for ``structure_of``.
-        widths: filters of every group, as a recipe gives them; the full network when empty.
-        seed: draws the weights.
+        widths: filters of every group, as in a recipe; the full network when empty.
+        seed: seed of the weights.
 
     Raises:
         NetworkError: when the network cannot have these widths.
@@ -88,8 +88,8 @@ def load_network(path: Path | str, model_name: str | None = None) -> nn.Module:
 
     Args:
         path: a safetensors file that the workbench wrote.
-        model_name: must be given, as it was when the file was made, where the network is code
-            of the user's own: a file alone never has code imported.
+        model_name: name of the network. It is required, as it was when the file was made, if the
+            user's own code defines the network: a file alone cannot cause an import.
 
     Raises:
         WeightsError: when the file is missing, damaged, or was not written by the workbench.
@@ -101,8 +101,8 @@ def load_network(path: Path | str, model_name: str | None = None) -> nn.Module:
         raise WeightsError(f"{path}: holds a {card.model}, not a {model_name}")
     if is_users_own(card.model) and model_name is None:
         raise WeightsError(
-            f"{path}: its network is code of your own ({card.model}), which a file does not have "
-            "imported; name it: --model, or load_network(path, model_name)"
+            f"{path}: its network is your own code ({card.model}), which is not imported because "
+            "a file names it; name it: --model, or load_network(path, model_name)"
         )
     try:
         model = build_narrow(card.model, card.shape, len(card.classes), card.widths)

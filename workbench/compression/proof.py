@@ -1,9 +1,9 @@
-"""Proof that filters of a group can be removed: do it, and compare the outputs.
+"""Prove that filters of a group can be removed: remove some, and compare the outputs.
 
-All values of a copy are drawn at random first, so that the proof does not depend on what the
-weights happen to be. Then some filters of every group are removed by ``rebuild``, and in
-another copy everything that goes with them is set to zero. In float64 the two must agree to
-1e-9 of the largest logit. Where they do not, every group is tried by itself.
+First, random noise is added to all values of a copy, so that the proof does not depend on special
+values of the weights. Then ``rebuild`` removes some filters of every group, and in another copy
+the same filters and everything that depends on them are set to zero. In float64 the outputs of
+the two must agree to 1e-9 of the largest logit. If they do not, every group is tested separately.
 """
 
 from __future__ import annotations
@@ -23,16 +23,20 @@ from workbench.errors import NetworkError
 from workbench.models.scatter import Scatter
 
 _TOLERANCE = 1e-9
-_SAMPLE = 10_000  # values that tell the scale of a parameter
+_SAMPLE = 10_000  # values from which the scale of a parameter is estimated
 Kept = Mapping[str, Sequence[int]]
 
 
 def prove(model: nn.Module, structure: Structure, shape: tuple[int, int, int]) -> Structure:
-    """The structure with those groups only whose removal leaves the rest of the network exact.
+    """Return the structure with only the groups whose filters can be removed exactly.
 
     Args:
-        model: the network, on the CPU; left as it is.
+        model: the network, on the CPU; it is not changed.
+        structure: its filter groups.
         shape: channels, height, width of an image.
+
+    Raises:
+        NetworkError: when no filters can be removed exactly.
     """
     noisy = _with_random_values(model)
     image = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -58,7 +62,7 @@ def prove(model: nn.Module, structure: Structure, shape: tuple[int, int, int]) -
 
 
 def zeroed(model: nn.Module, structure: Structure, kept: Kept) -> nn.Module:
-    """A copy of the full shape in which everything that goes with removed filters is zero."""
+    """A copy at full width in which removed filters and all that depends on them are zero."""
     silent = share(model)
     for name, indices in kept.items():
         group = structure.group(name)
@@ -70,7 +74,7 @@ def zeroed(model: nn.Module, structure: Structure, kept: Kept) -> nn.Module:
 
 def _silence(layer: nn.Module, side: str, gone: NDArray[np.int64]) -> None:
     if isinstance(layer, (nn.PReLU, Scatter)):
-        return  # what comes in is zero, and stays so
+        return  # its input is zero, and so is its output
     weight = layer.weight
     if not isinstance(weight, Tensor):
         return
@@ -93,7 +97,7 @@ def _silence(layer: nn.Module, side: str, gone: NDArray[np.int64]) -> None:
 
 
 def _agree(model: nn.Module, structure: Structure, kept: Kept, image: Tensor) -> str | None:
-    """Why removing these filters is not exact, or None when it is."""
+    """The reason why removing these filters is not exact, or None when it is exact."""
     try:
         smaller = rebuild(model, kept, structure).eval()
         with torch.no_grad():
@@ -103,7 +107,7 @@ def _agree(model: nn.Module, structure: Structure, kept: Kept, image: Tensor) ->
         first = (" ".join(str(error).split()) or type(error).__name__)[:160]
         return f"the narrower network does not run ({first})"
     if ours.shape != wanted.shape:
-        return "the narrower network has other outputs"
+        return "the narrower network has outputs of another shape"
     difference = float((ours - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
     if difference <= _TOLERANCE:
         return None
@@ -111,7 +115,7 @@ def _agree(model: nn.Module, structure: Structure, kept: Kept, image: Tensor) ->
 
 
 def _half(group: FilterGroup) -> tuple[int, ...]:
-    """Half of a group's filters, drawn by its name: as many of each block, and at least one."""
+    """Half of the filters of each block, at least one, drawn with a seed from the group's name."""
     rng = np.random.default_rng(list(group.name.encode()))
     blocks = group.block_indices()
     count = max(1, blocks.shape[1] // 2)
@@ -121,7 +125,7 @@ def _half(group: FilterGroup) -> tuple[int, ...]:
 
 
 def _with_random_values(model: nn.Module) -> nn.Module:
-    """A float64 copy in which no two values of a layer are alike, on the scale they had."""
+    """A float64 copy with random noise, scaled to its values, added to all values."""
     noisy = copy.deepcopy(model).double().eval()
     generator = torch.Generator().manual_seed(0)
 

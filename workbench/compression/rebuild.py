@@ -1,9 +1,9 @@
-"""Make the smaller network: real, narrower layers; nothing is masked.
+"""Build the smaller network with narrower layers; filters are removed, not masked.
 
 Removing filter i of a group removes its weights and biases in every layer of the group, its
 entries in the norms that follow, and the matching input channels of every layer that reads it
-(after a flatten: height x width inputs a filter). Source paper, section 3.4. What belongs
-together is found once (``tracing``); here it is only cut.
+(after a flatten: height x width inputs per filter). Source paper, section 3.4. ``tracing`` finds
+what must be removed together; this module only removes it.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from workbench.models.scatter import Scatter
 
 Indices = NDArray[np.int64]
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-#: Norms that treat every channel by itself.
+#: Norms that normalise every channel separately.
 ChannelNorm = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 
 def rebuild(model: nn.Module, kept: Mapping[str, Sequence[int]], structure: Structure) -> nn.Module:
-    """A narrower copy of a network with the kept filters' weights.
+    """Make a narrower copy of a network with the kept filters' weights.
 
     Args:
-        model: the network; left as it is.
-        kept: by the name of a filter group, the filters that are *kept*, in any order. Groups
-            that are not named keep all. The classifier may be named too: its filters are the
-            classes, and they come in the order of its list.
-        structure: of this network, from ``tracing.find_structure``.
+        model: the network; it is not changed.
+        kept: the *kept* filters by the name of a filter group, in any order. Groups that are not
+            named keep all filters. The classifier may be named too: its filters are the classes,
+            and the new classes are in the order of its list.
+        structure: the structure of this network, from ``tracing.find_structure``.
 
     Returns:
-        A new network of the same structure. With every filter kept its outputs are
+        A new network of the same structure. If every filter is kept, its outputs are
         bit-identical.
 
     Raises:
-        NetworkError: when the structure is another network's, a group is unknown, or an index
-            is out of range or stands twice.
+        NetworkError: when the structure belongs to another network, a group is unknown, or an
+            index is out of range or repeated.
     """
     smaller = share(model)
     removed: dict[tuple[str, Side], list[Indices]] = {}
-    rows: dict[str, Indices] = {}  # of the classifier: the classes come in the order asked for
+    rows: dict[str, Indices] = {}  # of the classifier, in the requested order of classes
     for name, indices in kept.items():
         group = structure.group(name)
         chosen = _indices(name, indices, group.filters)
@@ -58,7 +58,7 @@ def rebuild(model: nn.Module, kept: Mapping[str, Sequence[int]], structure: Stru
                 removed.setdefault((cut.layer, cut.side), []).append(cut.indices(others))
     for name in sorted({layer for layer, _ in removed} | rows.keys()):
         layer = _layer(smaller, name)
-        # Several groups meet in one layer behind a concatenation: it is cut once, for all.
+        # After a concatenation, one layer reads several groups; it is cut once for all of them.
         filters, inputs = (
             np.setdiff1d(np.arange(size), np.concatenate(removed[name, side]))
             if (name, side) in removed
@@ -71,15 +71,15 @@ def rebuild(model: nn.Module, kept: Mapping[str, Sequence[int]], structure: Stru
 
 
 def share(model: nn.Module) -> nn.Module:
-    """A copy of the modules on the same tensors: what is cut anyway is not copied first."""
+    """Copy the modules but not their tensors: tensors that are cut need no copy."""
     tensors = (*model.parameters(), *model.buffers())
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 def own_tensors(shared: nn.Module, model: nn.Module) -> None:
-    """Give a copy from ``share`` tensors of its own where it still has the model's."""
+    """Copy the tensors that a network from ``share`` still shares with the model."""
     theirs = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    copies: dict[int, Tensor] = {}  # weights that two layers share stay shared
+    copies: dict[int, Tensor] = {}  # two layers that share weights still share them afterwards
     for module in shared.modules():
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is not None and id(tensor) in theirs:
@@ -96,7 +96,7 @@ def _layer(model: nn.Module, name: str) -> nn.Module:
 
 def _indices(name: str, kept: Sequence[int], filters: int) -> Indices:
     if len(kept) == 0 or len(set(kept)) < len(kept):
-        raise NetworkError(f"layer '{name}': kept filters must be different and at least one")
+        raise NetworkError(f"layer '{name}': keep at least one filter, each only once")
     if min(kept) < 0 or max(kept) >= filters:
         raise NetworkError(f"layer '{name}': kept filters must lie within 0..{filters - 1}")
     return np.asarray(kept, dtype=np.int64)
@@ -115,9 +115,9 @@ def _sizes(layer: nn.Module) -> tuple[int, int]:
 
 
 def _cut(layer: nn.Module, name: str, filters: Indices | None, inputs: Indices | None) -> None:
-    """Cut one layer to the filters and inputs that are kept; None stands for all."""
+    """Cut one layer to the kept filters and inputs; None means all."""
     if isinstance(layer, Scatter):
-        assert inputs is not None  # its own width is the stream's and never cut
+        assert inputs is not None  # its width is that of the stream and never cut
         layer.index = layer.index[torch.from_numpy(inputs).to(layer.index.device)].clone()
     elif isinstance(layer, nn.Linear):
         _cut_weight(layer, filters, inputs)
@@ -125,7 +125,7 @@ def _cut(layer: nn.Module, name: str, filters: Indices | None, inputs: Indices |
     elif isinstance(layer, Convolution):
         _cut_convolution(layer, name, filters, inputs)
     elif isinstance(layer, (*ChannelNorm, nn.PReLU)):
-        assert filters is not None  # a norm has no inputs of its own
+        assert filters is not None  # the inputs of a norm are its filters
         _cut_channels(layer, filters)
     else:
         raise NetworkError(f"layer '{name}' ({type(layer).__name__}) cannot be cut")
@@ -174,7 +174,7 @@ def _cut_grouped(
 
 
 def is_depthwise(layer: nn.Module) -> bool:
-    """Whether every filter of a convolution reads one channel of its own."""
+    """Whether every filter of a convolution reads one channel that no other filter reads."""
     return isinstance(layer, Convolution) and 1 < layer.groups == layer.out_channels == (
         layer.in_channels
     )
@@ -207,7 +207,7 @@ def _cut_weight(
 
 
 def _cut_channels(layer: nn.Module, filters: Indices) -> None:
-    """Cut a norm's, or a PReLU's, values of one channel each."""
+    """Cut the per-channel values of a norm or a PReLU."""
     if isinstance(layer, nn.PReLU):
         if layer.num_parameters > 1:
             layer.weight = _parameter(layer.weight, filters)

@@ -1,7 +1,7 @@
 """From evidence to a recipe: how many filters each group keeps, and which.
 
-``keep_counts`` turns the evidence into widths (cheap: a budget tries many), ``make_recipe``
-selects the filters, too.
+``keep_counts`` computes only the widths, which is fast enough to try many thresholds for a budget.
+``make_recipe`` also selects the filters.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from workbench.compression.structure import Structure
 
 @dataclass(frozen=True)
 class Count:
-    """The method's keep count, and the one that is built."""
+    """The keep count that the method wants, and the one that is built."""
 
     wanted: int
     kept: int
 
 
 def keep_counts(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[str, Count]:
-    """How many filters each group keeps.
+    """Compute how many filters each group keeps.
 
-    Where a grouped convolution reads the filters, the same number is kept in each of its
-    groups, so the count is rounded up to what can be built. Inactive filters count in a group's
-    width; PFA keeps none while it asks for more filters than are active, except to fill up a
-    multiple, and a group without an active filter keeps one.
+    If a grouped convolution reads the filters, each of its groups must keep the same number, so
+    the count is rounded up to one that can be built. A group's width includes its inactive
+    filters. PFA recipes keep at most the active filters, except to round up to a multiple; a group
+    without an active filter keeps one.
     """
     how_many = RECIPES[options.recipe]
     counts = {}
@@ -50,7 +50,7 @@ def keep_counts(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[st
 def make_recipe(
     evidence: Sequence[Evidence], structure: Structure, options: RecipeOptions
 ) -> Recipe:
-    """The recipe: counts and filters by the options' two methods (paper: sections 3.1 to 3.3)."""
+    """Make the recipe with the recipe and selection of the options (paper: sections 3.1 to 3.3)."""
     counts = keep_counts(evidence, options)
     layers = []
     for found in evidence:
@@ -76,7 +76,10 @@ def make_recipe(
 
 
 def _part_of_the_way(filters: int, wanted: int, steps_left: int) -> int:
-    """Filters after one of the equal factors that lead from ``filters`` to ``wanted``."""
+    """Filters after the next of ``steps_left`` steps from ``filters`` to ``wanted``.
+
+    All steps have the same factor.
+    """
     if steps_left == 1:
         return wanted
     factor: float = (wanted / filters) ** (1 / steps_left)
@@ -84,7 +87,7 @@ def _part_of_the_way(filters: int, wanted: int, steps_left: int) -> int:
 
 
 def _select(evidence: Evidence, keep: int, options: RecipeOptions) -> tuple[int, ...]:
-    """The filters kept, ascending: as many of each block, chosen within it."""
+    """The kept filters, the same number from each block, ascending."""
     blocks = evidence.group.block_indices()
     choose = SELECTIONS[options.selection]
     share = keep // len(blocks)

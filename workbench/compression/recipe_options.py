@@ -1,4 +1,4 @@
-"""What shapes a recipe, as plain data."""
+"""The options of a recipe, as plain data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ class RecipeOptions:
     """How many filters each group keeps, and which.
 
     Attributes:
-        recipe: how many, a name in ``methods.RECIPES``.
-        selection: which, a name in ``methods.SELECTIONS``.
-        threshold: of recipes that have one: more keeps more. PFA-En's energy, for one.
-        divergence, gamma_map: of PFA-KL, names in ``pfa.DIVERGENCES`` and ``pfa.MAPS``.
-        multiple_of: widths are rounded up to a multiple of this, as far as a group has filters.
-        steps_left: of iterative PFA: a group is narrowed by this root of the recipe's factor.
-        draw: number of the draw, of what is random.
+        recipe: how many filters are kept, a name in ``methods.RECIPES``.
+        selection: which filters are kept, a name in ``methods.SELECTIONS``.
+        threshold: threshold of the recipe, if it has one, such as PFA-En's energy. A higher
+            threshold keeps more filters.
+        divergence, gamma_map: options of PFA-KL, names in ``pfa.DIVERGENCES`` and ``pfa.MAPS``.
+        multiple_of: widths are rounded up to a multiple of this, or to all filters of a group.
+        steps_left: remaining steps of iterative PFA; the next step narrows a group by this root
+            of the recipe's factor.
+        draw: number of the draw, for random recipes and selections.
     """
 
     recipe: str = "pfa-kl"

@@ -1,4 +1,4 @@
-"""How many filters each layer keeps, and which: the user's options, and what can be wrong in them.
+"""The user's options for how many filters each layer keeps and which, and their checks.
 
 Plain data without heavy imports, so that ``workbench --help`` can show the defaults.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from workbench.compression.method_names import METHODS, RECIPES, REFERENCE, SCALES, SELECTIONS
 from workbench.errors import SettingsError, check_choice
 
-#: The options that are budgets, with the words for their value.
+#: The options that are budgets, with the words that follow their value in messages.
 BUDGETS = {
     "footprint": "of the parameters",
     "flops": "of the FLOPs",
@@ -20,24 +20,24 @@ BUDGETS = {
 }
 #: Threshold of PFA-En when the user names neither an energy nor a budget.
 DEFAULT_ENERGY = 0.95
-#: Options that shape a recipe beside method and energy; recorded only where not the default.
+#: Further options of a recipe besides method and energy, recorded only if not the default.
 RECIPE_OPTIONS = (
     "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map", "multiple_of", "steps",
     "selection", "draw",
 )  # fmt: skip
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 _MOST_MULTIPLE = 1024
-_SELF_SUFFICIENT = ("pfa-kl", "pfa-en")  # say without a budget how many filters to keep
+_SELF_SUFFICIENT = ("pfa-kl", "pfa-en")  # methods that need no budget
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the network may cost.
+    """The largest allowed cost of the network.
 
     Attributes:
-        option: as the user wrote it: a name in ``BUDGETS``.
-        limit: shares in (0, 1], a count of parameters, or milliseconds; the name of a recipe
-            stands for the footprint of that recipe.
+        option: name of the option, a key of ``BUDGETS``.
+        limit: a share in (0, 1], a number of parameters, or milliseconds. The name of a recipe
+            means the footprint of that recipe.
     """
 
     option: str
@@ -54,15 +54,15 @@ class RecipeSettings:
 
     Attributes:
         method: how many filters a layer keeps, and which: a name in ``METHODS``.
-        recipe, selection: the one or the other by another method.
-        draw: number of the draw, where a recipe or selection is random.
+        recipe, selection: replace the recipe or the selection of ``method``; its own when None.
+        draw: number of the draw, for random recipes and selections.
         energy: threshold of PFA-En, in (0, 1].
-        footprint, flops, params, latency_ms: instead of it, what the network may cost: shares of
-            the full network's parameters or FLOPs in (0, 1], a count of parameters, or
-            milliseconds an image on this machine. "pfa-kl" stands for PFA-KL's footprint.
+        footprint, flops, params, latency_ms: a budget, given instead of an energy: a share of
+            the full network's parameters or FLOPs in (0, 1], a number of parameters, or
+            milliseconds per image on this machine. "pfa-kl" means PFA-KL's footprint.
         divergence, gamma_map: how PFA-KL measures a spectrum and maps that to filters.
         multiple_of: widths are rounded up to a multiple of this.
-        steps: of iterative PFA; 1 is one shot.
+        steps: number of steps of iterative PFA; 1 compresses in one step.
     """
 
     method: str = "pfa-kl"
@@ -81,10 +81,10 @@ class RecipeSettings:
 
     @classmethod
     def of(cls, **options: Any) -> RecipeSettings:
-        """The options as a user writes them; counts and footprints may be text.
+        """Make settings from the options as a user writes them; counts and footprints may be text.
 
         Raises:
-            SettingsError: when ``params`` is text but no number of parameters.
+            SettingsError: when ``params`` is text but not a number of parameters.
         """
         if isinstance(options.get("params"), str):
             options["params"] = parameter_count(options["params"])
@@ -95,9 +95,9 @@ class RecipeSettings:
     def with_whole_method(self) -> RecipeSettings:
         """The same choice under its shortest name.
 
-        ``method`` stands for its recipe; a selection is named only where it is another method's.
-        So the same choice has the same key, however the user wrote it. Unknown names are left
-        for ``problems``.
+        ``method`` names the recipe, and ``selection`` is set only if it differs from the method's
+        own. So the same choice has the same key, independent of how the user wrote it. Unknown
+        names are not changed; ``problems`` reports them.
         """
         own = METHODS.get(self.method)
         if own is None or self.recipe not in (None, *RECIPES):
@@ -111,14 +111,14 @@ class RecipeSettings:
 
     @property
     def reads_scales(self) -> bool:
-        """Whether recipe or selection reads the scales of the source's batch norms."""
+        """Whether the recipe or the selection uses the scales of the source's batch norms."""
         return SCALES in (*METHODS.get(self.method, ()), self.selection)
 
     @property
     def budget(self) -> Budget | None:
-        """The budget, of settings that have been checked.
+        """The budget; the settings must have been checked.
 
-        A method that does not say by itself how much to remove gets PFA-KL's footprint.
+        A method that needs a budget gets PFA-KL's footprint by default.
         """
         given = {name: getattr(self, name) for name in BUDGETS}
         found = (Budget(name, limit) for name, limit in given.items() if limit is not None)
@@ -127,15 +127,15 @@ class RecipeSettings:
 
     @property
     def threshold(self) -> float | None:
-        """The energy of PFA-En; None for other methods, and where a budget takes its place."""
+        """The energy of PFA-En; None for other methods and with a budget."""
         if self.method != "pfa-en" or self.budget is not None:
             return None
         return self.energy or DEFAULT_ENERGY
 
     def chosen(self) -> dict[str, Any]:
-        """The options that differ from their defaults: nothing for a plain recipe.
+        """The options that differ from their defaults.
 
-        Only these enter keys and records, so that new options leave old records as they are.
+        Only these are part of keys and records, so that new options do not change old records.
         """
         return {
             name: getattr(self, name)
@@ -144,8 +144,8 @@ class RecipeSettings:
         }
 
     def problems(self) -> list[str]:
-        """One line for each value that an option cannot have."""
-        from workbench.pfa import DIVERGENCES, MAPS  # NumPy, which --help does without
+        """One line for each invalid value."""
+        from workbench.pfa import DIVERGENCES, MAPS  # imports NumPy, which --help does not need
 
         return [
             *check_choice("--method", self.method, list(METHODS)),
@@ -189,8 +189,8 @@ class RecipeSettings:
                 problems.append(f"{option} {limit:g} is not a positive number")
         if given and self.method == REFERENCE:
             problems.append(
-                f"{' and '.join(given)}: pfa-kl says itself how many filters to keep; for a "
-                "budget take --method pfa-en"
+                f"{' and '.join(given)}: pfa-kl determines itself how many filters to keep; for a "
+                "budget use --method pfa-en"
             )
         if self.energy is not None:
             given["--energy"] = self.energy
@@ -231,12 +231,12 @@ class RecipeSettings:
         if self.draw < 0:
             return [f"--draw {self.draw} is negative; use 0 or more"]
         if self.draw and "random" not in (self.method, self.selection):
-            return ["--draw has no effect: only the recipe and the selection 'random' draw"]
+            return ["--draw has no effect: only the recipe and the selection 'random' use it"]
         return []
 
 
 def _footprint(text: str) -> float | str:
-    """A share, or the name of the recipe whose footprint is meant."""
+    """A share, or the name of a recipe, which means its footprint."""
     try:
         return float(text)
     except ValueError:
@@ -244,10 +244,10 @@ def _footprint(text: str) -> float | str:
 
 
 def parameter_count(text: str) -> int:
-    """A number of parameters as people write it: 2500000, 2.5M, 800k.
+    """Parse a number of parameters: 2500000, 2.5M, 800k.
 
     Raises:
-        SettingsError: when the text is no such number.
+        SettingsError: when the text is not such a number.
     """
     number, unit = text.strip().lower(), 1.0
     if number[-1:] in _UNITS:
@@ -256,5 +256,5 @@ def parameter_count(text: str) -> int:
         return round(float(number) * unit)
     except (ValueError, OverflowError):
         raise SettingsError(
-            f"--params {text}: is no number of parameters; write 2500000, 2.5M or 800k"
+            f"--params {text}: is not a number of parameters; write 2500000, 2.5M or 800k"
         ) from None

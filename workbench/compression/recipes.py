@@ -1,4 +1,4 @@
-"""Recipes: how many and which filters each layer keeps, with the evidence for it."""
+"""Recipes: how many and which filters each layer keeps, with diagnostics."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from workbench.data.checked_values import (
 )
 from workbench.data.whole_files import parse_json
 
-#: Of one layer: no network has more, and a damaged file must not say so.
+#: Most filters of one layer; a larger number means a damaged file.
 MOST_FILTERS = 100_000
 
 
 @dataclass(frozen=True)
 class LayerRecipe:
-    """What becomes of one layer.
+    """The recipe of one layer.
 
     Attributes:
         layer: the layer's name in the network.
-        filters: how many it has in the full network.
+        filters: number of filters in the full network.
         kept_indices: the filters that are *kept*, ascending.
-        wanted: the method's keep count, before inactive filters were taken off.
-        active: how many filters respond to the domain at all.
+        wanted: the method's keep count, before it is limited to active filters or rounded.
+        active: number of filters that respond to the domain.
         divergence: KL(spectrum || uniform) in nats, in [0, ln filters].
         energy: share of the energy in the ``kept`` largest eigenvalues, in [0, 1].
-        spectrum: the layer's spectrum, descending, one value a filter.
-        shared_by: every layer whose filters these are, when there are several.
-        measured_at: where the responses come from, when that is not the layer itself.
+        spectrum: the layer's spectrum, descending, one value per filter.
+        shared_by: all layers of the filter group, if there are several; else empty.
+        measured_at: where the responses are measured, if not at the layer itself; else empty.
     """
 
     layer: str
@@ -54,7 +54,7 @@ class LayerRecipe:
         ascending = list(self.kept_indices) == sorted(set(self.kept_indices))
         if not (self.kept_indices and inside and ascending):
             raise ValueError(
-                f"{self.layer}: kept indices must be ascending, different, within "
+                f"{self.layer}: kept indices must be distinct, ascending, within "
                 f"0..{self.filters - 1}, and at least one"
             )
 
@@ -66,13 +66,15 @@ class LayerRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe for a whole network: one ``LayerRecipe`` an analysed layer, in order.
+    """A recipe for a whole network.
 
     Attributes:
         method: how many filters are kept, a name in ``methods.RECIPES``.
-        images: how many images the responses were measured on.
-        uncompressed: layers that keep all their filters, and why.
-        threshold: that a budget came to: of PFA-En the energy, in (0, 1].
+        images: number of images on which the responses were measured.
+        layers: one ``LayerRecipe`` for each analysed layer, in the network's order.
+        uncompressed: layers that keep all their filters, with the reason.
+        threshold: the threshold found for a budget, for PFA-En an energy in (0, 1]; None without
+            a budget.
         selection: which filters are kept, a name in ``methods.SELECTIONS``.
     """
 
@@ -85,7 +87,7 @@ class Recipe:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Filters kept, layer by layer."""
+        """Number of filters kept in each layer."""
         return tuple(layer.kept for layer in self.layers)
 
     @property
@@ -123,7 +125,7 @@ class Recipe:
         """(filters, kept) of each layer in the plain data that ``to_json`` wrote.
 
         Raises:
-            ValueError: when they are none.
+            ValueError: when the data are not a recipe.
         """
         rows = listed("layers", mapped("it", content).get("layers"))
         return tuple(
@@ -134,7 +136,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str, spectra: str) -> Recipe:
-        """Read what ``to_json`` and ``spectra_json`` wrote, exactly.
+        """Read the texts that ``to_json`` and ``spectra_json`` wrote; values are restored exactly.
 
         Raises:
             ValueError: when the texts are not a recipe and its spectra.
@@ -143,7 +145,7 @@ class Recipe:
 
     @classmethod
     def from_plain(cls, content: object, spectra: object) -> Recipe:
-        """A recipe from the plain data of its two texts; everything in them is checked.
+        """Make a recipe from the parsed data of its two texts; all values are checked.
 
         Raises:
             ValueError: when they are not a recipe and its spectra.

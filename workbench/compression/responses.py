@@ -1,13 +1,13 @@
-"""Responses of every analysed layer in one pass over the target's images.
+"""Measure the responses of every analysed layer in one pass over the target's images.
 
-A convolution's response is its own output before batch norm and activation, max-pooled over
-the image; a fully connected layer's is its own output, max-pooled over tokens where there are
-any. Layers that are coupled by additions have one response, after the last addition; a
-pointwise convolution and the depthwise one behind it have the depthwise output (source paper,
-section 3). Responses are
-fp32 with TF32 off whatever the training uses, so that a recipe does not depend on the processor.
+The response of a convolution is its output before batch norm and activation, max-pooled over the
+image. The response of a fully connected layer is its output, max-pooled over tokens if there are
+any. Layers that are coupled by additions have one response, after the last addition. A pointwise
+convolution and the depthwise convolution after it have the depthwise output as response (source
+paper, section 3). Responses are computed in fp32 with TF32 off, whatever precision the training
+uses, so that a recipe does not depend on the processor.
 
-Memory: one batch of responses and one covariance a layer, whatever the number of images.
+Memory: one batch of responses and one covariance per layer, independent of the number of images.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def measure_responses(
     device: torch.device,
     on_batch: Callable[[int], None] = lambda seen: None,
 ) -> dict[str, StreamingCovariance]:
-    """Mean and covariance of the responses, by the name of the filter group.
+    """Measure mean and covariance of the responses, by the name of the filter group.
 
     Args:
-        model: the network that was trained on the source; it is put into evaluation mode.
+        model: the network that was trained on the source; it is set to evaluation mode.
         groups: the network's filter groups (``compression.structure``).
         images: the target's training images.
-        source: the data set that they come from.
-        device: where to compute.
+        source: the data set of these images.
+        device: device of the computation.
         on_batch: called after each batch with the number of images seen.
 
     Raises:
@@ -81,12 +81,13 @@ def measure_zeros(
     source: Source,
     device: torch.device,
 ) -> dict[str, NDArray[np.float64]]:
-    """Share of images and places at which a filter is silent after ReLU, by filter group.
+    """Measure the share of zeros after ReLU over images and positions, by filter group.
 
-    ReLU sets to zero what is not positive: of the response, or, where a batch norm takes it up
-    directly, of what that makes of it.
+    ReLU sets non-positive values to zero. They are counted in the response or, if a batch norm
+    reads the response directly, in the output of the batch norm.
 
-    Arguments are those of ``measure_responses``; the arrays have shape (n,), values in [0, 1].
+    The arguments are those of ``measure_responses``. The arrays have shape (n,) and values in
+    [0, 1].
     """
     place(model, device).eval()
     zeros = {group.name: np.zeros(group.filters) for group in groups}
@@ -110,7 +111,7 @@ def measure_zeros(
 def _norms_behind(
     model: nn.Module, groups: Sequence[FilterGroup], images: Batches, source: Source
 ) -> dict[str, str]:
-    """By filter group, the batch norm that takes up its response directly, if there is one."""
+    """By filter group, the batch norm that reads its response directly, if there is one."""
     responses: dict[str, Tensor] = {}
     found: dict[str, str] = {}
 
@@ -145,7 +146,7 @@ def _observe(
     collect: Callable[[FilterGroup, Tensor], None],
     on_batch: Callable[[int], None] = lambda seen: None,
 ) -> None:
-    """Run the network over images and hand on what happens at some points, in fp32."""
+    """Run the network on images in fp32 and pass the outputs at some points to ``collect``."""
     at_sum = {point.addition: group for group, point in points if point.addition is not None}
 
     def hook_of(group: FilterGroup) -> Callable[..., None]:
@@ -176,7 +177,7 @@ def _observe(
 def _channels(
     group: FilterGroup, model: nn.Module, output: Tensor
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """The group's filters in an output, and the dimensions of places (or tokens)."""
+    """The group's filters in an output, and the dimensions of positions (or tokens)."""
     linear = isinstance(model.get_submodule(group.name), nn.Linear)
     channel = output.ndim - 1 if linear else 1
     if group.response.channels != tuple(range(output.shape[channel])):
@@ -186,13 +187,13 @@ def _channels(
 
 
 def _pool(group: FilterGroup, model: nn.Module, output: Tensor) -> Tensor:
-    """Maximum over places (or tokens): shape (b, filters)."""
+    """Maximum over positions (or tokens): shape (b, filters)."""
     output, places = _channels(group, model, output)
     return output.amax(dim=places) if places else output
 
 
 def _batch_moments(response: Tensor) -> StreamingCovariance:
-    """One batch's moments, in float64 on the response's own device."""
+    """Moments of one batch, computed in float64 on the device of the response."""
     rows = response.double()
     mean = rows.mean(dim=0)
     centred = rows - mean

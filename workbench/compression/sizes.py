@@ -1,8 +1,9 @@
-"""Parameters and FLOPs of a compressed network, from its widths alone.
+"""Compute parameters and FLOPs of a compressed network from its widths alone.
 
-A layer's weights are filters x inputs x kernel, and its FLOPs those times the places where it is
-applied; removing filters of a group takes a known share of both from every layer that it
-touches. So a budget can try thousands of networks without building one.
+A layer has filters x inputs x kernel weights, and its FLOPs are twice that times the number of
+positions where it is applied. Removing filters of a group reduces both by a known share in every
+layer of the group. So the search for a budget can evaluate thousands of networks without building
+one.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ Sizes = Callable[[Mapping[str, int]], Costs]
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer, as the full network has it.
+    """One layer of the full network.
 
     Attributes:
         filters, inputs: widths; ``inputs`` is None for norms and depthwise convolutions, whose
             inputs are their filters.
-        kernel: weights for each filter and input, or each filter where there are no inputs.
-        each: parameters for each filter besides.
+        kernel: weights per filter and input, or per filter if ``inputs`` is None.
+        each: further parameters per filter.
         places: positions of the output; 0 for norms, whose FLOPs are not counted.
     """
 
@@ -47,7 +48,7 @@ class _Layer:
 
 
 def sizes_of(model: nn.Module, structure: Structure, shape: tuple[int, int, int]) -> Sizes:
-    """A function from widths (by filter group; all of those not named) to costs.
+    """Make a function from widths by filter group to costs; unnamed groups keep all filters.
 
     Args:
         model: the full network.
@@ -89,7 +90,7 @@ def sizes_of(model: nn.Module, structure: Structure, shape: tuple[int, int, int]
 
 
 def _is_even(filters: NDArray[np.int64], count: int) -> bool:
-    """Whether every filter of a group stands for as many indices as any other."""
+    """Whether all filters of a group have the same number of indices."""
     return len(set(np.bincount(filters, minlength=count))) == 1
 
 
@@ -117,7 +118,7 @@ def _layer(module: Any, places: int) -> _Layer:
 
 
 def _places(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
-    """By layer, at how many positions of an image (or tokens) it is applied."""
+    """By layer, the number of positions of an image (or tokens) at which it is applied."""
     found: dict[str, int] = {}
     hooks = []
     for name, module in model.named_modules():

@@ -1,9 +1,9 @@
-"""What can be removed together: a network's filter groups, as plain data.
+"""A network's filter groups, as plain data.
 
-A filter group is a set of layers whose filters stand or fall together: one convolution alone, a
-pointwise convolution with the depthwise one behind it, or all the layers that feed one stream
-of additions. Each group has one list of kept filters (source paper, section 3, and its
-appendix on residual networks).
+A filter group is a set of layers whose filters must be removed together: a single convolution, a
+pointwise convolution with the depthwise one after it, or all layers that feed one stream of
+additions. Each group has one list of kept filters (source paper, section 3, and its appendix on
+residual networks).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ SIDES: tuple[Side, Side] = ("filters", "inputs")
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """What goes from one layer when filters of a group are removed.
+    """The part of one layer that is removed with filters of a group.
 
     Attributes:
         layer: the layer's name in the network.
-        side: whether the layer's own filters go, or inputs of it.
-        pairs: shape (p, 2), int64: filter of the group, index on that side of the layer. A
-            filter may stand for several inputs (height x width of them after a flatten).
+        side: whether filters or inputs of the layer are removed.
+        pairs: shape (p, 2), int64: filter of the group, index on that side of the layer. One
+            filter may correspond to several inputs (height x width of them after a flatten).
     """
 
     layer: str
@@ -38,7 +38,7 @@ class Cut:
     pairs: NDArray[np.int64]
 
     def indices(self, filters: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The indices on this side that belong to some filters of the group, ascending."""
+        """The indices on this side that correspond to these filters of the group, ascending."""
         chosen = np.isin(self.pairs[:, 0], filters)
         return np.unique(self.pairs[chosen, 1])
 
@@ -48,9 +48,9 @@ class ResponsePoint:
     """Where a group's responses are measured.
 
     Attributes:
-        layer: the layer whose own output it is; None when it is an addition's.
-        addition: number of the addition in the order of execution, from 0.
-        inside: for people: the innermost module in which it happens.
+        layer: the layer whose output is the response; None for an addition.
+        addition: number of the addition in the order of execution, from 0; None for a layer.
+        inside: the innermost module around the addition, for display.
         channels: the channel of each filter of the group.
     """
 
@@ -65,16 +65,16 @@ class ResponsePoint:
 
 @dataclass(frozen=True)
 class FilterGroup:
-    """Layers whose filters stand or fall together.
+    """Layers whose filters must be removed together.
 
     Attributes:
         name: the first of its layers in the order of execution.
-        filters: how many filters it has.
-        layers: the layers whose filters they are, in the order of execution.
+        filters: number of filters.
+        layers: the layers that have these filters, in the order of execution.
         response: where its responses are measured.
-        blocks: a grouped convolution divides the filters into so many blocks of neighbours, and
-            the same number must be kept in each; 1 where there is none.
-        cuts: everything that goes with a filter.
+        blocks: number of blocks of adjacent filters into which grouped convolutions divide the
+            filters; each block must keep the same number. 1 without grouped convolutions.
+        cuts: all parts of the network that are removed with filters.
     """
 
     name: str
@@ -85,10 +85,11 @@ class FilterGroup:
     cuts: tuple[Cut, ...] = ()
 
     def buildable(self, count: int, multiple_of: int = 1) -> int:
-        """The least width of at least ``count`` filters that can be built.
+        """The smallest width of at least ``count`` filters that can be built.
 
         Args:
-            multiple_of: the width is a multiple of this, or the full one.
+            count: number of filters.
+            multiple_of: the width is a multiple of this, or the full width.
         """
         unit = math.lcm(self.blocks, multiple_of)
         return min(self.filters, -(-count // unit) * unit)
@@ -98,7 +99,7 @@ class FilterGroup:
         return np.arange(self.filters).reshape(self.blocks, -1)
 
     def first(self, count: int) -> tuple[int, ...]:
-        """The first ``count`` filters, as many of each block.
+        """The first ``count`` filters, the same number from each block.
 
         Raises:
             NetworkError: when the blocks do not allow this count.
@@ -116,12 +117,12 @@ class Structure:
     """A network's filter groups.
 
     Attributes:
-        groups: those that can be compressed, in the order of execution.
-        classifier: the one whose filters are the classes; never compressed.
-        uncompressed: by layer, why its filters all stay.
+        groups: the groups that can be compressed, in the order of execution.
+        classifier: the group whose filters are the classes; it is never compressed.
+        uncompressed: layers that keep all their filters, with the reason.
         layers: all layers with filters, in the order of execution.
-        path: all modules with values of their own, norms included, in the order in which they
-            ran in evaluation mode, each as often as it ran.
+        path: all modules with their own values, including norms, in the order in which they ran
+            in evaluation mode, each as often as it ran.
     """
 
     groups: tuple[FilterGroup, ...]
@@ -139,7 +140,7 @@ class Structure:
         """The group, or the classifier, of that name.
 
         Raises:
-            NetworkError: when there is none, with the reason if the layer stays as it is.
+            NetworkError: when there is none; the message has the reason if the layer is known.
         """
         for group in (*self.groups, self.classifier):
             if group.name == name:
@@ -157,7 +158,7 @@ class Structure:
         )
 
     def first(self, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
-        """Kept filters of each group for these widths, the first ones: a shape without weights.
+        """The first filters of each group for these widths, for networks where only widths matter.
 
         Raises:
             NetworkError: when the widths are not those of this network's groups.

@@ -1,12 +1,12 @@
-"""Find a network's filter groups, by running it once and following what it computed.
+"""Find a network's filter groups by running it once and following its computation.
 
-torch-pruning's dependency graph says which layers are coupled and which indices go together;
-this module asks it once and writes the answer down as plain data (``structure``). The graph
-follows what really ran, functional additions and concatenations included, so no symbolic
-tracing is needed; a network whose path depends on its input's values is refused.
+torch-pruning's dependency graph determines which layers are coupled and which indices correspond.
+This module reads the graph once and stores the result as plain data (``structure``). The graph is
+built from the operations that ran, including functional additions and concatenations, so no
+symbolic tracing is needed. A network whose path depends on its input's values is rejected.
 
-What the graph says is not believed: ``proof`` removes filters of every group from the network
-and compares the outputs. A group that does not pass stays as it is, with the reason.
+The result is verified: ``proof`` removes filters of every group from the network and compares the
+outputs. A group that fails is not compressed, and the reason is recorded.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _CHANNEL_MIXERS = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention, nn.Embeddi
 
 
 def find_structure(model: nn.Module, shape: Shape) -> Structure:
-    """The filter groups of a network.
+    """Find the filter groups of a network.
 
     Args:
-        model: any network of one image tensor and one output of logits; left as it is.
+        model: any network with one image tensor as input and logits as output; it is not changed.
         shape: channels, height, width of an image.
 
     Raises:
         NetworkError: when the network does not run on such images, has nothing to compress,
-            uses a layer twice, takes another path for other images, or has no classifier.
+            uses a layer twice, takes a different path for other images, or has no classifier.
     """
     from workbench.compression.proof import prove
 
@@ -65,19 +65,19 @@ def find_structure(model: nn.Module, shape: Shape) -> Structure:
     if len(classifiers) != 1 or len(classifiers[0].layers) != 1:
         raise NetworkError(
             f"{type(model).__name__}: its outputs come from {len(classifiers)} layers; there must "
-            "be one classifier with one output a class"
+            "be one classifier with one output per class"
         )
     head = classifiers[0].name
     if computes_weights(traced.get_submodule(head)):
         raise NetworkError(
-            f"{type(model).__name__}: its classifier '{head}' computes its weights, so that no "
-            "classes can be taken from it; make it a plain layer by "
+            f"{type(model).__name__}: its classifier '{head}' computes its weights, so its "
+            "classes cannot be selected; make it a plain layer by "
             "torch.nn.utils.parametrize.remove_parametrizations"
         )
     if not groups:
         reasons = "; ".join(f"'{name}' {why}" for name, why in list(uncompressed.items())[:3])
         raise NetworkError(
-            f"{type(model).__name__} has no layer with filters to remove beside its classifier"
+            f"{type(model).__name__} has no layer with filters to remove besides its classifier"
             + (f": {reasons}" if reasons else "")
         )
     structure = Structure(
@@ -100,7 +100,7 @@ def _copy(model: nn.Module) -> nn.Module:
 
 
 def _dependency_graph(model: nn.Module, shape: Shape, path: ForwardPath) -> Any:
-    """torch-pruning's graph of the network; what ran is written down in ``path``."""
+    """Build torch-pruning's graph of the network, and record the modules that ran in ``path``."""
     import torch_pruning
 
     def forward(network: nn.Module, image: Tensor) -> Tensor:
@@ -108,8 +108,8 @@ def _dependency_graph(model: nn.Module, shape: Shape, path: ForwardPath) -> Any:
 
     class Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]
         def _build_dependency(self, module2node: Mapping[Any, Any]) -> None:
-            # The graph takes every reshape for a flatten. Channels folded into two dimensions
-            # (a channel shuffle) are none: handed on as they are, they fail the proof.
+            # The graph treats every reshape as a flatten, but one that folds channels into two
+            # dimensions (a channel shuffle) is not. As elementwise operations they fail the proof.
             for node in module2node.values():
                 if node.grad_fn in path.folds:
                     node.type = torch_pruning.ops.OPTYPE.ELEMENTWISE
@@ -136,9 +136,10 @@ def _dependency_graph(model: nn.Module, shape: Shape, path: ForwardPath) -> Any:
 
 
 def _check_path(model: nn.Module, shape: Shape, path: ForwardPath) -> None:
-    """Every layer runs once, with weights of its own, whatever the image shows.
+    """Check that every layer runs once, has its own weights, and runs on any image.
 
-    Two images show little of that: ``watched_layers`` compares what runs on real ones.
+    Two artificial images are weak evidence for the last point, so ``watched_layers`` also compares
+    the modules that run on real images.
     """
     twice = next((name for name in path.layers if path.layers.count(name) > 1), None)
     if twice:
@@ -166,7 +167,7 @@ def _check_path(model: nn.Module, shape: Shape, path: ForwardPath) -> None:
 
 
 def _held_weights(layer: nn.Module) -> list[nn.Parameter]:
-    """The parameters that a layer's weight is, or is computed from."""
+    """The parameter that is a layer's weight, or the parameters from which it is computed."""
     own = layer._parameters.get("weight")
     if own is not None:
         return [own]
@@ -174,7 +175,7 @@ def _held_weights(layer: nn.Module) -> list[nn.Parameter]:
 
 
 def _scatter_pruner() -> Any:
-    """How the dependency graph sees ``Scatter``: inputs may go, the stream's width stays."""
+    """Describe ``Scatter`` to the dependency graph: its inputs may be removed, its outputs not."""
     import torch_pruning
 
     class ScatterPruner(torch_pruning.BasePruningFunc):  # type: ignore[misc]
@@ -205,7 +206,7 @@ class _Finder:
     path: ForwardPath
 
     def find(self) -> tuple[list[FilterGroup], list[FilterGroup], dict[str, str]]:
-        """Groups, those that end in the network's output, and why other layers stay."""
+        """The groups, the groups that feed the network's output, and the uncompressed layers."""
         groups: list[FilterGroup] = []
         classifiers: list[FilterGroup] = []
         uncompressed: dict[str, str] = {}
@@ -215,7 +216,7 @@ class _Finder:
                 continue
             try:
                 group, reason, is_output = self._read(name)
-            except Exception as error:  # noqa: BLE001 - whatever the graph stumbles over
+            except Exception as error:  # noqa: BLE001 - the graph may raise anything
                 group, is_output = None, False
                 reason = f"its dependencies cannot be followed ({short(error)})"
             members = group.layers if group else (name,)
@@ -229,7 +230,7 @@ class _Finder:
         return groups, classifiers, uncompressed
 
     def _read(self, name: str) -> tuple[FilterGroup, str | None, bool]:
-        """The group of one layer's filters, why it must stay, and whether it is the output."""
+        """A layer's group, the reason not to compress it or None, and whether it is the output."""
         layer = self.modules[name]
         names = {module: name for name, module in self.modules.items()}
         pruner = self.graph.get_pruner_of_module(layer)
@@ -280,7 +281,7 @@ class _Finder:
         sums: Mapping[int, NDArray[np.int64]],
         filters: int,
     ) -> ResponsePoint:
-        """After the last addition; else the last depthwise output; else the layer's own."""
+        """The last addition, else the last depthwise output, else the layer's own output."""
         for number in sorted(sums, reverse=True):
             channels = _channels(sums[number], filters)
             if channels is not None:
@@ -295,10 +296,10 @@ class _Finder:
 
 
 def _obstacle(part: nn.Module, name: str, side: Side, pairs: NDArray[np.int64]) -> str | None:
-    """Why filters that reach this layer cannot be removed, or None."""
+    """The reason why filters that reach this layer cannot be removed, or None."""
     kind = type(part).__name__
     if computes_weights(part):
-        return f"goes with '{name}' ({kind}), which computes its weights instead of holding them"
+        return f"is coupled with '{name}' ({kind}), which computes its weights"
     if isinstance(part, _CHANNEL_MIXERS):
         what = "attends over" if isinstance(part, nn.MultiheadAttention) else "averages over"
         return f"feeds '{name}' ({kind}), which {what} its channels"
@@ -312,7 +313,7 @@ def _obstacle(part: nn.Module, name: str, side: Side, pairs: NDArray[np.int64]) 
 
 
 def _channels(pairs: NDArray[np.int64], filters: int) -> tuple[int, ...] | None:
-    """The channel of each filter, where there is exactly one for each."""
+    """The channel of each filter; None unless every filter has exactly one."""
     if len(pairs) != filters or len(np.unique(pairs[:, 0])) != filters:
         return None
     return tuple(int(channel) for channel in pairs[np.argsort(pairs[:, 0]), 1])

@@ -1,28 +1,28 @@
-"""Stop a network that takes another path on real images than the proof saw (method card).
+"""Stop a network whose path on real images differs from the path of the proof (method card).
 
-Idea: ``tracing`` runs a network on noise and on one constant image. A branch that neither takes,
-such as ``if x.mean() > 0.1``, leads to layers that nobody has proven. So the network is watched
-while it works on real images: in the analysis, in trainings and in evaluations.
-Formula: the proof's path is the list of all modules with values of their own (``has_values``:
+Idea: ``tracing`` runs a network on noise and on one constant image. A branch that neither image
+takes, such as ``if x.mean() > 0.1``, leads to layers that the proof did not cover. So the modules
+that run on real images are watched: in the analysis, in trainings and in evaluations.
+Formula: the proof's path is the list of all modules with their own values (``has_values``:
 convolutions, linear layers, norms, ...), in the order in which they ran, each as often as it ran.
-In evaluation mode every pass must run exactly this list; a module that does not belong there is
-stopped before it runs.
+In evaluation mode every pass must run exactly this list; the pass stops before any other module
+runs.
 In training mode a network may differ for good reasons: auxiliary heads, layers dropped at random.
-What the images must not do is to choose the path. So a batch that takes a new path in training
-mode is run again, at once, in evaluation mode and without gradients. If it takes the proof's path
-there, the difference comes from the training mode: the path is accepted, and the same path is not
-asked about again. If not, the images are the cause, and the training stops.
+But the images must not determine the path. So a batch that takes a new path in training mode is
+immediately run again in evaluation mode and without gradients. If it takes the proof's path there,
+the training mode causes the difference: the path is accepted, and is not checked again. Otherwise
+the images cause the difference, and the training stops.
 Cost: 2 microseconds per module and pass on one CPU core, torch's calls of the hooks included: 35
 for simplecnn and 59 for VGG-16, whose training steps of 64 images take 0.1 and 2 seconds there
 (0.03 % and 0.003 %). It is not yet timed on a GPU, where steps are shorter. A new path in training
 mode costs one more forward pass; most networks never take one. The extra pass changes neither
-weights, nor statistics of norms, nor torch's random state, so trained weights are the same to the
-bit with and without watching.
-When it does not help: a branch between operations without values of their own (``relu`` or
-``tanh``, an addition or none) runs the same modules and is not seen. Nor is a branch that looks at
-the images in training mode only, which no evaluated or exported network takes; nor one that, in
-training mode, gives a path that has been accepted before. Where seeds are trained together,
-``torch.vmap`` refuses to branch on values at all; they are then trained, and watched, one by one.
+weights, nor statistics of norms, nor torch's random state, so trained weights are bit-identical
+with and without watching.
+When it does not help: a branch between operations without their own values (``relu`` or ``tanh``,
+an addition or none) runs the same modules and is not detected. A branch on the images that exists
+only in training mode is not detected either; evaluated and exported networks do not take it. Nor
+is a branch in training mode to a path that was accepted before. Where seeds are trained together,
+``torch.vmap`` does not allow branches on values; such networks are trained and watched one by one.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from workbench.compression.forward_path import has_values
 from workbench.errors import NetworkError
 
 _END = None  # what follows the last module of a known path
-#: Known paths as a tree: by the name of the module that runs next, what may follow it.
+#: Known paths as a tree: a dict from the name of the next module to the tree of what may follow.
 _Tree = dict[str | None, "_Tree"]
 
 
 @dataclass(slots=True)
 class _Pass:
-    """A forward pass that is under way.
+    """A running forward pass.
 
     Attributes:
         network: the watched network, or a copy of it.
-        inputs: what it was called with.
-        place: where in the tree of known paths it is.
-        is_accepted: whether its images have taken the proof's path in evaluation mode.
+        inputs: its arguments.
+        place: the subtree of known paths that the pass has reached.
+        is_accepted: whether its images take the proof's path in evaluation mode.
     """
 
     network: nn.Module
@@ -63,20 +63,20 @@ class _Pass:
 
 
 class _Passes(threading.local):
-    """The pass that is under way in each thread: DataParallel runs copies in several."""
+    """The running pass of each thread: DataParallel runs copies in several threads."""
 
     now: _Pass | None = None
 
 
 @dataclass(frozen=True)
 class _Watched:
-    """What the hooks of one network share.
+    """State that the hooks of one network share.
 
     Attributes:
-        path: the proof's.
+        path: the proof's path.
         proven: the tree of that path alone.
-        trained: the tree of the paths that are known in training mode; it grows.
-        passes: what is under way.
+        trained: the tree of the paths known in training mode; it grows.
+        passes: the running passes.
     """
 
     path: Sequence[str]
@@ -86,17 +86,17 @@ class _Watched:
 
 
 def watch(network: nn.Module, path: Sequence[str]) -> list[RemovableHandle]:
-    """Compare every forward pass of a network with the path that the proof saw.
+    """Compare every forward pass of a network with the path of the proof.
 
     Copies of the network (``copy.deepcopy``, ``torch.func.functional_call``, DataParallel) are
-    watched with it.
+    watched too.
 
     Args:
-        network: called with positional arguments; full or rebuilt.
-        path: of its structure (``structure.Structure.path``).
+        network: a full or rebuilt network, to be called with positional arguments.
+        path: the path of its structure (``structure.Structure.path``).
 
     Returns:
-        Handles that end the watching when they are removed.
+        Handles; removing them ends the watching.
 
     Raises:
         NetworkError: not here, but from the forward pass whose path differs.
@@ -111,7 +111,7 @@ def watch(network: nn.Module, path: Sequence[str]) -> list[RemovableHandle]:
 
 @contextmanager
 def watching(network: nn.Module, path: Sequence[str]) -> Iterator[None]:
-    """``watch`` a network while this is open."""
+    """Watch a network inside the block, as ``watch`` does."""
     handles = watch(network, path)
     try:
         yield
@@ -120,8 +120,8 @@ def watching(network: nn.Module, path: Sequence[str]) -> Iterator[None]:
             handle.remove()
 
 
-# The hooks are functions, not methods: a copied network shares its functions, and what they
-# know, with the one that it was copied from.
+# The hooks are functions, not methods: a copied network shares its functions, and their state,
+# with the original.
 
 
 def _beginning(watched: _Watched) -> Callable[..., None]:
@@ -137,7 +137,7 @@ def _entering(watched: _Watched, name: str) -> Callable[..., None]:
 
     def enter(_module: nn.Module, _inputs: tuple[Any, ...]) -> None:
         now = passes.now
-        if now is not None:  # None: a layer that is called by itself
+        if now is not None:  # None: a layer is called outside a pass of the network
             now.place = now.place.get(name) or _leave(watched, now, name)
 
     return enter
@@ -154,7 +154,11 @@ def _ending(watched: _Watched) -> Callable[..., None]:
 
 
 def _leave(watched: _Watched, now: _Pass, name: str | None) -> _Tree:
-    """What follows when a pass leaves the known paths, if it may."""
+    """Add a new path in training mode and return its subtree.
+
+    Raises:
+        NetworkError: when the images cause the new path.
+    """
     if not now.network.training:
         raise NetworkError(_difference(watched, now, name))
     if not now.is_accepted:
@@ -171,7 +175,7 @@ def _tree(path: Sequence[str]) -> _Tree:
 
 
 def _evaluate(now: _Pass) -> None:
-    """Run a pass again in evaluation mode, and leave no trace of it."""
+    """Run a pass again in evaluation mode, without side effects."""
     modes = [(module, module.training) for module in now.network.modules()]
     cuda = {int(x.get_device()) for x in now.inputs if isinstance(x, torch.Tensor) and x.is_cuda}
     now.network.eval()
@@ -184,7 +188,7 @@ def _evaluate(now: _Pass) -> None:
 
 
 def _difference(watched: _Watched, now: _Pass, name: str | None) -> str:
-    """One line: the network, the first layer that differs, and what is expected."""
+    """A message with the network, the first layer that differs, and the expected one."""
     number, path, place = 0, watched.path, watched.proven
     while place is not now.place:
         place, number = place[path[number]], number + 1

@@ -1,7 +1,7 @@
-"""Files that deploy: safetensors, torch.export programs, ONNX; each proven before it is kept.
+"""Export to safetensors, torch.export programs and ONNX, each verified before it is kept.
 
-Every file holds the network, its class names, its input size and the images' normalisation. Its
-input is a batch of normalised images (``prediction.prepare`` makes them), any number of them.
+Every file holds the network, its class names, its input size and the images' normalisation. The
+input is a batch, of any size, of normalised images as ``predict.prepare`` returns them.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from workbench.errors import ExportError, SettingsError, check_choice
 from workbench.models.weight_files import CARD, Card, read_card, save_tensors
 from workbench.store.unfinished_work import disk_errors
 
-_IMAGES = 32  # that an exported file is held against its network on
-_MOST_PIXELS = 1 << 23  # of these images together, unless two have more
-_TOLERANCE = 1e-4  # of the largest logit
+_IMAGES = 32  # images on which an exported file is compared with its network
+_MOST_PIXELS = 1 << 23  # values in these images together, unless two images have more
+_TOLERANCE = 1e-4  # as a share of the largest logit
 _SUFFIXES = {"safetensors": ".safetensors", "pt2": ".pt2", "onnx": ".onnx"}
 Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported file and what was seen of it.
+    """An exported file and its comparison with the network.
 
     Attributes:
         path: the file.
-        images: how many images it was held against the network on.
-        real: whether these are test images of the network's own classes, else noise.
+        images: number of images on which the file was compared with the network.
+        real: whether these are test images of the network's classes; otherwise they are noise.
         difference: largest difference of logits, as a share of the largest logit.
-        agreement: share of the images on which both name the same class, in [0, 1].
+        agreement: share of the images for which both predict the same class, in [0, 1].
     """
 
     path: Path
@@ -66,18 +66,18 @@ def export(
     data_dir: Path | None = None,
     tracking_uri: str | None = None,
 ) -> Exported:
-    """Write a network to a file, load the file again and hold it against the network.
+    """Write a network to a file, load the file again and compare it with the network.
 
     Args:
-        run: as for ``locating.find_weights``.
+        run: as for ``run_weights.find_weights``.
         format: "safetensors", "pt2" (torch.export) or "onnx".
-        out: file to write; ``network`` and the format's ending when None. An existing file is
+        out: file to write; ``network`` with the format's suffix when None. An existing file is
             not overwritten.
-        model: name of the network, where it is code of the user's own.
+        model: name of the network, if the user's own code defines it.
 
     Raises:
-        WorkbenchError: for anything that the user can mend; ``ExportError`` when the file does
-            not compute what the network computes (it is removed then).
+        WorkbenchError: for anything that the user can correct; ``ExportError`` when the outputs
+            of the file and the network differ (the file is then removed).
     """
     problems = check_choice("--format", format, list(_SUFFIXES))
     if problems:
@@ -102,13 +102,13 @@ def _compare(path: Path, wanted: Logits, found: Logits, real: bool) -> Exported:
     if not difference <= _TOLERANCE:
         raise ExportError(
             f"{path}: differs from its network by {difference:.1e} of the largest logit, more than "
-            f"{_TOLERANCE:g}; nothing was kept"
+            f"{_TOLERANCE:g}; the file was removed"
         )
     return Exported(path, len(wanted), real, difference, agreement)
 
 
 def _images(card: Card, listed: Sequence[Path], data_dir: Path | None) -> tuple[torch.Tensor, bool]:
-    """Normalised test images of the network's classes, or noise where there are none here."""
+    """Normalised test images of the network's classes, or noise if there are none here."""
     count = min(_IMAGES, max(2, _MOST_PIXELS // math.prod(card.shape)))
     pixels = (
         _folder_pixels(card, listed[:count])
@@ -133,7 +133,7 @@ def _known_pixels(card: Card, folder: Path) -> NDArray[np.uint8] | None:
 
 
 def _folder_pixels(card: Card, paths: Sequence[Path]) -> NDArray[np.uint8] | None:
-    """Those of the files that are still there and are images."""
+    """Pixels of the files that still exist and are images; None without any."""
     form, read = Form(card.shape[0], card.shape[1], card.white), []
     with quiet():
         for path in paths:
@@ -142,7 +142,7 @@ def _folder_pixels(card: Card, paths: Sequence[Path]) -> NDArray[np.uint8] | Non
     return np.stack(read) if read else None
 
 
-# --- formats: each gives its writer and its reader -----------------------------------------
+# --- formats: each function returns a writer and a reader ----------------------------------
 
 Writer = Callable[[nn.Module, Card, torch.Tensor, Path], None]
 Reader = Callable[[Path, str | None], Callable[[NDArray[np.float32]], Logits]]
@@ -165,7 +165,7 @@ def _pt2() -> tuple[Writer, Reader]:
         torch.export.save(program, path, extra_files={f"{CARD}.json": card.text()})
 
     def read(path: Path, _model: str | None) -> Callable[[NDArray[np.float32]], Logits]:
-        # torch.export.load unpickles, so only the file that was just written here is loaded.
+        # torch.export.load unpickles, so load only the file that was just written here.
         return _runner(torch.export.load(path).module())
 
     return write, read
@@ -207,7 +207,7 @@ _FORMATS: dict[str, Callable[[], tuple[Writer, Reader]]] = {
 
 
 def import_onnx(name: str) -> Any:
-    """One of the libraries of the extra ``[onnx]``.
+    """Import a library of the extra ``[onnx]``.
 
     Raises:
         SettingsError: when it is not installed.

@@ -1,6 +1,6 @@
-"""Classes and probabilities of image files, by a run, a weight file or an ONNX file.
+"""Predict classes and probabilities of image files with a run, a weight file or an ONNX file.
 
-A ``.pt2`` file is refused: torch.export.load unpickles it, and nothing that is loaded here may
+A ``.pt2`` file is rejected: torch.export.load unpickles it, and no file that is loaded here may
 run code.
 """
 
@@ -28,12 +28,12 @@ Batch = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one image.
+    """The most likely classes of one image.
 
     Attributes:
         image: the file.
-        classes: names, the likeliest first.
-        probabilities: of these, in [0, 1].
+        classes: class names, the most likely first.
+        probabilities: probability of each of these classes, in [0, 1].
     """
 
     image: Path
@@ -49,17 +49,17 @@ def predict(
     model: str | None = None,
     tracking_uri: str | None = None,
 ) -> list[Prediction]:
-    """Name the classes of some images.
+    """Predict the classes of images.
 
     Args:
-        run: a run or a ``.safetensors`` file, as for ``locating.find_weights``, or an ``.onnx``
-            file that the workbench wrote.
+        run: a run or a ``.safetensors`` file, as for ``run_weights.find_weights``, or an
+            ``.onnx`` file that the workbench wrote.
         images: image files of any size (``data.decoding.FORMATS``).
-        top: how many classes to name for each.
-        model: name of the network, where it is code of the user's own.
+        top: number of classes to return for each image.
+        model: name of the network, if the user's own code defines it.
 
     Raises:
-        WorkbenchError: for anything that the user can mend, every unreadable image named.
+        WorkbenchError: for anything that the user can correct, with all unreadable images.
     """
     if top < 1:
         raise SettingsError(f"--top {top} is too small; it must be at least 1")
@@ -81,15 +81,16 @@ def predict(
 
 
 def prepare(paths: Sequence[Path], card: Card) -> Batch:
-    """Images as a network takes them.
+    """Read images and prepare them as input of a network.
 
-    The middle square is scaled to the network's size, as in training, and pixels are normalised.
+    The central square is scaled to the network's size, as in training, and pixels are normalised.
 
     Returns:
         float32, shape (number of paths, channels, height, width).
 
     Raises:
-        DataError: with every file that is missing or no image.
+        DataError: lists every file that is missing or not an image.
+        WeightsError: when the network does not take 1 or 3 channels.
     """
     if card.shape[0] not in (1, 3):
         raise WeightsError(f"the network takes {card.shape[0]} channels; images have 1 or 3")
@@ -142,7 +143,7 @@ def _load_onnx(path: Path) -> tuple[Card, Callable[[Batch], Batch]]:
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         text = session.get_modelmeta().custom_metadata_map.get(CARD)
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common base
-        raise WeightsError(f"{path}: no readable ONNX file ({_short(error)})") from None
+        raise WeightsError(f"{path}: not a readable ONNX file ({_short(error)})") from None
 
     def classify(images: Batch) -> Batch:
         try:
@@ -158,7 +159,7 @@ def _short(error: Exception) -> str:
 
 
 def _checked_logits(run: str, outputs: Sequence[Batch], card: Card) -> Batch:
-    """The logits of all images; what a file computes need not be what it says."""
+    """The logits of all images, checked because a file's outputs may not match its card."""
     wanted = len(card.classes)
     if any(batch.ndim != 2 or batch.shape[1] != wanted for batch in outputs):
         raise WeightsError(f"{run}: does not have one output for each of its {wanted} classes")

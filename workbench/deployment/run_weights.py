@@ -1,4 +1,4 @@
-"""From what a user names (a run, an adaptation, a file) to the weight file that is meant."""
+"""Find the weight file of a run, an adaptation or a path that a user names."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from workbench.store.runs import FINISHED, StoredRun
 from workbench.store.stored_results import IMAGES_FILE, RESULT_FILE, read_artifact
 from workbench.store.unfinished_work import WEIGHTS_FILE
 
-_RUN_ID = re.compile(r"[\w-]{1,256}", re.ASCII)  # all that MLflow takes
+_RUN_ID = re.compile(r"[\w-]{1,256}", re.ASCII)  # the ids that MLflow accepts
 
 
 @dataclass(frozen=True)
 class Located:
-    """A network's weight file, and some of its test images where they lie in a folder."""
+    """A network's weight file, and some of its test images if they are files in a folder."""
 
     weights: Path
     images: tuple[Path, ...] = ()
@@ -32,12 +32,12 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
 
     Args:
         name: path of a ``.safetensors`` file, id of a training's run, or id of an adaptation's
-            run, which stands for the network that it recommends.
+            run, which means the network that it recommends.
         tracking_uri: the MLflow store; the default one when None.
 
     Raises:
-        WeightsError: when there is no such file or run, or its weights were not kept or are not
-            those that were recorded.
+        WeightsError: when there is no such file or run, or its weights were not kept or do not
+            match the recorded hash.
         StoreError: when the store cannot be used.
     """
     if os.path.isfile(name):
@@ -46,7 +46,7 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
         raise WeightsError(f"{name}: no such file; name a run's id or a .safetensors file")
     if not store_exists(tracking_uri):
         raise WeightsError(
-            f"'{name}' is no file, and there is no store here to look for a run in; name a file, "
+            f"'{name}' is not a file, and there is no store here to look for a run; name a file, "
             "or the store by --tracking-uri"
         )
     store = Store(tracking_uri)
@@ -60,7 +60,7 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
             if not is_as_recorded(candidate, path):
                 raise WeightsError(
                     f"run '{candidate.run_id}': {path} is damaged: its hash is not the recorded "
-                    "one; run the same command again, which trains it anew"
+                    "one; run the same command again, which repeats the training"
                 )
             return Located(path, _test_images(store, candidate))
     raise WeightsError(
@@ -70,7 +70,7 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
 
 
 def _trainings(store: Store, run: StoredRun) -> list[StoredRun]:
-    """The runs whose weights are meant, the likeliest first."""
+    """The runs to take weights from, in order of preference."""
     if run.tags.get(KIND) != "adapt":
         return [run]
     if run.status != FINISHED and store.fetch(run, RESULT_FILE) is None:
@@ -79,7 +79,7 @@ def _trainings(store: Store, run: StoredRun) -> list[StoredRun]:
 
 
 def _test_images(store: Store, run: StoredRun) -> tuple[Path, ...]:
-    """Some test images that are files; none where they are not known: they prove, no more."""
+    """Some test images that are files; empty if unknown, as they only serve the comparison."""
     try:
         listed = read_artifact(store, run, IMAGES_FILE, lambda names: names)
     except DamagedRunError:

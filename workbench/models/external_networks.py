@@ -1,8 +1,8 @@
-"""Networks that come from elsewhere: torchvision, timm, the user's own module.
+"""Networks from torchvision, from timm and from the user's own code.
 
-``torchvision:resnet18`` and ``timm:resnet18`` are built by those libraries' own tables of
-names. ``package.module:function`` is the user's own code, imported because the user names it on
-the command line; a weight file that names it cannot have it imported (see ``weights``).
+``torchvision:resnet18`` and ``timm:resnet18`` are looked up in the tables of those libraries.
+``package.module:function`` is the user's own code. It is imported only when the user names it on
+the command line, never because a weight file names it (see ``models.weight_files``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from workbench.errors import NetworkError, did_you_mean
 
 Builder = Callable[[tuple[int, int, int], int], nn.Module]
-#: In the place of a weight file: the weights that the network's library brings.
+#: Given instead of a weight file: the pretrained weights of the network's library.
 DEFAULT_WEIGHTS = "DEFAULT"
 _TORCHVISION, _TIMM = "torchvision", "timm"
 #: torchvision's classifiers with extra outputs for training, which the four protocols do not use.
@@ -27,7 +27,7 @@ _AUXILIARY = ("googlenet", "inception_v3")
 
 
 def is_users_own(name: str) -> bool:
-    """Whether a model name means code of the user's."""
+    """Whether a model name refers to the user's own code."""
     return ":" in name and name.partition(":")[0] not in (_TORCHVISION, _TIMM)
 
 
@@ -38,7 +38,7 @@ def find_builder(name: str) -> Builder:
         name: ``torchvision:NAME``, ``timm:NAME`` or ``package.module:function``.
 
     Raises:
-        NetworkError: when there is none of that name, or its module cannot be imported.
+        NetworkError: when there is no network of that name, or its module cannot be imported.
     """
     family, _, member = name.partition(":")
     if family == _TORCHVISION:
@@ -49,17 +49,17 @@ def find_builder(name: str) -> Builder:
 
 
 def pretrained(name: str) -> Mapping[str, Tensor]:
-    """torchvision's own weights (``--weights DEFAULT``), downloaded where they are missing.
+    """Return torchvision's own weights (``--weights DEFAULT``), downloaded if missing.
 
     Raises:
-        NetworkError: when the network has none or they cannot be fetched.
+        NetworkError: when the network has no such weights or the download fails.
     """
     from torchvision.models import get_model_weights
 
     family, _, member = name.partition(":")
     if family != _TORCHVISION:
         raise NetworkError(
-            f"--weights DEFAULT: only torchvision's networks bring weights, '{name}' does not; "
+            f"--weights DEFAULT: only torchvision's networks have default weights, not '{name}'; "
             "name a file"
         )
     _torchvision_builder(member)
@@ -68,7 +68,7 @@ def pretrained(name: str) -> Mapping[str, Tensor]:
         tensors: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise NetworkError(
-            f"--weights DEFAULT: {weights.url} could not be fetched "
+            f"--weights DEFAULT: {weights.url} could not be downloaded "
             f"({' '.join(str(error).split())}); download it and name the file"
         ) from None
     return tensors
@@ -109,7 +109,7 @@ def _timm_builder(member: str) -> Builder:
         raise NetworkError(f"--model: timm has no network '{member}'{did_you_mean(member, known)}")
 
     own = timm.get_pretrained_cfg(member)
-    fixed = bool(own and own.fixed_input_size)  # a transformer's positions
+    fixed = bool(own and own.fixed_input_size)  # a transformer's positional embeddings
 
     def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
         size = {"img_size": shape[1]} if fixed else {}
@@ -124,7 +124,7 @@ def _timm_builder(member: str) -> Builder:
 def _users_builder(module: str, function: str) -> Builder:
     name = f"{module}:{function}"
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as for any tool that is given module:function
+        sys.path.insert(0, os.getcwd())  # as other tools that accept module:function do
     try:
         found = getattr(importlib.import_module(module), function)
         accepted = inspect.signature(found).parameters

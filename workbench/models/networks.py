@@ -1,4 +1,4 @@
-"""The table of networks, and what is common to them: size check, initialisation, layout."""
+"""The table of networks, and their common size check, initialisation and memory layout."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 @dataclass(frozen=True)
 class Schedule:
-    """The training that a network's authors give it (source paper, appendix C).
+    """The default training schedule of a network (source paper, appendix C).
 
     Attributes:
         epochs: length of the training.
-        decay_epoch: after this one the learning rate is multiplied by 0.1.
-        batch_size: images a step.
-        learning_rate: before the decay.
+        decay_epoch: the epoch after which the learning rate is multiplied by 0.1.
+        batch_size: images per step.
+        learning_rate: learning rate before the decay.
         weight_decay: L2 penalty; ``weight_decay_of`` holds the sources that differ.
-        augment: whether images are cropped and flipped, where the data set allows it.
-        sparsity: penalty on the scales of batch norms, where network slimming asks for one (Liu et
-            al. 2017, section 4: 1e-4 for VGG, 1e-5 for residual networks).
+        augment: whether images are cropped and flipped, if the data set allows it.
+        sparsity: penalty on the scales of batch norms, used by network slimming (Liu et al. 2017,
+            section 4: 1e-4 for VGG, 1e-5 for residual networks).
     """
 
     epochs: int
@@ -46,11 +46,11 @@ class Network:
     """One architecture.
 
     Attributes:
-        build: from image shape and number of classes to the full network.
-        smallest_image: least height and width that leave something to classify.
-        schedule: how it is trained.
-        convolution_std: standard deviation of the convolutions' first weights; He et al. (2015)
-            when None.
+        build: builds the full network from an image shape and a number of classes.
+        smallest_image: least height and width that the network can process, in pixels.
+        schedule: the default training.
+        convolution_std: standard deviation of the convolutions' initial weights; as in He et al.
+            (2015) when None.
     """
 
     name: str
@@ -67,7 +67,7 @@ _CIFAR_SCHEDULE = Schedule(
     augment=True,
     weight_decay_of={"cifar100": 5e-4},
 )
-#: Of networks that come from elsewhere, whose authors trained them on other images.
+#: For networks of other libraries and users, whose authors trained them on other images.
 _ELSEWHERE_SCHEDULE = Schedule(
     epochs=160, decay_epoch=90, batch_size=128, augment=True, learning_rate=0.05, weight_decay=5e-4
 )
@@ -106,14 +106,14 @@ NETWORKS: dict[str, Network] = {
 
 
 def find_network(name: str) -> Network:
-    """The network called ``name``: one of the table, or one from elsewhere.
+    """Find the network called ``name`` in the table, in a library or in the user's code.
 
     Args:
         name: a key of ``NETWORKS``, ``torchvision:NAME``, ``timm:NAME`` or
             ``package.module:function``.
 
     Raises:
-        NetworkError: when there is none of that name.
+        NetworkError: when there is no network of that name.
     """
     if name in NETWORKS:
         return NETWORKS[name]
@@ -131,10 +131,10 @@ def build_network(
     """Build and initialise a full network.
 
     Args:
-        name: of the network, as ``find_network`` takes it.
+        name: name of the network, as for ``find_network``.
         shape: channels, height, width of an image.
         classes: number of outputs, at least 1.
-        seed: draws the weights; the same seed gives the same weights.
+        seed: seed of the weights; the same seed gives the same weights.
 
     Raises:
         NetworkError: when the image is too small for the network, or it cannot be built.
@@ -142,14 +142,15 @@ def build_network(
     network = find_network(name)
     check_image_size(name, shape)
     with torch.random.fork_rng(devices=[]):
-        # What `initialise` leaves alone (a transformer's positions) is drawn by the builder.
+        # The builder draws the parameters that `initialise` does not set, such as the positional
+        # embeddings of a transformer.
         torch.manual_seed(seed)
         model = network.build(shape, classes)
     return initialise(model, name, seed)
 
 
 def check_model(name: str | None) -> Sequence[str]:
-    """A line when there is no network of that name for ``--model``; None is never wrong."""
+    """Problem lines when there is no network of that name for ``--model``; none for None."""
     if name is None:
         return []
     try:
@@ -160,7 +161,7 @@ def check_model(name: str | None) -> Sequence[str]:
 
 
 def check_image_size(name: str, shape: tuple[int, int, int]) -> None:
-    """Raise NetworkError when nothing would be left of an image of this shape."""
+    """Raise NetworkError when images of this shape are too small for the network."""
     least = find_network(name).smallest_image
     if min(shape[1:]) < least:
         small = [net.name for net in NETWORKS.values() if min(shape[1:]) >= net.smallest_image]
@@ -171,11 +172,11 @@ def check_image_size(name: str, shape: tuple[int, int, int]) -> None:
 
 
 def initialise(model: nn.Module, name: str, seed: int) -> nn.Module:
-    """Draw all weights anew: He normal for weights, 0 for biases, norms as new.
+    """Initialise all layers: weights He normal, biases 0, norms reset.
 
     Args:
-        model: a network, full or compressed; parameters of no such layer stay as they are.
-        name: of the network, for its own spread of the convolutions.
+        model: a network, full or compressed; parameters of other layers stay as they are.
+        name: name of the network, which may set the spread of the convolutions.
         seed: the same seed gives the same weights.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -183,7 +184,7 @@ def initialise(model: nn.Module, name: str, seed: int) -> nn.Module:
     for module in model.modules():
         if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
             if module._parameters.get("weight") is None:
-                continue  # it is computed (weight norm): what it comes from stays as built
+                continue  # computed (weight norm): its parameters stay as built
             if spread is not None and not isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=spread, generator=generator)
             else:
@@ -197,15 +198,15 @@ def initialise(model: nn.Module, name: str, seed: int) -> nn.Module:
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to a device, channels last in memory: the fast layout on every processor."""
+    """Move a network to a device, channels last in memory, the fastest layout on CPU and GPU."""
     return model.to(device).to(memory_format=torch.channels_last)
 
 
 def has_scales(part: nn.Module) -> TypeGuard[BatchNorm]:
-    """Whether this is a batch norm with scales of its own."""
+    """Whether this is a batch norm with trainable scales."""
     return isinstance(part, BatchNorm) and part.affine
 
 
 def scaled_norms(model: nn.Module) -> dict[str, BatchNorm]:
-    """The batch norms that have scales of their own, by name."""
+    """The batch norms that have trainable scales, by name."""
     return {name: part for name, part in model.named_modules() if has_scales(part)}

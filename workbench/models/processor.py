@@ -1,4 +1,4 @@
-"""Which processor does the work, and in which number format."""
+"""The processor and the number format of the computations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Processor:
     Attributes:
         device: "cpu" or "cuda".
         precision: of the training; responses and evaluation are always fp32.
-        threads: of torch on the CPU; results repeat bit for bit at the same count only.
+        threads: number of torch threads on the CPU; results are bit-identical only at the same
+            number.
     """
 
     device: str
@@ -32,15 +33,15 @@ class Processor:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device as torch wants it."""
+        """The device as a torch.device."""
         return torch.device(self.device)
 
 
 def resolve_processor(device: str, precision: str) -> Processor:
-    """Turn "auto" into what this machine has.
+    """Replace "auto" by the best device and precision of this machine.
 
     Raises:
-        SettingsError: when CUDA is asked for and absent.
+        SettingsError: when CUDA is requested and not available.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: no CUDA device is available here; use --device cpu")
@@ -56,14 +57,14 @@ def has_fast_bf16(device: str) -> bool:
     """Whether the processor computes bfloat16 natively; emulated, it is slower than fp32."""
     if device == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
-    # torch has no public question for this up to 2.15; both names are there since 2.6.
+    # torch has no public function for this up to 2.15; both names exist since 2.6.
     questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in questions)
 
 
 @contextmanager
 def exact_fp32(device: str) -> Iterator[None]:
-    """Real fp32 for a while: no TF32, no bf16 shortcuts, no autocast of the caller's."""
+    """Compute in true fp32 inside the block: no TF32, no bf16 and no autocast."""
     backends: tuple[Any, ...] = (
         torch.backends.cuda.matmul,
         torch.backends.cudnn.conv,  # type: ignore[attr-defined]
@@ -82,7 +83,7 @@ def exact_fp32(device: str) -> Iterator[None]:
 
 
 def machine_name(device: str) -> str:
-    """The processor's name as a person knows it, with its threads."""
+    """The processor's product name, with the number of threads on a CPU."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()

@@ -1,10 +1,10 @@
 """Residual networks of the source paper: ResNet-56 with padded and ResNet-34 with projected
 shortcuts.
 
-He et al. (2016). In ResNet-56 (CIFAR) a shortcut is subsampled and padded with zero channels,
-so the stream has one width a stage and each block may be narrowed by itself: its output is
+He et al. (2016). In ResNet-56 (CIFAR) a shortcut is subsampled and padded with zero channels. The
+stream has one width per stage, and each block can be narrowed independently: its output is
 scattered back to the stream's width before the addition. In ResNet-34 a projection changes the
-width, and all blocks of a stage share one list of filters (the paper's section 3).
+width, and all blocks of a stage share one list of filters (source paper, section 3).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from workbench.models.scatter import Scatter
 
 SMALLEST_IMAGE = 8
-#: From this size on ResNet-34 begins as it does for ImageNet: 7x7, stride 2, then a pooling.
+#: From this size on, ResNet-34 has its ImageNet stem: 7x7, stride 2, then a pooling.
 _IMAGENET_SIZE = 64
 
 
@@ -80,7 +80,9 @@ class _ResNet(nn.Module):
 
 
 def build_resnet56(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """ResNet-56 with padded shortcuts: 3 stages of 9 blocks, 16, 32 and 64 filters. 0.86 M.
+    """Build ResNet-56 with padded shortcuts: 3 stages of 9 blocks, 16, 32 and 64 filters.
+
+    It has 0.86 M parameters.
 
     Args:
         shape: channels, height, width of an image.
@@ -99,10 +101,12 @@ def build_resnet56(shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 def build_resnet34(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """ResNet-34 with projections: stages of 3, 4, 6 and 3 blocks, 64 to 512 filters. 21.3 M.
+    """Build ResNet-34 with projections: stages of 3, 4, 6 and 3 blocks, 64 to 512 filters.
+
+    It has 21.3 M parameters.
 
     Args:
-        shape: channels, height, width of an image; from 64x64 on the stem is ImageNet's.
+        shape: channels, height, width of an image; from 64x64 on, the stem is the one for ImageNet.
         classes: number of outputs.
     """
     large = min(shape[1:]) >= _IMAGENET_SIZE

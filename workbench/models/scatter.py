@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 
 class Scatter(nn.Module):
-    """Channels back to their places in a wider stream, zeros elsewhere.
+    """Puts channels back to their positions in a wider stream, with zeros elsewhere.
 
     ResNet-56 adds each block to a shortcut that is only padded, so the stream keeps its width
-    while every block may be narrowed by itself (source paper, section 3 and its appendix).
+    while every block can be narrowed independently (source paper, section 3 and its appendix).
 
     Attributes:
-        width: channels of the stream.
-        index: int64, shape (k,): the place in the stream of each channel that comes in. Part
-            of the state dict, so a saved network knows it.
+        width: number of channels of the stream.
+        index: int64, shape (k,): the position in the stream of each input channel. It is part of
+            the state dict, so it is saved with the network.
     """
 
     index: Tensor
@@ -26,11 +26,11 @@ class Scatter(nn.Module):
         self.register_buffer("index", torch.arange(width))
 
     def forward(self, narrow: Tensor) -> Tensor:
-        """Shape (b, k, h, w) to (b, width, h, w)."""
+        """Scatter shape (b, k, h, w) to (b, width, h, w)."""
         if len(self.index) == self.width:
             return narrow.view_as(narrow)
-        # A product with ones and zeros is exact, and where channels lie last in memory it takes
-        # a third of the time of copying to places that are apart.
+        # A product with ones and zeros is exact. With channels last in memory it takes a third of
+        # the time of an indexed copy.
         places = nn.functional.one_hot(self.index, self.width).to(narrow.dtype)
         return (narrow.movedim(1, -1) @ places).movedim(-1, 1)
 

@@ -1,7 +1,7 @@
 """SimpleCNN: the nine-convolution network of the source paper's ablation (its appendix C).
 
-Strides as in All-CNN-C (Springenberg et al., 2015); the paper prints none. The last
-convolution has one filter a class and is averaged over the image.
+The paper does not give the strides; they are those of All-CNN-C (Springenberg et al., 2015). The
+last convolution has one filter per class and is averaged over the image.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _POINTWISE = frozenset({8, 9})
 
 
 def build(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """The network.
+    """Build the network.
 
     Args:
         shape: channels, height, width of an image.

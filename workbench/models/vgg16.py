@@ -1,8 +1,8 @@
-"""VGG-16, for CIFAR-size images and fully convolutional for ImageNet.
+"""VGG-16 for CIFAR-size images, and fully convolutional for ImageNet.
 
-Simonyan and Zisserman (2015), with batch norm after every convolution, as the source paper
-trains it (its appendix C). For CIFAR the classifier is cut to one hidden layer of 512 (15.0 M
-parameters); for ImageNet the two hidden layers of 4,096 are convolutions (138 M).
+Simonyan and Zisserman (2015), with batch norm after every convolution, as in the source paper
+(appendix C). For CIFAR the classifier is reduced to one hidden layer of 512 (15.0 M parameters);
+for ImageNet the two hidden layers of 4,096 are convolutions (138 M parameters).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _HIDDEN = 512
 _CONVOLUTIONAL_HIDDEN = 4096
 _POOL_AFTER = frozenset({2, 4, 7, 10, 13})
 _SHRINK = 2 ** len(_POOL_AFTER)
-#: Five poolings halve the image: below this size nothing would be left of it.
+#: Each of the five poolings halves the image; a smaller image would shrink to nothing.
 SMALLEST_IMAGE = _SHRINK
-#: The first hidden layer of the convolutional one looks at 7x7 places.
+#: The first hidden layer of the convolutional network covers 7x7 positions.
 SMALLEST_CONVOLUTIONAL_IMAGE = 7 * _SHRINK
 
 
 def build(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """The network for small images.
+    """Build the network for small images.
 
     Args:
         shape: channels, height, width of an image.
@@ -44,7 +44,7 @@ def build(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
 
 
 def build_convolutional(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """The fully convolutional network for ImageNet-size images.
+    """Build the fully convolutional network for ImageNet-size images.
 
     Args:
         shape: channels, height, width of an image, at least 224 high and wide.

@@ -1,7 +1,7 @@
-"""Weights from and to files. Nothing that is loaded may run code.
+"""Read and write weight files; no loaded file can run code.
 
-safetensors holds tensors and nothing else; a ``.pt`` file is a pickle and is read through
-torch's ``weights_only`` loader, which builds tensors and plain containers only.
+A safetensors file holds only tensors. A ``.pt`` file is a pickle and is read through torch's
+``weights_only`` loader, which builds only tensors and plain containers.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from workbench.errors import WeightsError
 from workbench.models.external_networks import DEFAULT_WEIGHTS
 
 _PICKLES = (".pt", ".pth")
-#: Under this name the metadata of a file hold its card.
+#: Name of the card in the metadata of a file.
 CARD = "workbench"
-_MOST_TEXT = 1 << 20  # characters of a card; one of ImageNet has 20,000
+_MOST_TEXT = 1 << 20  # characters of a card; a card for ImageNet has 20,000
 _MOST_WIDTH = 100_000  # filters of a group, and classes
-_MOST_SCALE = 1e6  # of a normalisation, where white is 1
-#: What torch's careful unpickler raises on files that are damaged or no pickles at all.
+_MOST_SCALE = 1e6  # bound of a normalisation, where white is 1
+#: Exceptions of torch's restricted unpickler for files that are damaged or not pickles.
 _UNPICKLING = (
     pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError,
     AttributeError,
@@ -41,18 +41,18 @@ _UNPICKLING = (
 
 @dataclass(frozen=True)
 class Card:
-    """What a weight file says of its network, enough to build it again.
+    """Description of a network in its weight file, sufficient to build it again.
 
     Attributes:
         model: the architecture.
-        source: the data set that its images come from.
+        source: the data set of its images.
         classes: names of the outputs, in order.
         shape: channels, height, width of an image.
-        widths: filters of every filter group; empty for the full network.
-        mean, std, white: of the images' normalisation, as in ``catalog.Source``; those of the
-            known source where a file of an earlier version does not have them.
-        sparsity: penalty on the batch norms' scales that it was trained with; 0 where there was
-            none, or a file of an earlier version does not say.
+        widths: number of filters of every filter group; empty for the full network.
+        mean, std, white: the images' normalisation, as in ``data.catalog.Source``. For files of
+            earlier versions without these values, those of the known source are used.
+        sparsity: penalty on the batch norms' scales in its training; 0 without a penalty, and for
+            files of earlier versions without this value.
     """
 
     model: str
@@ -75,11 +75,11 @@ class Card:
         *,
         images: str | None = None,
     ) -> Card:
-        """The card of a network.
+        """Make the card of a network.
 
         Args:
-            source: the set that it was trained on, with the form of its images.
-            images: name of the set that its images come from now; the source's when None.
+            source: the data set of its training, with the form of its images.
+            images: name of the data set of its current images; the source's name when None.
         """
         return cls(
             model,
@@ -102,14 +102,14 @@ class Card:
 
 
 def check_weights(path: Path | None) -> list[str]:
-    """A line when there is no such file for ``--weights``; None is never wrong."""
+    """A problem line when there is no such file for ``--weights``; none for None."""
     if path is None or str(path) == DEFAULT_WEIGHTS or os.path.isfile(path):
         return []
-    return [f"--weights {path}: no such file; 'workbench train' makes one"]
+    return [f"--weights {path}: no such file; 'workbench train' writes one"]
 
 
 def has_card(path: Path) -> bool:
-    """Whether a weight file says what its network is; False for one that cannot be read."""
+    """Whether a weight file has a card; False for a file that cannot be read."""
     if path.suffix != ".safetensors":
         return False
     try:
@@ -120,12 +120,12 @@ def has_card(path: Path) -> bool:
 
 
 def has_penalty(path: Path) -> bool:
-    """Whether a weight file says that batch norms' scales were penalised in its training."""
+    """Whether batch norms' scales were penalised in the training, according to the card."""
     return has_card(path) and read_card(path).sparsity > 0
 
 
 def read_card(path: Path) -> Card:
-    """The card in a safetensors file that the workbench wrote.
+    """Read the card of a safetensors file that the workbench wrote.
 
     Raises:
         WeightsError: when the file is missing, damaged or has no valid card.
@@ -134,34 +134,35 @@ def read_card(path: Path) -> Card:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(CARD)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: no readable safetensors file ({error})") from None
+        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from None
     return card_from(path, text)
 
 
 def card_from(path: Path, text: str | None) -> Card:
-    """The card in the text that ``Card.text`` wrote; it is checked, as anybody may write files.
+    """Parse and check the text of a card, as written by ``Card.text``.
 
     Args:
         path: the file, for messages.
-        text: None when the file has none.
+        text: the text; None when the file has no card.
 
     Raises:
-        WeightsError: when it is no card, or says what no network has.
+        WeightsError: when it is not a card, or its values are out of range.
     """
     if text is None:
         raise WeightsError(
-            f"{path}: was not written by the workbench: it does not say what its network is"
+            f"{path}: was not written by the workbench: it has no description of its network"
         )
     try:
         return _checked_card(mapped("it", parse_json(text, _MOST_TEXT)))
     except ValueError as error:
         raise WeightsError(
-            f"{path}: what it says of its network is not valid: {error}; export or train it again"
+            f"{path}: its description of the network is not valid: {error}; "
+            "export or train it again"
         ) from None
 
 
 def _checked_card(saved: dict[str, Any]) -> Card:
-    """Nothing is allocated by what a card says before all of it is seen to be in range."""
+    """Check that all values of a card are in range before anything is allocated from them."""
     source = short_text("source", required("it", saved, "source"))
     known = SOURCES.get(source)
     if known and "mean" not in saved:  # a file of an earlier version
@@ -194,14 +195,14 @@ def _checked_card(saved: dict[str, Any]) -> Card:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a weight file, floating-point ones as float32.
+    """Read the tensors of a weight file, floating-point ones as float32.
 
     Args:
         path: ``.safetensors``, or ``.pt`` / ``.pth`` with a state dict (or one under
             "state_dict").
 
     Raises:
-        WeightsError: when the file is missing, damaged, of another kind, or would run code.
+        WeightsError: when the file is missing, damaged, of an unknown kind, or would run code.
     """
     tensors = _read_file(path)
     if isinstance(tensors, Mapping) and isinstance(tensors.get("state_dict"), Mapping):
@@ -209,11 +210,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(tensors, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
     ):
-        raise WeightsError(f"{path}: holds no state dict; save the network's state_dict()")
+        raise WeightsError(f"{path}: is not a state dict; save the network's state_dict()")
     for name, tensor in tensors.items():
         if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_complex():
             raise WeightsError(
-                f"{path}: '{name}' is no plain dense tensor; save the network's state_dict()"
+                f"{path}: '{name}' is not a plain dense tensor; save the network's state_dict()"
             )
     return {
         name: tensor.float() if tensor.is_floating_point() else tensor
@@ -222,24 +223,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _read_file(path: Path) -> Any:
-    """Whatever the file holds, loaded without running code."""
+    """Load the content of a file without running code."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         if path.suffix in _PICKLES:
             return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise WeightsError(f"{path}: damaged or no safetensors file ({error})") from None
+        raise WeightsError(f"{path}: damaged or not a safetensors file ({error})") from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
     except _UNPICKLING as error:
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
             raise WeightsError(
-                f"{path}: holds more than tensors, which loading would execute; save the "
+                f"{path}: holds more than tensors, and loading it would run code; save the "
                 "network's state_dict() as .safetensors"
             ) from None
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise WeightsError(f"{path}: damaged or no PyTorch file ({reason})") from None
+        raise WeightsError(f"{path}: damaged or not a PyTorch file ({reason})") from None
     raise WeightsError(
         f"{path}: unknown kind of weight file '{path.suffix}'; use .safetensors or .pt"
     )
@@ -248,13 +249,13 @@ def _read_file(path: Path) -> Any:
 def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
     """Load a state dict into a network.
 
-    Batch-norm step counters may be missing; every other name and shape must fit.
+    Batch-norm step counters may be missing; every other name and shape must match.
 
     Args:
         origin: the file's name, for messages.
 
     Raises:
-        WeightsError: with all misfits counted and the first of them named.
+        WeightsError: gives the first mismatch and the number of the others.
     """
     wanted = model.state_dict()
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}
@@ -289,7 +290,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write safetensors so that a reader sees the whole file or none.
+    """Write a safetensors file atomically: a reader sees the complete file or none.
 
     Raises:
         OSError: when it cannot be written.
@@ -299,7 +300,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
         with written_whole(path) as part:
             save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
     except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))  # a full disk comes as text alone
+        number = re.search(r"os error (\d+)", str(error))  # a full disk is reported only as text
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None

@@ -1,6 +1,6 @@
-"""The memory: runs in MLflow, their keys, unfinished work on disk, and resuming.
+"""Runs in MLflow, their keys, unfinished work on disk, and resuming.
 
 ``recorder.Recorder`` finds a recorded result, or computes, stores and logs it. ``mlflow_store`` is
-the only module that imports mlflow. ``unfinished_work`` keeps what survives a kill. The store
-records trainings that it is handed as ``recorder.Job``; it does not know what they are for.
+the only module that imports mlflow. ``unfinished_work`` keeps the files that survive a kill. The
+store records trainings described by ``recorder.Job``; it does not depend on their purpose.
 """

@@ -1,4 +1,4 @@
-"""Where an MLflow store is, known without loading MLflow."""
+"""The address of an MLflow store, resolved without importing MLflow."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ def store_uri(uri: str | None) -> str:
 
 
 def store_exists(uri: str | None) -> bool:
-    """Whether there is anything to read; a server is taken to be there."""
+    """Whether there is a store to read; a server is assumed to exist."""
     check_uri(store_uri(uri))
     database = database_path(store_uri(uri))
     return database is None or (os.path.isfile(database) and database.stat().st_size > 0)
 
 
 def without_password(uri: str) -> str:
-    """The URI as it may be shown and recorded."""
+    """The URI without its password, to be shown and recorded."""
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def check_uri(uri: str) -> None:
-    """See that a tracking URI is one that MLflow can use; nothing is touched.
+    """Check that MLflow can use a tracking URI; nothing is read or written.
 
     Raises:
-        StoreError: when it is not.
+        StoreError: when MLflow cannot use it.
     """
     shown = without_password(uri)
     remedy = "use --tracking-uri sqlite:///mlruns/mlflow.db or the http address of a server"
     try:
         scheme = urlparse(uri).scheme
     except ValueError as error:  # "http://[::1"
-        raise StoreError(f"store {shown}: is no address ({error}); {remedy}") from None
+        raise StoreError(f"store {shown}: is not an address ({error}); {remedy}") from None
     if scheme in ("", "file"):
         raise StoreError(f"store {shown}: MLflow 3 keeps no runs in plain folders; {remedy}")
     if not uri.startswith(f"{scheme}:"):
-        raise StoreError(f"store {shown}: write '{scheme}' in small letters")
+        raise StoreError(f"store {shown}: write '{scheme}' in lower case")
     if scheme.startswith("sqlite") and not uri.startswith(f"{scheme}:///"):
-        raise StoreError(f"store {shown}: three slashes stand before the file's name; {remedy}")
+        raise StoreError(f"store {shown}: write three slashes before the file's name; {remedy}")
     if scheme.startswith("sqlite"):
         name = unquote(urlparse(uri).path)[1:]
         if name.strip("/.") in ("", ":memory:") or name.startswith("~") or not name.isprintable():
-            raise StoreError(f"store {shown}: cannot be written, it names no file; {remedy}")
+            raise StoreError(f"store {shown}: cannot be written: it does not name a file; {remedy}")
 
 
 def database_path(uri: str) -> Path | None:
-    """The file of a SQLite store, None for any other."""
+    """The file of a SQLite store; None for any other store."""
     parsed = urlparse(uri)
     if parsed.scheme.split("+")[0] != "sqlite":
         return None
@@ -63,7 +63,7 @@ def database_path(uri: str) -> Path | None:
 
 
 def local_path(uri: str) -> Path | None:
-    """The folder that an artifact URI names on this machine, None when it is elsewhere."""
+    """The folder on this machine that an artifact URI names; None when it is elsewhere."""
     parsed = urlparse(uri)
     if parsed.scheme == "file":
         return Path(unquote(parsed.path))

@@ -1,4 +1,4 @@
-"""Which code this is: the version, and the commit where it runs from a checkout of its own."""
+"""The commit of the running code, where it runs from its own git checkout."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-#: What the code is: results and documents may differ from the commit.
+#: The paths that count as code. Changes elsewhere, in results or documents, are ignored.
 _CODE = ("workbench", "domains", "pyproject.toml")
 
 
 @cache
 def code_commit() -> str:
     """Hash of the commit, with "-dirty" where the code differs; empty for an installed copy."""
-    if not (_ROOT / ".git").exists():  # a checkout of somebody else's code around us says nothing
+    if not (_ROOT / ".git").exists():  # an enclosing checkout is of other code
         return ""
     try:
         commit = _git("rev-parse", "HEAD")
         changes = _git("status", "--porcelain", "--", *_CODE)
-    except (OSError, subprocess.SubprocessError):  # no git, or not our checkout: it stays unknown
+    except (OSError, subprocess.SubprocessError):  # no git, or not our checkout
         return ""
     return f"{commit}-dirty" if changes else commit
 

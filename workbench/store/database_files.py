@@ -1,9 +1,9 @@
-"""The SQLite file of a store: made whole or not at all.
+"""Create or upgrade the SQLite file of a store, completely or not at all.
 
-MLflow makes and upgrades its tables by about fifty steps that are not one transaction, so a
-process that ends in between leaves a database that no MLflow opens again. Here the steps are done
-in another file beside the database. A new database is renamed to its place when it is whole; an
-upgraded copy is written back in one transaction of SQLite.
+MLflow creates and upgrades its tables in about fifty steps that are not one transaction. A process
+that ends in between leaves a database that MLflow cannot open again. This module runs the steps
+on another file beside the database. A new database is renamed to its final name when it is
+complete; an upgraded copy is written back in one SQLite transaction.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workbench.store.addresses import without_password
 
 _REMEDY = "name another by --tracking-uri"
 _COPIED_TABLE = "_alembic_tmp_"  # Alembic alters a table of SQLite by copying it to such a name
-#: Tables that a store without any record has rows in.
+#: Tables that have rows even in a store without records.
 _BOOKKEEPING = ("alembic_version", "experiments", "workspaces")
 _SIDECARS = ("-journal", "-wal", "-shm")
 _PATIENCE = 20.0  # seconds that another program may hold the database
@@ -34,8 +34,8 @@ class Schema:
     Attributes:
         head: revision of the newest tables.
         revisions: every revision that this MLflow knows.
-        upgrade: makes the tables of the head in the database of that path, from whatever
-            revision it has; the file may be missing.
+        upgrade: upgrades the database at that path to ``head``, from any known revision; the
+            file may be missing.
     """
 
     head: str
@@ -44,12 +44,13 @@ class Schema:
 
 
 def check_database(path: Path, uri: str) -> None:
-    """Check that a SQLite store can be written and is nobody else's database; no file is made.
+    """Check that a SQLite store can be written and is not another program's database.
 
-    MLflow would try a folder for minutes, and would add its tables to any SQLite file.
+    Creates the parent folder, but no file. Without this check MLflow would retry for minutes when
+    the path is a folder, and would add its tables to any SQLite file.
 
     Raises:
-        StoreError: when it cannot, or is.
+        StoreError: when it cannot be written, or is another program's database.
     """
     shown = without_password(uri)
     try:
@@ -66,27 +67,27 @@ def check_database(path: Path, uri: str) -> None:
         names = _tables(path)
     except sqlite3.DatabaseError as error:
         raise StoreError(
-            f"store {shown}: {path} is no SQLite database ({error}); {_REMEDY}"
+            f"store {shown}: {path} is not a SQLite database ({error}); {_REMEDY}"
         ) from None
     if names and not _is_mlflows(path, names):
         raise StoreError(f"store {shown}: {path} is a database, but not MLflow's; {_REMEDY}")
 
 
 def prepare_database(path: Path, shown: str, schema: Schema) -> None:
-    """Make the store's database, or upgrade it, so that it is whole at every moment.
+    """Create or upgrade the store's database; the file is complete at every moment.
 
     The caller holds the store's lock and has called ``check_database``. A database that is
-    up to date is only read. One that an earlier version left broken is made again if it holds
-    no records.
+    up to date is only read. A database that an earlier version left broken is created again if
+    it holds no records.
 
     Args:
         shown: the store's address in error messages.
 
     Raises:
-        StoreError: when the database is of a newer MLflow, or broken and not empty.
+        StoreError: when the database belongs to a newer MLflow, or is broken and not empty.
     """
     part = path.with_name(f"{path.name}.workbench.part")
-    _remove(part)  # a process was killed here; the lock says that none is at work
+    _remove(part)  # left by a killed process; the lock rules out a running one
     tables = _tables(path)
     if not tables:
         _make(path, part, schema)
@@ -96,8 +97,8 @@ def prepare_database(path: Path, shown: str, schema: Schema) -> None:
         return
     if revision not in (None, *schema.revisions):
         raise StoreError(
-            f"store {shown}: the tables are of another MLflow (revision {revision}), probably a "
-            f"newer one; upgrade mlflow, or {_REMEDY}"
+            f"store {shown}: the tables belong to another MLflow (revision {revision}), probably "
+            f"a newer one; upgrade mlflow, or {_REMEDY}"
         )
     reason = "an earlier upgrade was interrupted"
     broken = any(name.startswith(_COPIED_TABLE) for name in tables)
@@ -114,13 +115,13 @@ def prepare_database(path: Path, shown: str, schema: Schema) -> None:
     if not _is_empty(path, tables):
         raise StoreError(
             f"store {shown}: MLflow's tables cannot be upgraded ({reason}), and the store holds "
-            f"records; put a backup in the place of {path}, or {_REMEDY}"
+            f"records; replace {path} with a backup, or {_REMEDY}"
         )
     _make(path, part, schema)
 
 
 def _make(path: Path, part: Path, schema: Schema) -> None:
-    """Build an empty database in ``part`` and rename it to its place."""
+    """Build an empty database in ``part`` and rename it to ``path``."""
     _remove(part)
     try:
         schema.upgrade(part)
@@ -128,18 +129,18 @@ def _make(path: Path, part: Path, schema: Schema) -> None:
     except BaseException:
         _remove(part)
         raise
-    # SQLite would play a journal of the file that is replaced into the new one.
+    # SQLite would apply a journal of the old file to the new one.
     _remove_sidecars(path)
     os.replace(part, path)
-    with suppress(OSError):  # some network file systems sync no folder
+    with suppress(OSError):  # some network file systems cannot sync a folder
         _write_through(path.parent)
 
 
 def _upgrade(path: Path, part: Path, schema: Schema) -> None:
     """Upgrade a copy, and write it back in one transaction.
 
-    Other programs may have the file open, so it is not renamed over: they would write on into
-    a file that is gone.
+    The copy is not renamed over the file: programs that have the file open would continue to
+    write to the deleted one.
     """
     with closing(sqlite3.connect(path, timeout=_PATIENCE)) as database:
         before = _version(database)
@@ -153,7 +154,7 @@ def _upgrade(path: Path, part: Path, schema: Schema) -> None:
 
 
 def _wait(path: Path) -> Callable[[int, int, int], None]:
-    """A backup's callback: it limits the wait, and lets Python handle Ctrl-C."""
+    """A callback for a backup that limits the wait and lets Python handle Ctrl-C."""
     end = time.monotonic() + _PATIENCE
 
     def check(status: int, remaining: int, total: int) -> None:
@@ -169,7 +170,7 @@ def _version(database: sqlite3.Connection) -> int:
 
 
 def _tables(path: Path) -> set[str]:
-    """Names of the tables; none for a file that is missing or empty."""
+    """Names of the tables; empty for a file that is missing or empty."""
     if not path.is_file() or not path.stat().st_size:
         return set()
     with closing(sqlite3.connect(path, timeout=_PATIENCE)) as database:
@@ -178,7 +179,7 @@ def _tables(path: Path) -> set[str]:
 
 
 def _is_mlflows(path: Path, tables: set[str]) -> bool:
-    """Whether these are MLflow's tables, or the beginning of them."""
+    """Whether these are MLflow's tables, or the first of them."""
     names = {name.removeprefix(_COPIED_TABLE) for name in tables}
     return names >= {"experiments", "runs"} or (
         names == {"experiments"} and not _rows(path, "experiments")
@@ -186,7 +187,7 @@ def _is_mlflows(path: Path, tables: set[str]) -> bool:
 
 
 def _is_empty(path: Path, tables: set[str]) -> bool:
-    """Whether the store has nothing but names of experiments."""
+    """Whether the store holds nothing except names of experiments."""
     return not any(
         _rows(path, name) for name in tables if name.removeprefix(_COPIED_TABLE) not in _BOOKKEEPING
     )

@@ -1,4 +1,4 @@
-"""Keys: what determines a result, hashed, so that finished work is recognised."""
+"""Keys: hashes of everything that determines a result, used to recognise finished work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-#: Raised whenever a change of the code changes the result of this kind of work.
+#: Version of each kind of work, increased when a change of the code changes its result.
 SCHEMA = {"source": 1, "analysis": 2, "protocol": 1, "adapt": 1, "cell": 1}
 
 
@@ -19,7 +19,7 @@ def key_of(kind: str, parts: Mapping[str, Any]) -> str:
 
     Args:
         kind: a name in ``SCHEMA``.
-        parts: plain data; the order of mappings does not matter, that of lists does.
+        parts: plain data; the order of keys in mappings does not matter, the order of lists does.
     """
     canonical = json.dumps(
         {"schema": SCHEMA[kind], "kind": kind, **parts}, sort_keys=True, separators=(",", ":")
@@ -28,7 +28,7 @@ def key_of(kind: str, parts: Mapping[str, Any]) -> str:
 
 
 def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and values: the same for the same network in any file."""
+    """SHA-256 over names, shapes, types and values, independent of the file format."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         values = tensor.detach().cpu().contiguous()

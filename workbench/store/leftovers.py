@@ -1,8 +1,8 @@
-"""What no run refers to any more, and how to remove it.
+"""Find and remove folders that no run refers to any more.
 
-Only folders that the workbench itself names are ever offered: artifacts called by a run id in
-an experiment that holds runs of the workbench, and work called by a key and claimed for the
-same store.
+Only folders that the workbench named are listed: artifact folders named by a run id in an
+experiment that holds runs of the workbench, and work folders named by a key that are claimed for
+the same store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Leftover:
-    """A folder that can go: where it is, why, and its size in bytes."""
+    """A folder that can be removed: its path, the reason, and its size in bytes."""
 
     path: Path
     reason: str
@@ -32,18 +32,18 @@ class Leftover:
 
 
 def find_leftovers(tracking_uri: str | None, work: Work) -> list[Leftover]:
-    """Everything under the local store and the work folder that no run refers to.
+    """Find all folders under the local store and the work folder that no run refers to.
 
-    Work of a run that was cut off is no leftover: the next ``adapt`` goes on with it. Artifacts
-    on a server are the server's to clean.
+    Work of an interrupted run is not a leftover: the next ``adapt`` continues it. Artifacts on a
+    server are not listed; the server has to clean them.
 
     Raises:
-        StoreError: when there is no store to hold things against.
+        StoreError: when there is no store to compare the folders with.
     """
     if not store_exists(tracking_uri):
-        raise StoreError(f"store {store_uri(tracking_uri)}: there is none; nothing to clean")
+        raise StoreError(f"store {store_uri(tracking_uri)}: does not exist; nothing to clean")
     store = Store(tracking_uri)
-    # Folders first, runs afterwards: a run that begins in between is known then.
+    # List folders before runs, so that a run that begins in between is known.
     folders = {
         number: [path for path in root.iterdir() if path.is_dir() and _RUN_ID.fullmatch(path.name)]
         for number, root in store.artifact_roots().items()
@@ -69,7 +69,7 @@ def find_leftovers(tracking_uri: str | None, work: Work) -> list[Leftover]:
 
 
 def remove(leftovers: list[Leftover]) -> None:
-    """Delete them."""
+    """Delete the folders."""
     for leftover in leftovers:
         shutil.rmtree(leftover.path, ignore_errors=True)
 

@@ -36,14 +36,14 @@ from workbench.store.addresses import (
 from workbench.store.database_files import Schema, check_database, prepare_database
 from workbench.store.runs import FINISHED, PARENT_TAG, RUNNING, Input, StoredRun
 
-# Read when mlflow is imported, so they stand before any function that does.
+# mlflow reads these variables on import, so they are set before any function imports it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# MLflow's own 7 retries keep a user waiting for minutes before a wrong address is told.
+# With MLflow's default of 7 retries, a wrong address is reported only after minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
-_TAG_LIMIT = 7500  # MLflow cuts tags silently at 8,000 characters
+_TAG_LIMIT = 7500  # MLflow silently truncates tags at 8,000 characters
 _FAILURE = "workbench.failure"
 
 
@@ -51,12 +51,13 @@ class Store:
     """An MLflow tracking store.
 
     Args:
-        uri: tracking URI; ``$MLFLOW_TRACKING_URI``, else SQLite under ``mlruns``, when None.
+        uri: tracking URI. When None, ``$MLFLOW_TRACKING_URI`` is used, or SQLite under
+            ``mlruns`` if that is not set.
 
     Attributes:
-        uri: as the user gave it.
-        shown: the same for people, without a password.
-        address: the same, a SQLite file by its absolute path.
+        uri: the tracking URI as given.
+        shown: the URI without a password, for messages.
+        address: the URI with the absolute path of a SQLite file.
 
     Raises:
         StoreError: when the store cannot be reached, read or written.
@@ -75,8 +76,8 @@ class Store:
             check_database(self._database, self.uri)
             self._database = self._database.resolve()
             self._lock = FileLock(f"{self._database}.lock")
-            # MLflow keeps one engine a URI: a relative one would still mean the old folder
-            # after the caller has changed to another.
+            # MLflow caches one engine per URI. A relative URI would still refer to the old
+            # folder after the working directory changes.
             self.address = f"sqlite:///{self._database}"
         with self._guard("opened"):
             if self._database:
@@ -86,7 +87,7 @@ class Store:
         self._opened = True
 
     def experiment(self, name: str) -> str:
-        """Id of the experiment of that name; it is created on first use."""
+        """Id of the experiment of that name, which is created on first use."""
         location = None
         if self._database:
             location = (self._database.parent / "artifacts" / name).resolve().as_uri()
@@ -96,7 +97,7 @@ class Store:
                 return str(self._client.create_experiment(name, artifact_location=location))
             if found.lifecycle_stage == "deleted":
                 raise StoreError(
-                    f"store {self.shown}: experiment '{name}' was deleted; bring it back with "
+                    f"store {self.shown}: experiment '{name}' was deleted; restore it with "
                     f"'mlflow experiments restore -x {found.experiment_id}'"
                 )
             return str(found.experiment_id)
@@ -152,7 +153,7 @@ class Store:
         params: Mapping[str, object],
         parent: str | None = None,
     ) -> str:
-        """Begin a run; its id."""
+        """Begin a run and return its id."""
         tags = {
             **tags,
             "mlflow.user": _user(),
@@ -168,10 +169,10 @@ class Store:
         return run_id
 
     def reopen(self, run: StoredRun, params: Mapping[str, object]) -> None:
-        """Put a run that was cut off back to work.
+        """Set an interrupted run to RUNNING again.
 
-        It may have been cut off before its parameters were written; the same ones again are
-        no change to MLflow.
+        The run may have been interrupted before its parameters were written, so they are written
+        again; MLflow accepts equal values.
         """
         with self._guard("written"):
             self._client.update_run(run.run_id, status=RUNNING)
@@ -200,7 +201,7 @@ class Store:
             self._client.log_batch(run_id, points, params_, tags_)
 
     def logged_steps(self, run_id: str, metric: str) -> set[int]:
-        """Steps that a metric was logged at."""
+        """Steps at which a metric was logged."""
         with self._guard("read"):
             history = self._client.get_metric_history(run_id, metric)
         return {point.step for point in history}
@@ -249,14 +250,14 @@ class Store:
             return Path(self._client.download_artifacts(run.run_id, name, str(folder)))
 
     def _downloads(self) -> Path:
-        """A folder for copies from a server; it goes when the store does."""
+        """A folder for copies from a server, removed together with this object."""
         if self._copies is None:
             self._copies = Path(tempfile.mkdtemp(prefix="workbench-"))
             weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
         return self._copies
 
     def drop(self, run: StoredRun, name: str) -> None:
-        """Delete an artifact, if it is there."""
+        """Delete an artifact if it exists."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         if self.fetch(run, name) is None:
@@ -267,7 +268,7 @@ class Store:
             repository.delete_artifacts(name)
 
     def end(self, run_id: str, status: str, reason: str = "") -> None:
-        """Close a run; a failed one says why in a tag."""
+        """Close a run and record the reason of a failure in a tag."""
         if reason:
             self.log(run_id, tags={_FAILURE: reason})
         with self._guard("written"):
@@ -275,7 +276,7 @@ class Store:
 
     @contextmanager
     def _guard(self, what: str) -> Iterator[None]:
-        """Lock a SQLite store, and say in one line what the store would not do."""
+        """Lock a SQLite store, and turn its errors into a StoreError of one line."""
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -295,7 +296,7 @@ class Store:
             if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in text:
                 raise DiskError(
                     f"store {self.shown}: the disk is full; free some space and run the same "
-                    "command again: what is finished is kept"
+                    "command again: finished work is kept"
                 ) from error
             raise StoreError(
                 f"store {self.shown} could not be {what}: {without_password(text)[:300]}; "
@@ -303,16 +304,16 @@ class Store:
             ) from error
 
     def _check_there(self) -> None:
-        """See that a database that was opened is still there: SQLite would make an empty one."""
+        """Check that an opened database still exists: SQLite would create an empty one."""
         if self._opened and self._database and not os.path.isfile(self._database):
             raise LostStoreError(
                 f"store {self.shown}: {self._database} was removed while the work was going on; "
-                "put it back, or run the same command again to start anew"
+                "put it back, or run the same command again to start from the beginning"
             ) from None
 
 
 def _quiet_client(uri: str) -> Any:
-    """A client whose log lines and telemetry stay off the user's screen."""
+    """A client that prints no log lines and sends no telemetry."""
     from mlflow import MlflowClient
 
     _silence()
@@ -320,20 +321,20 @@ def _quiet_client(uri: str) -> Any:
 
 
 def _silence() -> None:
-    # What they would log (SQLAlchemy with a traceback) is raised, too, and reported in one line.
+    # Errors that these libraries log are also raised, and are reported in one line.
     for name in ("mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _schema() -> Schema:
-    """The tables that this MLflow needs, and how it makes them."""
+    """The tables that this MLflow needs, and the function that creates them."""
     head, revisions = _revisions()
     return Schema(head, revisions, _upgrade_tables)
 
 
 @cache
 def _revisions() -> tuple[str, frozenset[str]]:
-    """The newest revision of MLflow's tables, and all that it can upgrade."""
+    """The newest revision of MLflow's tables, and all revisions that it can upgrade."""
     from alembic.script import ScriptDirectory
     from mlflow.store.db import utils
 
@@ -344,7 +345,7 @@ def _revisions() -> tuple[str, frozenset[str]]:
 
 
 def _upgrade_tables(path: Path) -> None:
-    """Bring the database of that path to the newest tables, step by step; it takes seconds."""
+    """Create or upgrade the tables of the database at that path; this takes seconds."""
     from mlflow.store.db import utils
 
     _silence()
@@ -375,7 +376,7 @@ def _stored(run: Any) -> StoredRun:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container may run under a number without a name
+    except (OSError, KeyError):  # a container may run under a user id without a name
         return "unknown"
 
 

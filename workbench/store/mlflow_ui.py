@@ -23,11 +23,11 @@ _PATIENCE = 90.0  # seconds; a cold start on two busy cores takes about ten
 def serve(tracking_uri: str | None, port: int | None, on_ready: Callable[[str], None]) -> None:
     """Run the UI until it is interrupted.
 
-    A store that is a server has a UI of its own; its address is all that is told then.
+    A store that is a server has its own UI. In that case only its address is reported.
 
     Args:
-        port: None for a free one.
-        on_ready: called with the address once it answers.
+        port: None for a free port.
+        on_ready: called with the address when the UI answers.
 
     Raises:
         StoreError: when there is no store, or the UI does not start.
@@ -38,13 +38,13 @@ def serve(tracking_uri: str | None, port: int | None, on_ready: Callable[[str], 
         on_ready(uri)
         return
     if not store_exists(tracking_uri):
-        raise StoreError(f"store {uri}: there is none yet; run 'workbench adapt' first")
-    Store(tracking_uri)  # says in one line what is wrong with it
+        raise StoreError(f"store {uri}: does not exist yet; run 'workbench adapt' first")
+    Store(tracking_uri)  # raises a StoreError of one line if it cannot be used
     database = database_path(uri)
     if database is not None:
         uri = f"sqlite:///{database.resolve()}"
     port = _free_port(port)
-    # One worker and no job runners: one person looks at runs, and the start takes half as long.
+    # One worker and no job runners are enough for one user, and halve the start time.
     env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
     env.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     command = [

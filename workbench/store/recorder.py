@@ -1,8 +1,8 @@
-"""Work that is done once and recorded: find it, or do it, keep it safe, and log it.
+"""Find a recorded result, or compute it, store it safely and log it.
 
-The order makes every step repeatable. A training's state lies in the work folder before MLflow
-hears of it and until its run is FINISHED, so nothing is lost when the process is killed or the
-tracking server fails, and nothing finished is done twice.
+The order makes every step repeatable. The state of a training is in the work folder from before
+its run is logged to MLflow until the run is FINISHED. So nothing is lost when the process is
+killed or the tracking server fails, and finished work is not repeated.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
 VERSION, MACHINE = "workbench.version", "workbench.machine"
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name, which its UI shows
 OWNER = "workbench.owner"
-#: Metrics without which a training, or an analysis, is not whole.
+#: Metrics that a complete training, or a complete analysis, must have.
 EVALUATED = {"test_hits", "test_images", "train_seconds"}
 ANALYSED = {
     f"{prefix}{name}" for prefix in ("", "full_") for name in ("parameters", "flops", "latency_ms")
@@ -49,21 +49,21 @@ KEPT, DROPPED = "kept", "dropped"
 
 @dataclass(frozen=True)
 class Job:
-    """One training, told in full.
+    """Complete description of one training.
 
     Attributes:
         key: hash of everything that determines the result.
         kind: "source" or "protocol".
         title: name of the run.
-        params: what people filter runs by, and the settings.
-        metrics: what is known before the training (the network's costs).
-        artifacts: texts to keep beside the weights, by file name.
+        params: parameters to log, for filtering runs, and the settings.
+        metrics: values known before the training (the network's costs).
+        artifacts: texts to store beside the weights, by file name.
         inputs: the data sets.
-        card: the network, for its weight file.
-        make_model: the network before training.
-        plan, seed, train, test, source: the training itself.
-        checkpoint_every: seconds between two writings of its state.
-        make_teacher: a trained network that it follows.
+        card: description of the network for its weight file.
+        make_model: returns the network before training.
+        plan, seed, train, test, source: arguments of the training.
+        checkpoint_every: seconds between two checkpoints.
+        make_teacher: returns the trained teacher network; None without distillation.
     """
 
     key: str
@@ -86,11 +86,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Recorder:
-    """Where work is recorded and done.
+    """Runs trainings and records their results.
 
     Attributes:
         experiment: id of the MLflow experiment.
-        fresh: do again what is already recorded.
+        fresh: repeat work that is already recorded.
     """
 
     store: Store
@@ -101,13 +101,13 @@ class Recorder:
     fresh: bool = False
 
     def find(self, key: str) -> StoredRun | None:
-        """The run in which this work is done, or None.
+        """The run that holds the result of this work, or None.
 
-        Done means FINISHED, not deleted, and what it made (weights, or a recipe) is there and
-        matches its recorded hash, or was dropped on purpose.
+        The run must be FINISHED and not deleted. Its file (weights, or a recipe) must exist and
+        match the recorded hash, or have been dropped on purpose.
         """
         runs = self.store.runs([self.experiment], {KEY: key}, finished=True)
-        # Of one training done twice, the run that still has its weights is of more use.
+        # If a training was done twice, prefer the run that still has its weights.
         runs.sort(key=lambda run: run.tags.get(WEIGHTS) == DROPPED)
         return next((run for run in runs if self._is_whole(run)), None)
 
@@ -117,19 +117,19 @@ class Recorder:
         """The finished run of a training, and whether it was trained in this call.
 
         Args:
-            parent: id of the run that a new one is put under.
+            parent: id of the parent of a new run.
             keep: decides from the outcome whether the weights are kept in the store.
 
         Raises:
-            TrainingError: when the training breaks down; its run is FAILED then.
-            StoreError: when the store fails; what was trained stays in the work folder.
+            TrainingError: when the training breaks down; its run is then FAILED.
+            StoreError: when the store fails; the trained network stays in the work folder.
         """
         done = self._find_trained(job)
         if done:
             return done, False
         say = self.display.say
         with self.work.lock(
-            job.key, lambda: say(f"{job.title}: another process trains it; waiting")
+            job.key, lambda: say(f"{job.title}: another process is training it; waiting")
         ):
             done = self._find_trained(job)
             if done:
@@ -146,7 +146,7 @@ class Recorder:
             return self.store.run(run_id), True
 
     def _find_trained(self, job: Job) -> StoredRun | None:
-        """The run in which a training is done, its texts whole; None where it has to be done."""
+        """The finished run of a training, its texts repaired; None if it must be trained."""
         done = None if self.fresh else self.find(job.key)
         if done:
             self._mend_texts(job, done)
@@ -155,10 +155,10 @@ class Recorder:
     def open(
         self, key: str, kind: str, title: str, params: Mapping[str, object], parent: str | None
     ) -> str:
-        """Reopen the run of this work that was cut off, or start one; its id.
+        """Reopen the interrupted run of this work, or start one, and return its id.
 
-        The caller holds the key's lock, so a run of this owner that still says RUNNING has no
-        process. Runs of others (another machine, another work folder) are left alone.
+        The caller holds the key's lock, so a run of this owner that is still RUNNING has no
+        process. Runs of other owners (another machine, another work folder) are not changed.
         """
         runs = self.store.runs([self.experiment], {KEY: key, OWNER: self.work.owner})
         cut_off = [run for run in runs if run.status != FINISHED]
@@ -180,7 +180,7 @@ class Recorder:
         return self.store.start(self.experiment, title, tags, params, parent=parent)
 
     def open_parent(self, key: str, title: str, params: Mapping[str, object]) -> tuple[str, bool]:
-        """The run of an adaptation, its own one if there is any, and whether it is FINISHED.
+        """The existing or a new run of an adaptation, and whether it is FINISHED.
 
         The caller holds the key's lock.
         """
@@ -191,7 +191,7 @@ class Recorder:
 
     @contextmanager
     def closing(self, run_id: str) -> Iterator[None]:
-        """End a run as FINISHED, KILLED or FAILED, whatever happens inside."""
+        """End a run as FINISHED, KILLED or FAILED when the block ends."""
         try:
             with disk_errors(self.work.folder):
                 yield
@@ -199,14 +199,14 @@ class Recorder:
         except (KeyboardInterrupt, SystemExit):
             self._end(run_id, KILLED, "interrupted by the user")
             raise
-        except LostStoreError:  # there is nowhere to write this down
+        except LostStoreError:  # the failure cannot be recorded
             raise
         except BaseException as error:
             self._end(run_id, FAILED, f"{type(error).__name__}: {error}")
             raise
 
     def drop_weights(self, run: StoredRun) -> None:
-        """Delete a run's weights, and record that it was on purpose."""
+        """Delete a run's weights, and record that this was on purpose."""
         self.store.log(run.run_id, tags={WEIGHTS: DROPPED})
         self.store.drop(run, WEIGHTS_FILE)
 
@@ -230,7 +230,7 @@ class Recorder:
         return not analysis or self._has_recipe(run)
 
     def _has_recipe(self, run: StoredRun) -> bool:
-        """Whether recipe and spectra can be read; the spectra have no hash."""
+        """Whether the recipe and its spectra can be read; the spectra have no hash."""
         try:
             stored_recipe(self.store, run)
         except DamagedRunError:
@@ -238,13 +238,13 @@ class Recorder:
         return True
 
     def _mend_texts(self, job: Job, run: StoredRun) -> None:
-        """Write JSON beside a training's weights anew where it is damaged: it is known here."""
+        """Write the damaged JSON texts of a training again; the job holds their content."""
         for name, text in job.artifacts.items():
             if name.endswith(".json") and not has_artifact(self.store, run, name, text):
                 self.store.attach_text(run.run_id, name, text)
 
     def _fit(self, job: Job, run_id: str) -> Outcome:
-        """Train, evaluate once, and put the outcome into the work folder."""
+        """Train, evaluate once, and write the outcome to the work folder."""
         model = job.make_model()
         live = _LiveMetrics(self.store, run_id, self.display)
         with self.display.track(job.title, job.plan.epochs) as advance:
@@ -304,20 +304,20 @@ class Recorder:
             raise StoreError(
                 *error.problems,
                 f"the training itself is safe in {weights.parent}: run the same command again "
-                "once the store answers, nothing is trained anew",
+                "once the store answers; nothing is trained again",
             ) from error
 
 
 def is_as_recorded(run: StoredRun, path: Path) -> bool:
-    """Whether a run's file has the hash that was recorded when it was written."""
+    """Whether a run's file still has its recorded hash."""
     return file_hash(path) == run.tags.get(HASH)
 
 
 class _LiveMetrics:
-    """Send epochs to MLflow while they happen, at most every few seconds.
+    """Sends epochs to MLflow during a training, at most every few seconds.
 
-    A store that does not answer must not stop a training: what could not be sent is sent with
-    the outcome.
+    A store that does not answer must not stop a training. Epochs that could not be sent are sent
+    with the outcome.
     """
 
     def __init__(self, store: Store, run_id: str, display: Display) -> None:
@@ -336,11 +336,11 @@ class _LiveMetrics:
                 self._logged = self._store.logged_steps(self._run_id, "train_loss")
             self._store.log(self._run_id, steps=epoch_metrics(self._waiting, self._logged))
             self._waiting.clear()
-        except LostStoreError:  # it never answers again
+        except LostStoreError:  # it will not answer again
             raise
         except StoreError as error:
             self._next = time.monotonic() + 60.0
-            self._display.say(f"warning: {error} (the training goes on)")
+            self._display.say(f"warning: {error} (the training continues)")
 
 
 def epoch_metrics(epochs: Sequence[Epoch], logged: set[int]) -> list[tuple[str, float, int]]:
@@ -361,7 +361,7 @@ def open_recorder(
     output: Path | None,
     fresh: bool,
 ) -> Recorder:
-    """The store and the work folder, both seen to be writable."""
+    """A recorder whose store and work folder are checked to be writable."""
     work = open_work(output, tracking_uri)
     work.check()
     store = Store(tracking_uri)

@@ -1,4 +1,4 @@
-"""Runs and what they used, as plain data."""
+"""Runs and their input data sets, as plain data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARENT_TAG = "mlflow.parentRunId"
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One run as the store has it."""
+    """One run as recorded in the store."""
 
     run_id: str
     name: str
@@ -26,16 +26,16 @@ class StoredRun:
 
     @property
     def parent(self) -> str | None:
-        """Id of the run that this one belongs to."""
+        """Id of the parent run; None without one."""
         return self.tags.get(PARENT_TAG)
 
     @property
     def train_loss(self) -> float:
-        """Mean training loss of the last epoch; 0 of a network that was not trained."""
+        """Mean training loss of the last epoch; 0 for a network that was not trained."""
         return self.metrics.get("train_loss", 0.0)
 
     def artifact(self, name: str) -> str:
-        """Where an artifact is: a local path if it has one, else an MLflow URI."""
+        """Location of an artifact: its local path if it has one, else an MLflow URI."""
         folder = local_path(self.artifact_uri)
         return str(folder / name) if folder else f"runs:/{self.run_id}/{name}"
 
@@ -45,7 +45,7 @@ class Input:
     """A data set that a run used.
 
     Attributes:
-        context: what for, "training" or "test".
+        context: purpose of the data, "training" or "test".
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What is recorded and where: the user's options, and what can be wrong in them."""
+"""The options for what is recorded and where, and their checks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class RecordSettings:
     """The options of the record.
 
     Attributes:
-        fresh: train again what is already recorded.
-        keep_weights: which trained networks are kept: the best of each protocol, all or none.
+        fresh: repeat trainings that are already recorded.
+        keep_weights: which trained networks are kept: "best" (of each protocol), "all" or "none".
         tracking_uri: the MLflow store; the default one when None.
         output: folder of unfinished work; the default one when None.
     """
@@ -27,5 +27,5 @@ class RecordSettings:
     output: Path | None = None
 
     def problems(self) -> list[str]:
-        """One line for each value that an option cannot have."""
+        """One line for each invalid value."""
         return check_choice("--keep-weights", self.keep_weights, KEEP_WEIGHTS)

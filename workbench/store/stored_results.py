@@ -1,4 +1,4 @@
-"""What runs have as JSON artifacts, read with care: a store may be damaged, or another's."""
+"""Read and check the JSON artifacts of runs, which may be damaged or written by others."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from workbench.store.runs import StoredRun
 
 RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
 RESULT_FILE = "result.json"
-IMAGES_FILE = "images.json"  # paths of some test images, where these lie in a folder
+IMAGES_FILE = "images.json"  # paths of some test images, for images in a folder
 
-_REMEDY = "run the same command again, which writes it anew"
+_REMEDY = "run the same command again, which writes it again"
 T = TypeVar("T")
 
 
@@ -23,7 +23,7 @@ def stored_recipe(store: Store, run: StoredRun) -> Recipe:
     """The recipe of an analysis.
 
     Raises:
-        DamagedRunError: when recipe or spectra are missing or damaged.
+        DamagedRunError: when the recipe or the spectra are missing or damaged.
     """
     spectra = read_artifact(store, run, SPECTRA_FILE, lambda content: content)
     return read_artifact(store, run, RECIPE_FILE, lambda rows: Recipe.from_plain(rows, spectra))
@@ -39,13 +39,13 @@ def stored_filters(store: Store, run: StoredRun) -> tuple[tuple[int, int], ...]:
 
 
 def read_artifact(store: Store, run: StoredRun, name: str, make: Callable[[Any], T]) -> T:
-    """What ``make`` makes of a JSON artifact's content.
+    """Read a JSON artifact and convert its content with ``make``.
 
     Args:
-        make: may raise ValueError for what cannot be.
+        make: raises ValueError for invalid content.
 
     Raises:
-        DamagedRunError: when the artifact is missing, damaged, or not what it should be.
+        DamagedRunError: when the artifact is missing, damaged or has invalid content.
     """
     path = store.fetch(run, name)
     if path is None:
@@ -59,7 +59,7 @@ def read_artifact(store: Store, run: StoredRun, name: str, make: Callable[[Any],
 
 
 def has_artifact(store: Store, run: StoredRun, name: str, text: str) -> bool:
-    """Whether an artifact is there and holds the data of this JSON text."""
+    """Whether an artifact exists and holds the same data as this JSON text."""
     try:
         return bool(read_artifact(store, run, name, lambda content: content) == parse_json(text))
     except DamagedRunError:

@@ -1,8 +1,8 @@
-"""Work in progress on disk: what survives a kill, a crash or a lost tracking server.
+"""Files of unfinished work, which survive a kill, a crash or a lost tracking server.
 
-Each training has a folder named by its key: its checkpoint while it runs, its outcome and
-weights once it is done. The folder is written before anything is sent to MLflow and removed
-when the run there is FINISHED. A lock beside it keeps two processes from the same training.
+Each training has a folder named by its key. It holds the checkpoint during the training, and the
+outcome and the weights afterwards. The folder is written before anything is sent to MLflow and
+removed when the run is FINISHED. A lock file prevents two processes from doing the same training.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from workbench.store.keys import file_hash
 from workbench.training.checkpoints import Checkpoint, Epoch, epoch_from
 
 WEIGHTS_FILE = "weights.safetensors"
-_HASH = "weights_sha256"  # in the outcome; one of an earlier version has none
+_HASH = "weights_sha256"  # in the outcome; absent in files of earlier versions
 _OUTCOME, _CHECKPOINT, _STORE = "outcome.json", "checkpoint.safetensors", "store"
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -41,11 +41,11 @@ class Outcome:
     """Result of one training.
 
     Attributes:
-        hits: test images whose class the network named.
-        images: test images.
-        train_seconds: time spent in epochs, those before a resume included.
-        epochs: every epoch's loss and learning rate.
-        top_hits: test images whose class was among the network's first five.
+        hits: number of test images that the network classified correctly.
+        images: number of test images.
+        train_seconds: time spent in epochs, including those before a resume.
+        epochs: loss and learning rate of every epoch.
+        top_hits: number of test images whose class was among the network's first five.
     """
 
     hits: int
@@ -56,7 +56,7 @@ class Outcome:
 
     @property
     def loss(self) -> float:
-        """Mean training loss of the last epoch; 0 without any."""
+        """Mean training loss of the last epoch; 0 without epochs."""
         return self.epochs[-1].loss if self.epochs else 0.0
 
 
@@ -65,9 +65,9 @@ class Work:
     """The folder of resumable state.
 
     Attributes:
-        folder: where the state of each training is.
-        locks: where the locks are: beside a SQLite store, so that all who share the store share
-            the locks; else in ``folder``.
+        folder: folder with the state of each training.
+        locks: folder of the lock files. It is beside a SQLite store, so that all processes that
+            share the store share the locks; otherwise it is in ``folder``.
     """
 
     folder: Path
@@ -75,14 +75,14 @@ class Work:
 
     @property
     def owner(self) -> str:
-        """Who works here: this machine and the folder of locks."""
+        """Name of this owner: the machine and the folder of locks."""
         return f"{socket.gethostname()}:{self.locks.resolve()}"
 
     def check(self) -> None:
-        """See that the folder is there or can be made; nothing is made yet.
+        """Check that the folder exists or can be created; nothing is created yet.
 
         Raises:
-            StoreError: when it cannot.
+            StoreError: when it cannot be created or written.
         """
         try:
             there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
@@ -94,10 +94,10 @@ class Work:
             raise self._unwritable(error) from None
 
     def prepare(self) -> None:
-        """Make the folder.
+        """Create the folders.
 
         Raises:
-            StoreError: when it cannot be made.
+            StoreError: when they cannot be created.
         """
         try:
             for folder in (self.folder, self.locks):
@@ -112,10 +112,10 @@ class Work:
 
     @contextmanager
     def lock(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the training's lock; it is let go even when the process is killed.
+        """Hold the training's lock, which is released even when the process is killed.
 
         Args:
-            waiting: called once if another process holds it.
+            waiting: called once if another process holds the lock.
         """
         lock = FileLock(self.locks / f"{key}.lock")
         try:
@@ -129,7 +129,7 @@ class Work:
             lock.release()
 
     def is_locked(self, key: str) -> bool:
-        """Whether a living process is at work on the key."""
+        """Whether a running process holds the key's lock."""
         lock = FileLock(self.locks / f"{key}.lock")
         try:
             lock.acquire(timeout=0)
@@ -139,13 +139,13 @@ class Work:
         return False
 
     def checkpoint(self, key: str, every: float) -> Checkpoint:
-        """Where ``fit`` keeps the training's state."""
+        """The checkpoint in which ``training.loop.fit`` stores the training's state."""
         return Checkpoint(self.folder / key / _CHECKPOINT, key, every)
 
     def finish(
         self, key: str, outcome: Outcome, weights: dict[str, Tensor], metadata: dict[str, str]
     ) -> None:
-        """Write the outcome of a training; it counts once its last file is in place."""
+        """Write the weights and the outcome of a training; it is done when both exist."""
         folder = self.folder / key
         save_tensors(weights, folder / WEIGHTS_FILE, metadata)
         saved = {**asdict(outcome), _HASH: file_hash(folder / WEIGHTS_FILE)}
@@ -155,7 +155,7 @@ class Work:
     def outcome(self, key: str) -> Outcome | None:
         """The outcome of a training that is done but not yet recorded, else None.
 
-        What is damaged (a disk that filled up, a power cut) is not done.
+        A training with damaged files (after a full disk or a power cut) counts as not done.
         """
         path, weights = self.folder / key / _OUTCOME, self.weights(key)
         try:
@@ -171,16 +171,16 @@ class Work:
         return self.folder / key / WEIGHTS_FILE
 
     def remove(self, key: str) -> None:
-        """Forget a training's state; its lock file stays, for others may wait on it."""
+        """Delete a training's state, but not its lock file: others may wait for it."""
         shutil.rmtree(self.folder / key, ignore_errors=True)
 
     def claim(self, key: str, store: str) -> None:
-        """Write down which store this training is recorded in."""
+        """Record the store to which this training belongs."""
         (self.folder / key).mkdir(exist_ok=True)
         write_text(self.folder / key / _STORE, store)
 
     def begun(self, store: str) -> list[str]:
-        """Keys of all trainings for this store that left something here."""
+        """Keys of all trainings for this store that have a folder here."""
         return sorted(
             path.parent.name
             for path in self.folder.glob(f"*/{_STORE}")
@@ -203,14 +203,14 @@ def _checked_outcome(saved: dict[str, Any]) -> Outcome:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Say in one line when the disk is full, or the folder was removed."""
+    """Turn the errors of a full disk or a removed folder into a DiskError of one line."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskError(
                 f"{folder}: the disk is full; free some space ('workbench clean' helps) and run "
-                "the same command again: what is finished is kept"
+                "the same command again: finished work is kept"
             ) from None
         if error.errno == errno.ENOENT and not os.path.isdir(folder):
             raise DiskError(
@@ -223,7 +223,7 @@ DEFAULT_OUTPUT = Path("mlruns/work")
 
 
 def open_work(output: Path | None, tracking_uri: str | None) -> Work:
-    """The work folder, with its locks beside a SQLite store; nothing is made yet."""
+    """The work folder, with its locks beside a SQLite store; nothing is created yet."""
     folder = output or DEFAULT_OUTPUT
     check_uri(store_uri(tracking_uri))
     database = database_path(store_uri(tracking_uri))

@@ -1,7 +1,7 @@
 """The tables of compression methods: how many filters each group keeps, and which.
 
-Both are chosen apart: a method is a recipe and a selection, and every recipe goes with every
-selection. A new method is one file here, its lines in the tables and one test file.
+A method is a recipe and a selection, and every recipe can be combined with every selection. A new
+method needs one file here, its lines in the tables and one test file.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ class HowMany:
     """How many filters each group keeps.
 
     Attributes:
-        counts: keep count of each group, each within 1..n; never falls as the threshold rises.
-        thresholds: all that make a difference, ascending; None for a method without one.
-        active_only: no filter without a response is kept while others are left.
+        counts: returns the keep count of each group, within 1..n. A count never falls as the
+            threshold rises.
+        thresholds: returns all thresholds at which a count changes, ascending; None for a recipe
+            without a threshold.
+        active_only: whether active filters are kept before any inactive filter.
     """
 
     counts: Callable[[Sequence[Evidence], RecipeOptions], list[int]]
@@ -44,7 +46,7 @@ class HowMany:
 
 
 def keep_highest(scores: Callable[[Evidence], Array]) -> Selection:
-    """The selection that keeps the filters of the highest scores; of equal ones the first."""
+    """A selection that keeps the filters with the highest scores; ties go to the first ones."""
 
     def choose(evidence: Evidence, block: Indices, keep: int, options: RecipeOptions) -> Indices:
         order = np.argsort(-scores(evidence)[block], kind="stable")
@@ -69,5 +71,5 @@ SELECTIONS: dict[str, Selection] = {
     "apoz": keep_highest(apoz.scores),
     "random": random.choose,
 }
-#: Recipes and selections that read how often filters are silent: one more pass over the images.
+#: Recipes and selections that use the shares of zeros, which need one more pass over the images.
 READS_ZEROS = {"apoz"}

@@ -1,16 +1,16 @@
 """Average percentage of zeros (method card).
 
-Idea: a filter that is silent after ReLU for nearly all images can go.
-Formula: z_i = share of zeros after ReLU over all images and places. A filter goes when z_i lies
-more than c standard deviations above the mean of its layer (the paper takes c = 1); for a budget
-c is searched. Selection: the smallest z stay.
+Idea: a filter whose output after ReLU is zero for nearly all images can be removed.
+Formula: z_i = share of zeros after ReLU over all images and positions. A filter is removed when
+z_i is more than c standard deviations above the mean of its layer (the paper uses c = 1); for a
+budget, c is searched. Selection: the filters with the smallest z are kept.
 Cost: one more pass over the target's images.
-When it does not help: batch norm keeps most filters silent about half of the time, so the layers'
-distributions are narrow and c must fall far to reach small networks. After another activation
-than ReLU nothing is zero: what is counted is the share that is not positive before it.
+When it does not help: with batch norm, most filters are zero about half of the time, so the
+distributions in the layers are narrow, and small networks need a very low c. Other activations
+than ReLU produce no zeros; the share of non-positive inputs of the activation is counted instead.
 
-Hu et al., "Network Trimming", 2016 (arXiv 1607.03250), sections 3.1 and 3.2. The paper trims and
-trains in turns; here it is done once, as for the other methods.
+Hu et al., "Network Trimming", 2016 (arXiv 1607.03250), sections 3.1 and 3.2. The paper alternates
+between trimming and training; here filters are removed once, as for the other methods.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ROUNDING = 1e-9
 
 
 def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
-    """Filters of each group at most the threshold's deviations above its mean; at least one."""
+    """Filters of each group at most ``threshold`` deviations above its mean; at least one."""
     assert options.threshold is not None  # set by the budget
     limit = options.threshold + _ROUNDING
     return [max(1, int(np.count_nonzero(_deviations(group) <= limit))) for group in evidence]
@@ -38,13 +38,13 @@ def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
 
 
 def scores(evidence: Evidence) -> Array:
-    """Shape (n,): how often each filter speaks; the largest stay."""
+    """Shape (n,): share of non-zero outputs of each filter; the largest are kept."""
     assert evidence.zeros is not None  # measured where a method needs it
     return 1.0 - evidence.zeros
 
 
 def _deviations(evidence: Evidence) -> Array:
-    """Standard deviations above the layer's mean; 0 where all filters are alike."""
+    """Shape (n,): standard deviations above the layer's mean; 0 if all filters are equal."""
     assert evidence.zeros is not None  # measured where a method needs it
     centred = evidence.zeros - evidence.zeros.mean()
     spread = centred.std()

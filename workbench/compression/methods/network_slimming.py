@@ -1,19 +1,21 @@
 """Network slimming: the scales of batch norms, one threshold for all layers (method card).
 
-Idea: train the source with an L1 penalty on the scales of its batch norms; those that the penalty
-drives to nothing show which filters it does not need.
-Formula: s_i = |gamma_i|. The filters of all layers are ranked together and the largest stay, of
-equal ones those of earlier layers, so the ranking says both how many a layer keeps and which.
-Source training: loss + lambda sum |gamma|, lambda 1e-4 as for the paper's VGG, 1e-5 for our
-residual networks as for the paper's; networks from elsewhere get 1e-4, whatever they are. The
-paper's scales start at 0.5, ours at 1, as torch's do.
-Cost: the source has to be trained for it (``workbench train --sparsity 1e-4``); then nothing.
-When it does not help: with weights that were not trained so, the scales of different layers
-cannot be compared; one threshold may leave a layer with a single filter; and it knows nothing
-of the target. A layer without batch norm is an error.
+Idea: train the source network with an L1 penalty on the scales of its batch norms. Filters whose
+scales the penalty drives to nearly zero are not needed.
+Formula: s_i = |gamma_i|. The filters of all layers are ranked together, and those with the largest
+s are kept; ties go to earlier layers. So the ranking determines both how many filters a layer
+keeps and which.
+Source training: loss + lambda sum |gamma|, with lambda = 1e-4 as for the paper's VGG, and 1e-5 for
+our residual networks as for the paper's. All networks of other libraries and users get 1e-4. The
+paper initialises the scales to 0.5; here they start at 1, torch's default.
+Cost: the source network must be trained with the penalty (``workbench train --sparsity 1e-4``); no
+further cost.
+When it does not help: in networks trained without the penalty, the scales of different layers
+are not comparable. One threshold may leave a layer with a single filter. The method does not use
+the target's images. A layer without batch norm is an error.
 
 Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017,
-section 3. Where several batch norms follow the same filters, their mean counts.
+section 3. If several batch norms follow the same filters, their mean is used.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from workbench.errors import NetworkError
 
 
 def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
-    """Filters of each group among the threshold's share of the largest scales; at least one."""
+    """Filters of each group among the largest scales, a share ``threshold``; at least one."""
     assert options.threshold is not None  # set by the budget
     every = [scores(group) for group in evidence]
     order = np.argsort(-np.concatenate(every), kind="stable")
@@ -39,16 +41,16 @@ def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
 
 
 def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
-    """Shares of all filters, ascending, in (0, 1]: one filter more each."""
+    """Shares of all filters, ascending, in (0, 1], in steps of one filter."""
     filters = sum(group.group.filters for group in evidence)
     return np.arange(1, filters + 1) / filters
 
 
 def scores(evidence: Evidence) -> Array:
-    """Shape (n,): size of the scales; the largest stay.
+    """Shape (n,): absolute scales; the largest are kept.
 
     Raises:
-        NetworkError: when no batch norm follows.
+        NetworkError: when no batch norm follows the filters.
     """
     if evidence.scales is None:
         raise NetworkError(no_scales(evidence.group.name))
@@ -56,8 +58,8 @@ def scores(evidence: Evidence) -> Array:
 
 
 def no_scales(layer: str) -> str:
-    """What is wrong with a layer that no batch norm follows."""
+    """The error message for a layer that no batch norm follows."""
     return (
-        f"layer '{layer}' has no batch norm with scales, which network-slimming reads; take fp or "
+        f"layer '{layer}' has no batch norm with scales, which network-slimming needs; use fp or "
         "fpgm"
     )

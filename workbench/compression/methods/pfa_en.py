@@ -11,7 +11,7 @@ from workbench.pfa import energy_keep_count, energy_thresholds
 
 
 def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
-    """Filters to keep of each group for at least the threshold's share of its energy."""
+    """Filters of each group that keep at least a share ``threshold`` of its energy."""
     energy = options.threshold or DEFAULT_ENERGY
     return [energy_keep_count(group.spectrum, energy) for group in evidence]
 

@@ -10,7 +10,7 @@ from workbench.pfa import divergence_keep_count
 
 
 def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
-    """Filters to keep of each group, by the divergence and the map of the options."""
+    """Filters to keep in each group, by the divergence and the map of the options."""
     return [
         divergence_keep_count(group.spectrum, options.divergence, options.gamma_map)
         for group in evidence

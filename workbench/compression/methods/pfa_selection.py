@@ -1,4 +1,4 @@
-"""Which filters PFA keeps; the mathematics and its card are in ``pfa.selection``."""
+"""PFA's filter selection; the mathematics and its card are in ``pfa.selection``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from workbench.compression.recipe_options import RecipeOptions
 
 
 def choose(evidence: Evidence, block: Indices, keep: int, options: RecipeOptions) -> Indices:
-    """The kept filters of a block: those left when the most correlated one goes, again and again.
+    """Select filters of a block by repeatedly removing the most correlated one.
 
     Args:
-        block: indices of the filters to choose among.
-        keep: how many.
+        evidence: the evidence on the filter group.
+        block: indices of the filters to choose from.
+        keep: number of filters to keep.
+        options: not used.
     """
     chosen = pfa.select_filters(evidence.correlation[block[:, None], block], keep)
     return block[list(chosen)]

@@ -1,10 +1,11 @@
-"""Random widths and random filters: what luck alone comes to (method card).
+"""Random widths and random filters: the result of chance alone (method card).
 
-Idea: the other null hypothesis; many draws show what the best recipe of a size could reach.
-Formula: each group draws f from the uniform distribution on (0, 1] and keeps min(n, ceil(t f n))
-filters, with one t for all groups; t is searched for the budget. Selection: a random subset.
+Idea: a null hypothesis; many draws show what the best recipe of a size could reach.
+Formula: for each group, f is drawn from the uniform distribution on (0, 1], and the group keeps
+min(n, ceil(t f n)) filters, with one t for all groups; t is searched for the budget. Selection: a
+random subset.
 Cost: none.
-When it does not help: one draw says nothing; take several (``--draw 0``, ``1``, ...).
+When it does not help: a single draw is not informative; use several (``--draw 0``, ``1``, ...).
 
 Paper: section 5.1 and figure 1 (random recipes at equal footprints).
 """
@@ -22,7 +23,7 @@ from workbench.compression.structure import FilterGroup
 
 
 def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
-    """Filters to keep of each group: the threshold's multiple of the group's drawn share."""
+    """Filters to keep in each group: the group's drawn share times the threshold."""
     assert options.threshold is not None  # set by the budget
     return [
         share_of(group.group.filters, options.threshold * _factor(group.group, options))
@@ -31,7 +32,7 @@ def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
 
 
 def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
-    """All multiples at which any group's keep count changes, ascending."""
+    """All factors at which any group's keep count changes, ascending."""
     steps = [
         np.arange(1, group.group.filters + 1) / group.group.filters / _factor(group.group, options)
         for group in evidence
@@ -50,5 +51,5 @@ def _factor(group: FilterGroup, options: RecipeOptions) -> float:
 
 
 def _generator(group: FilterGroup, options: RecipeOptions, purpose: str) -> np.random.Generator:
-    """Numbers that belong to the group's name: another network draws others."""
+    """A random generator seeded by the draw, the purpose and the group's name."""
     return np.random.default_rng([options.draw, *f"{purpose} {group.name}".encode()])

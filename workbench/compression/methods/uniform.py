@@ -1,12 +1,13 @@
 """Uniform widths: every layer keeps the same share of its filters (method card).
 
-Idea: the null hypothesis of every recipe: if layers need not be told apart, this is as good.
+Idea: the null hypothesis of every recipe: if differences between layers do not matter, this recipe
+is as good as any other.
 Formula: k = ceil(t n) with one t for all groups.
 Cost: none.
-When it does not help: layers differ in what they need, so the narrowest ones suffer first. It
-has no opinion on which filters to keep; PFA's selection is the default beside it.
+When it does not help: layers need different shares of their filters, so the narrowest layers are
+the first to lose too many. The recipe does not select filters; PFA's selection is the default.
 
-Paper: none; it is what the others have to beat.
+Paper: none; this is the baseline for the other methods.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from workbench.compression.recipe_options import RecipeOptions
 
 
 def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
-    """Filters to keep of each group: the threshold's share, at least one."""
+    """Filters to keep in each group: a share ``threshold``, at least one filter."""
     assert options.threshold is not None  # set by the budget
     return [share_of(group.group.filters, options.threshold) for group in evidence]
 
@@ -33,5 +34,5 @@ def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
 
 
 def share_of(filters: int, share: float) -> int:
-    """ceil(share x filters) within 1..filters; a share that is off by rounding counts as exact."""
+    """Compute ceil(share x filters) within 1..filters, tolerant of rounding errors of the share."""
     return min(filters, max(1, math.ceil(filters * share * (1 - 1e-12))))
