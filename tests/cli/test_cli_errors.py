@@ -221,7 +221,7 @@ def test_wrong_values_of_a_training_are_told_together(mistake):
         ("--figure x.jpg", "--figure x.jpg: the name must end in .png"),
         ("--figure there.png", "--figure there.png: already exists; remove it"),
         ("--figure nowhere/x.png", "nowhere is not a writable folder"),
-        ("", "store sqlite:///mlruns/mlflow.db: there is none yet; run 'workbench adapt' first"),
+        ("", "store sqlite:///mlruns/mlflow.db: does not exist yet; run 'workbench adapt' first"),
     ],
 )
 def test_a_comparison_that_cannot_be_made(mistake, options, said):
@@ -268,9 +268,12 @@ def zipped(name):
 WRONG_WEIGHTS = {
     "another suffix": (lambda: written(b"x", "w.onnx"), "unknown kind of weight file '.onnx'; use"),
     "no suffix": (lambda: written(b"x", "w"), "unknown kind of weight file ''; use .safetensors"),
-    "empty": (lambda: written(b""), "damaged or no safetensors file"),
-    "text": (lambda: written(b"version https://git-lfs\n" * 9), "damaged or no safetensors file"),
-    "cut off": (lambda: written(save(simplecnn())[:-100]), "damaged or no safetensors file"),
+    "empty": (lambda: written(b""), "damaged or not a safetensors file"),
+    "text": (
+        lambda: written(b"version https://git-lfs\n" * 9),
+        "damaged or not a safetensors file",
+    ),
+    "cut off": (lambda: written(save(simplecnn())[:-100]), "damaged or not a safetensors file"),
     "no tensors": (lambda: written(save({})), "does not fit the network"),
     "other classes": (
         lambda: written(save(simplecnn(2))),
@@ -280,28 +283,28 @@ WRONG_WEIGHTS = {
         lambda: written(save({k: v * float("nan") for k, v in simplecnn().items()})),
         "NaN or infinity",
     ),
-    "empty .pt": (lambda: written(b"", "w.pt"), "damaged or no PyTorch file"),
+    "empty .pt": (lambda: written(b"", "w.pt"), "damaged or not a PyTorch file"),
     "zip of something else": (
         lambda: zipped("w.pt"),
-        "w.pt: damaged or no PyTorch file",
+        "w.pt: damaged or not a PyTorch file",
     ),
-    "code": (lambda: pickled(Evil()), "which loading would execute"),
-    "code in a state dict": (lambda: pickled({**simplecnn(), "x": Evil()}), "would execute"),
+    "code": (lambda: pickled(Evil()), "loading it would run code"),
+    "code in a state dict": (lambda: pickled({**simplecnn(), "x": Evil()}), "would run code"),
     "code in an old file": (
         lambda: pickled(Evil(), _use_new_zipfile_serialization=False),
-        "which loading would execute",
+        "loading it would run code",
     ),
     "code in a plain pickle": (
         lambda: written(b"cos\nsystem\n(S'touch ran'\ntR.", "w.pt"),
-        "which loading would execute",
+        "loading it would run code",
     ),
     "a whole network": (
         lambda: pickled(build_network("simplecnn", (1, 8, 8), 10)),
         "save the network's state_dict() as .safetensors",
     ),
-    "a list": (lambda: pickled([1, 2]), "holds no state dict; save the network's state_dict()"),
-    "a tensor": (lambda: pickled(torch.ones(2)), "holds no state dict"),
-    "numbers": (lambda: pickled({"a": 1}), "holds no state dict"),
+    "a list": (lambda: pickled([1, 2]), "is not a state dict; save the network's state_dict()"),
+    "a tensor": (lambda: pickled(torch.ones(2)), "is not a state dict"),
+    "numbers": (lambda: pickled({"a": 1}), "is not a state dict"),
 }
 
 
@@ -407,7 +410,7 @@ def alembic_database(name="o.db"):
 
 STORES = {
     "below a file": (lambda: Path("file").touch(), "sqlite:///file/x.db", "cannot be written"),
-    "a text": (lambda: Path("t.db").write_text("text\n" * 99), "sqlite:///t.db", "no SQLite"),
+    "a text": (lambda: Path("t.db").write_text("text\n" * 99), "sqlite:///t.db", "not a SQLite"),
     "a folder": (lambda: Path("d").mkdir(), "sqlite:///d", "(Is a directory)"),
     "nothing": (lambda: None, "sqlite:///", "cannot be written"),
     "another's": (other_database, "sqlite:///o.db", "a database, but not MLflow's"),

@@ -142,7 +142,7 @@ def test_a_latency_is_a_budget(run_cli, weights):
         (["--footprint", 1.01], "--footprint 1.01 is not within (0, 1]"),
         (["--flops", "nan"], "--flops nan is not within (0, 1]"),
         (["--params", 0], "--params 0 is not a positive number"),
-        (["--params", "many"], "--params many: is no number of parameters"),
+        (["--params", "many"], "--params many: is not a number of parameters"),
         (["--latency-ms", -1], "--latency-ms -1 is not a positive number"),
         (["--footprint", 0.2, "--flops", 0.2], "--footprint and --flops exclude each other"),
         (["--footprint", 0.2, "--energy", 0.9], "--footprint and --energy exclude each other"),
@@ -162,7 +162,7 @@ def test_wrong_budgets_are_told(run_cli, tmp_path, options, message):
 def test_a_budget_belongs_to_pfa_en(run_cli):
     status, _, err = run_cli(*ANALYZE, "--footprint", 0.2)
     assert status == 2
-    assert "--footprint: pfa-kl says itself how many filters to keep" in err
+    assert "--footprint: pfa-kl determines itself how many filters to keep" in err
 
 
 @pytest.mark.parametrize("budget", [["--footprint", 1e-6], ["--params", 5]])
@@ -170,7 +170,7 @@ def test_an_impossible_budget_names_the_smallest_network(run_cli, weights, budge
     command = [*ANALYZE[:5], "--weights", weights, "--method", "pfa-en"]
     status, out, err = run_cli(*command, *budget)
     assert (status, out) == (2, "")
-    assert "no network is so small; the smallest that can be reached has" in err
+    assert "no network is that small; the smallest possible one has" in err
     assert len([line for line in err.splitlines() if line.startswith("workbench: ")]) == 1
 
 

@@ -121,7 +121,7 @@ def layers(**more):
     ("model", "message"),
     [
         (nn.Sequential(nn.Flatten(), nn.ReLU()), "has no convolution and no linear layer"),
-        (chain(nn.Conv2d(3, 2, 1)), "no layer with filters to remove beside its classifier"),
+        (chain(nn.Conv2d(3, 2, 1)), "no layer with filters to remove besides its classifier"),
         (shared(), "layer '0' runs more than once"),
         (tied(), "layers '1' and '3' share their weights"),
         (Network(fickle, two=nn.Conv2d(4, 4, 1), **layers()), "depends on the image's values"),

@@ -166,7 +166,7 @@ def test_a_run_and_an_adaptation_are_found_by_their_ids(run_cli, image):
     ("command", "message"),
     [
         (["export", "gone.safetensors"], "gone.safetensors: no such file"),
-        (["export", "0123abc"], "is no file, and there is no store here"),
+        (["export", "0123abc"], "is not a file, and there is no store here"),
         (["export", "{weights}", "--format", "tflite"], "--format: unknown value 'tflite'"),
         (["export", "{weights}", "--out", "x.onnx"], "must end in .safetensors"),
         (["export", "{weights}", "--out", "no/x.safetensors"], "is not a writable folder"),

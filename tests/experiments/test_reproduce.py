@@ -92,12 +92,12 @@ def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cl
         (
             "distillation",
             {"full-fine", "pfa-fine", "pfa-distill"},
-            "pfa-distill has a higher mean accuracy than full-fine on ",
+            "The mean accuracy of pfa-distill is higher than that of full-fine on ",
         ),
         pytest.param(
             "equal-compute",
             {"pfa-fine", "full-scratch", "pfa-scratch", "pfa-scratch-b"},
-            "pfa-scratch-b has a higher mean accuracy than pfa-fine on ",
+            "The mean accuracy of pfa-scratch-b is higher than that of pfa-fine on ",
             marks=pytest.mark.slow,
         ),
     ],
@@ -148,9 +148,10 @@ def test_a_verdict_counts_the_domains_where_the_mean_is_higher():
         for domain, *hits in [("A", 191, 191), ("B", 191, 189), ("C", 187, 185), ("D", 98, 102)]
     }  # fmt: skip
     text = " ".join(beyond.DISTILLATION.findings(results))
-    assert "higher mean accuracy than full-fine on 1 (A), the same on 1 (B)" in text
-    assert "a lower one on 2 (C, D), of 4 domain(s)" in text
-    assert "excludes 0 on 1 (D); on 3 (A, B, C) chance may have ordered them; on 0 it" in text
+    assert "than that of full-fine on 1 domain (A), equal on 1 domain (B) and lower on 2 " in text
+    assert "lower on 2 domains (C, D)." in text
+    assert "excludes 0) on 1 domain (D) and not significant on 3 domains (A, B, C)." in text
+    assert "There is no interval" not in text
     assert "pfa-distill -11.6, pfa-fine +0.0." in text  # (0.5 + 0 - 2 - 45) / 4
     # Pairs: -91 and -89 of 200; half the width is 12.706 * 0.7071 / sqrt(2) = 6.353 points.
     low, high = paired_interval(
@@ -159,7 +160,7 @@ def test_a_verdict_counts_the_domains_where_the_mean_is_higher():
     assert (100 * low, 100 * high) == pytest.approx((-51.353, -38.647), abs=1e-3)
     single = {"A": {"full-fine": made("full-fine", 100), "pfa-fine": made("pfa-fine", 100),
               "pfa-distill": made("pfa-distill", 190)}}  # fmt: skip
-    assert "on 1 (A) it cannot be told" in " ".join(beyond.DISTILLATION.findings(single))
+    assert "There is no interval on 1 domain (A)" in " ".join(beyond.DISTILLATION.findings(single))
     one = made("full-fine", 190)
     assert paired_interval(one.accuracies, one.accuracies) is None
     assert paired_interval((0.90, 0.905), (0.95, 0.955)) is None
@@ -189,7 +190,7 @@ def test_figure_4_is_judged_against_the_paper():
     kept = " ".join(str(n + (6 if n < 100 else 5)) for n in published.FIGURE_4B_S2)
     cells = [SimpleNamespace(epochs=15, domain="S2", filters=kept)]
     text = " ".join(figure4.findings(cells, results, theirs))
-    assert text.startswith("3 domain(s), 15 epoch(s) where the paper trains 160. ")
+    assert text.startswith("3 domain(s), 15 epoch(s); the paper trains for 160. ")
     # One point below is "at most one point"; one and a half is not.
     assert "below full-fine on 2 of 3 (S2, own), in the paper on 1 of 2 (S2)." in text
     assert "above full-scratch on 1 of 3 (R1), in the paper on 2 of 2 (S2, R1)." in text
@@ -197,7 +198,7 @@ def test_figure_4_is_judged_against_the_paper():
     assert "outside our 95 % interval for 3 of 6 cells" in text
     assert "S2 full-fine -4.0, S2 pfa-fine -4.0, R1 full-scratch -9.0 (points" in text
     assert "differ from the paper's by -1.0 to +2.5 points." in text
-    assert "Of S2's 14 layers 4 keep other numbers" in text
+    assert "4 of S2's 14 layers keep another number of filters" in text
     alone = " ".join(figure4.findings(cells, results, {}))
     assert "in the paper" not in alone
     assert "figure 4b" not in alone
@@ -206,11 +207,13 @@ def test_figure_4_is_judged_against_the_paper():
 @pytest.mark.parametrize(
     ("hits", "sentence"),
     [
-        ({"a": (190,), "b": (189,)}, "a has the highest accuracy (95.0 %, +2.5 points against "
-         "full-fine); all 95 % intervals overlap with it, so chance may have ordered them."),
+        ({"a": (190,), "b": (189,)}, "a has the highest accuracy (95.0 %, +2.5 points compared "
+         "with full-fine); the 95 % intervals of all other methods overlap with it, so the order "
+         "may be due to chance."),
         ({"a": (190,), "b": (190,), "c": (100,)}, "a and b have the highest accuracy (95.0 %, "
-         "+2.5 points against full-fine); the 95 % interval lies above that of c"),
-        ({"a": (190,)}, "a has the highest accuracy (95.0 %, +2.5 points against full-fine)."),
+         "+2.5 points compared with full-fine); the 95 % interval is above that of c"),
+        ({"a": (190,)},
+         "a has the highest accuracy (95.0 %, +2.5 points compared with full-fine)."),
     ],
 )  # fmt: skip
 def test_a_bench_says_who_is_ahead_and_whether_by_chance(hits, sentence):
@@ -238,7 +241,7 @@ def test_a_table_compresses_a_network_for_its_own_set(run_cli, tmp_path, given):
     source = next(row for row in rows if row["protocol"] == "source")
     assert (source["epochs"], source["footprint"], source["domain"]) == ("0", "1.0", "digits")
     page = (tmp_path / "docs/results/table2-simplecnn-digits.md").read_text()
-    assert "This is simplecnn on digits, where the paper has vgg16 on cifar100." in page
+    assert "This is simplecnn on digits; the paper uses vgg16 on cifar100." in page
     lines = {line.split("|")[1].strip(): line for line in page.splitlines() if "|" in line}
     assert f"{100 * int(source['hits']) / int(source['images']):.2f} % top-1" in page
     kl = next(row for row in rows if row["method"] == "pfa-kl")
@@ -278,7 +281,7 @@ def test_figure_1_compares_recipes_and_starts(run_cli, tmp_path):
     for curve in ("| pfa, fine |", "| pfa, scratch |", "| random widths, fine |", "mean "):
         assert curve in page
     assert "At 20 %, scratch: " in page
-    assert "The best of 2 random widths is chosen by the test images" in page
+    assert "The best of 2 random widths is chosen on the test images" in page
     drawn = [row for row in cells() if row["method"].startswith("random")]
     drawn = [row for row in drawn if row["protocol"] == "pfa-fine"]
     assert len({row["filters"] for row in drawn}) == 2
@@ -322,13 +325,13 @@ def test_bench_in_parts_shows_every_method_with_the_seeds_asked_for(run_cli, tmp
     ]
     methods = {"pfa-kl", "fp", "fpgm", "network-slimming"}
     assert set(shown) == {"full-fine (no compression)", *methods}
-    assert "network-slimming read the scales of a source that does not say" in page.read_text()
+    assert "network-slimming used a source network that has no record" in page.read_text()
     assert "\n\nNobody wins.\n\n![" in page.read_text()
     # What lacks a seed of this call is named, not shown.
     status, _, err = run_cli(*command, "--methods", "uniform", "--first-seed", 1)
     assert status == 0, err
     text = page.read_text()
-    assert "Left out, for want of a seed: pfa-kl on digits-3v8, fp on digits-3v8, fpgm on" in text
+    assert "Not shown, because a seed is missing: pfa-kl on digits-3v8, fp on digits-3v8," in text
     assert "network-slimming on digits-3v8." in text
     assert "| uniform |" in text
     assert "| fp |" not in text
@@ -361,7 +364,7 @@ def test_a_source_with_penalised_scales_suits_network_slimming(run_cli, tmp_path
     assert status == 0, err
     page = (tmp_path / "docs/results/bench-digits-3v8.md").read_text()
     assert "| network-slimming |" in page
-    assert "network-slimming read the scales" not in page
+    assert "network-slimming used a source" not in page
 
 
 @pytest.mark.slow
@@ -383,7 +386,7 @@ def test_fresh_trains_each_cell_and_source_once(run_cli, tmp_path):
     status, _, err = run_cli(*command[:-1], "fp", "--first-seed", 1)
     assert status == 0, err
     page = (tmp_path / "docs/results/bench-digits-3v8.md").read_text()
-    assert "for want of a seed: pfa-kl on digits-3v8, network-slimming on digits-3v8." in page
+    assert "a seed is missing: pfa-kl on digits-3v8, network-slimming on digits-3v8." in page
 
 
 @pytest.mark.parametrize(
@@ -415,7 +418,7 @@ def test_fresh_trains_each_cell_and_source_once(run_cli, tmp_path):
         (["bench", *QUICK, "--target", "digits-3v8", "--seeds", 0], "--seeds 0 is too small"),
         (["bench", *QUICK, "--target", "digits-3v8", "--slimming-weights", "x"], "no such file"),
         (["reproduce", "figure4", "--domains", "S1,S1"], "--domains lists a value twice"),
-        (["reproduce", "figure1", "--footprints", "pfa-kl"], "--footprints pfa-kl: is no share"),
+        (["reproduce", "figure1", "--footprints", "pfa-kl"], "--footprints pfa-kl: is not a share"),
         (["reproduce", "figure1", "--draws", 0], "--draws 0 is too small"),
         (["reproduce", "table2", "--first-seed", -1], "--first-seed -1 is negative"),
         (["bench", *QUICK, "--target", "digits-3v8,digits-3v8"], "--target lists a value twice"),
@@ -482,10 +485,10 @@ def test_damaged_rows_are_named(tmp_path):
         read_cells(path)
     names = ",".join(field.name for field in fields(Cell))
     path.write_text(f"{names}\nabc,def\n")
-    with pytest.raises(DataError, match=r"cells.csv:2: no row of cells \(it ends before source"):
+    with pytest.raises(DataError, match=r"cells.csv:2: not a valid cell \(it ends before source"):
         read_cells(path)
     path.write_bytes(names.encode() + b"\n\xff\xfe,1\n")
-    with pytest.raises(DataError, match=r"no row of cells"):
+    with pytest.raises(DataError, match=r"not a valid cell"):
         read_cells(path)
 
 

@@ -76,7 +76,7 @@ def test_a_network_of_the_users_own_is_adapted_and_its_weights_are_taken_away(ow
     run_id = compressed["run_ids"][0]
     (path,) = (p for p in _weights() if run_id in str(p))
     assert read_card(path).widths == (stream["kept"], grouped["kept"])
-    with pytest.raises(WeightsError, match="code of your own"):
+    with pytest.raises(WeightsError, match="is your own code"):
         load_network(path)
     network = load_network(path, model)
     assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
@@ -117,7 +117,7 @@ def test_other_code_under_the_same_name_is_another_network(own, run_cli, tmp_pat
         ("{own}:broken", "building it failed (RuntimeError: no such blueprint)"),
         ("{own}:text", "returns str, not a torch.nn.Module"),
         ("{own}:two", "layer '0' runs more than once"),
-        ("{own}:nothing", "no layer with filters to remove beside its classifier"),
+        ("{own}:nothing", "no layer with filters to remove besides its classifier"),
         ("{own}:eleven", "11 outputs, the source has 10 classes"),
         ("torchvision:resnet18", "does not run on 1x8x8 images"),
         ("torchvision:resnet19", "has no classification network 'resnet19'; did you mean"),
@@ -141,13 +141,13 @@ def test_a_method_that_cannot_read_the_network_is_told_before_anything_is_made(o
     command = [*ADAPT, *FAST, "--model", f"{own}:small", "--method", "network-slimming", *dry]
     status, out, err = run_cli(*command)
     assert (status, out) == (2, "")
-    assert "has no batch norm with scales, which network-slimming reads; take fp or fpgm" in err
+    assert "has no batch norm with scales, which network-slimming needs; use fp or fpgm" in err
 
 
 def test_default_weights_are_torchvisions_alone(own, run_cli):
     status, _, err = run_cli(*ADAPT, "--weights", "DEFAULT")
     assert status == 2
-    assert "only torchvision's networks bring weights" in err
+    assert "only torchvision's networks have default weights" in err
 
 
 NORMED = """

@@ -135,4 +135,4 @@ def test_a_card_that_is_no_json_is_one_line(run_cli, tmp_path, text):
     status, out, err = run_cli("export", path)
     assert (status, out) == (2, "")
     (line,) = err.splitlines()
-    assert "what it says of its network is not valid" in line
+    assert "its description of the network is not valid" in line

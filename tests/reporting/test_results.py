@@ -96,7 +96,7 @@ def test_without_latency_flops_are_compared():
 
 def test_one_kind_of_network_alone_has_a_verdict_too():
     assert sentence([result("pfa-fine", [198])]) == "pfa-fine: 99.0 % at 23 % of the parameters"
-    assert "no compressed one was trained" in sentence([result("full-fine", [198])])
+    assert "no compressed network was trained" in sentence([result("full-fine", [198])])
 
 
 def test_one_seed_has_no_std_and_a_wilson_interval():

@@ -29,7 +29,7 @@ def largest_within(candidates: Array, cost: Callable[[float], float], limit: flo
         candidates: the thresholds, ascending, from the recipe's ``thresholds``.
         cost: returns the cost at a threshold; must not fall as the threshold rises.
     """
-    low, high = -1, len(candidates) - 1  # invariant: candidates up to low are within the limit, high is not
+    low, high = -1, len(candidates) - 1  # up to low: within the limit; from high on: not
     if cost(float(candidates[high])) <= limit:
         return float(candidates[high])
     while high - low > 1:

@@ -152,8 +152,7 @@ def _innermost(inside: list[str]) -> str:
 
 @contextmanager
 def _watched(model: nn.Module, inside: list[str], path: ForwardPath) -> Iterator[None]:
-    """Inside the block, keep the stack of running modules in ``inside``, their names in ``path``.
-    """
+    """In the block, keep the running modules in ``inside`` and record modules in ``path``."""
     hooks = []
     for name, module in model.named_modules():
         lists = [path.layers] if isinstance(module, (*Convolution, nn.Linear)) else []

@@ -216,7 +216,7 @@ class _Finder:
                 continue
             try:
                 group, reason, is_output = self._read(name)
-            except Exception as error:  # noqa: BLE001 - whatever the graph stumbles over
+            except Exception as error:  # noqa: BLE001 - the graph may raise anything
                 group, is_output = None, False
                 reason = f"its dependencies cannot be followed ({short(error)})"
             members = group.layers if group else (name,)
@@ -299,7 +299,7 @@ def _obstacle(part: nn.Module, name: str, side: Side, pairs: NDArray[np.int64]) 
     """The reason why filters that reach this layer cannot be removed, or None."""
     kind = type(part).__name__
     if computes_weights(part):
-        return f"depends on '{name}' ({kind}), which computes its weights"
+        return f"is coupled with '{name}' ({kind}), which computes its weights"
     if isinstance(part, _CHANNEL_MIXERS):
         what = "attends over" if isinstance(part, nn.MultiheadAttention) else "averages over"
         return f"feeds '{name}' ({kind}), which {what} its channels"

@@ -1,7 +1,7 @@
-"""Grids of adaptations with a page each: the paper's figures and tables, method comparisons.
+"""Experiments with one page each: the paper's figures and tables, and comparisons of methods.
 
-``reproduce.reproduce`` and ``bench.bench`` are what the command line calls. An experiment is a
-list of parts (``parts``); finished trainings are rows of a CSV file (``result_rows``); a page is
-Markdown with a chart (``pages``). Everything is trained through ``adaptation``; nothing here
-trains, and nothing here knows ``deployment``.
+The command line calls ``reproduce.reproduce`` and ``bench.bench``. An experiment is a list of
+parts (``parts``). Finished trainings are rows of a CSV file (``result_rows``). A page is Markdown
+with a chart (``pages``). All trainings run through ``adaptation``. This package does not train
+itself and does not depend on ``deployment``.
 """

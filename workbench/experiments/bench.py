@@ -1,7 +1,8 @@
-"""Methods side by side on the same domains, at the same footprint, under the same training.
+"""Compare methods on the same domains, at the same footprint, with the same training.
 
-A method's networks are pfa-fine's: the kept filters' weights, fine-tuned. Full-fine stands beside
-them. As footprint "pfa-kl" is what PFA-KL comes to on the domain; others are shares.
+Every method is trained by the protocol pfa-fine: the kept filters' weights are fine-tuned. The page
+also shows full-fine. The footprint "pfa-kl" means the footprint of PFA-KL's network on the domain;
+other footprints are shares.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from workbench.models.weight_files import has_penalty
 from workbench.training.progress import Display
 from workbench.training.settings import check_seeds
 
-#: Those that a plain ``bench`` puts side by side.
+#: Methods that ``bench`` compares by default.
 USUAL = ("pfa-kl", "fp", "fpgm", "apoz", "network-slimming", "random", "uniform")
 
 
@@ -50,26 +51,28 @@ def bench(
     display: Display | None = None,
     **options: Any,
 ) -> Path:
-    """Train what the comparison lacks, and write its page.
+    """Train the missing cells of the comparison, and write its page.
 
-    The page shows every method whose cells are there with these options, not only those asked for.
+    The page shows every method that has cells with these options, not only the requested methods.
 
     Args:
-        targets: domains.
-        methods: names in ``METHODS``; PFA-KL stands for PFA-En where a footprint is a number.
+        targets: names of domains.
+        methods: names in ``METHODS``; PFA-KL is replaced by PFA-En if a footprint is a number.
         footprints: "pfa-kl", or shares in (0, 1].
-        seeds, first_seed: which seeds; the random recipe draws anew for each.
+        seeds, first_seed: number of seeds and the first one; the random recipe draws again for
+            each seed.
         slimming_weights: source network of network-slimming, trained with a penalty on its scales.
         results: folder of the page, its figure and the rows.
-        fresh: train again what is finished.
-        command: for the page: what the user called.
-        **options: those of ``adapt``.
+        fresh: repeat finished trainings.
+        command: the user's command, shown on the page.
+        display: shows the progress.
+        **options: options of ``adapt``.
 
     Returns:
         The page's path.
 
     Raises:
-        WorkbenchError: for anything that the user can mend; see ``errors``.
+        WorkbenchError: for anything that the user can correct; see ``errors``.
     """
     options = {name: value for name, value in options.items() if value is not None}
     results = user_path(results)
@@ -79,8 +82,8 @@ def bench(
     if problems:
         raise SettingsError(*problems)
     asked = range(first_seed, first_seed + seeds)
-    # Network slimming's source is another than that of the other methods: a file of its own, or
-    # trained here, with the penalty. PFA-KL's footprint, which all are put at, is the others'.
+    # Network slimming may have its own source network: a file, or one trained here with the
+    # penalty. Its footprint is still that of PFA-KL on the source network of the other methods.
     apart = slimming_weights is not None or "weights" not in options
     whole = [{**options, "target": target} for target in targets]
     first = _reference_parts(whole, asked[:1]) if apart and SCALES in methods else []
@@ -105,18 +108,18 @@ def bench(
 
 @dataclass(frozen=True)
 class _Slimming:
-    """What network-slimming is given beside the other methods' options.
+    """Options of network-slimming that differ from those of the other methods.
 
     Attributes:
-        weights: a source network of its own.
-        sizes: parameters of PFA-KL's network by target, where its source is another.
+        weights: its own source network; None without one.
+        sizes: parameters of PFA-KL's network by target, if its source network is another.
     """
 
     weights: Path | None
     sizes: Mapping[str, int]
 
     def options(self, target: str, footprint: str) -> dict[str, Any]:
-        """Its options at a footprint."""
+        """The options of network-slimming at a footprint."""
         own = {"weights": self.weights, "source_epochs": None} if self.weights else {}
         if footprint == REFERENCE and target in self.sizes:
             return {**own, "footprint": None, "params": self.sizes[target]}
@@ -124,7 +127,7 @@ class _Slimming:
 
 
 def _reference_parts(whole: Sequence[Mapping[str, Any]], seeds: range) -> list[Part]:
-    """PFA-KL's network of each target, for its size: any seed does."""
+    """PFA-KL's network of each target, whose size does not depend on the seed."""
     return [Part({**options, "method": REFERENCE}, (TRAINED,), seeds) for options in whole]
 
 
@@ -139,7 +142,7 @@ def _problems(
     footprints: Sequence[str],
     slimming_weights: Path | None,
 ) -> list[str]:
-    """What is wrong with the comparison's own options, a line each."""
+    """One line for each problem with the comparison's own options."""
     problems = [
         f"--methods: unknown value '{name}'{did_you_mean(name, list(METHODS))}"
         for name in methods
@@ -153,7 +156,7 @@ def _problems(
     if slimming_weights is not None and not os.path.isfile(slimming_weights):
         problems.append(
             f"--slimming-weights {slimming_weights}: no such file; 'workbench train --sparsity' "
-            "makes one"
+            "writes one"
         )
     return problems
 

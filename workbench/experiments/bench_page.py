@@ -1,4 +1,4 @@
-"""The page of a comparison of methods: chart, tables, and who is ahead."""
+"""The page of a comparison of methods: chart, tables, and the most accurate methods."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from workbench.experiments.trade_off_chart import Point, trade_off_chart
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.tables import accuracy_text, markdown_text
 
-#: The protocol that every method is trained by, and that of the full network beside them.
+#: The protocol of all methods, and that of the full network.
 TRAINED, FULL = "pfa-fine", "full-fine"
 
 
 def make_page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
-    """Chart, tables and verdicts of cells whose parts are labelled with method and footprint.
+    """Make a page with chart, tables and verdicts.
 
     Args:
-        folder: where the chart is written.
-        notes: sentences to close the findings.
+        found: cells whose parts are labelled with method and footprint.
+        folder: folder of the chart.
+        notes: sentences to append to the findings.
     """
     domains = list(dict.fromkeys(cell.domain for _, cell in found))
     name = _file_name(found, domains)
@@ -58,7 +59,7 @@ def make_page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
 
 
 def _file_name(found: Found, domains: Sequence[str]) -> str:
-    """Bench, domains, shares, and network and source where they are not the usual ones."""
+    """Make the page's name from domains, shares, and unusual networks and sources."""
     wish, cell = found[0]
     shares = sorted({wish.part.label[1] for wish, _ in found} - {"", REFERENCE})
     task = resolve(Settings.of(**wish.part.options))
@@ -72,7 +73,7 @@ def _tables(
     full: Mapping[str, ProtocolResult],
 ) -> list[str]:
     columns = (
-        "method", "accuracy (95 % interval)", "footprint asked for", "footprint", "FLOPs", "n",
+        "method", "accuracy (95 % interval)", "requested footprint", "footprint", "FLOPs", "n",
     )  # fmt: skip
     body = []
     for domain, results in networks.items():
@@ -87,7 +88,7 @@ def _verdicts(
     networks: Mapping[str, Mapping[tuple[str, str], ProtocolResult]],
     full: Mapping[str, ProtocolResult],
 ) -> list[str]:
-    """One sentence a domain and footprint."""
+    """One sentence for each domain and footprint."""
     return [
         verdict(
             domain,
@@ -100,7 +101,7 @@ def _verdicts(
 
 
 def left_out(every: Found, found: Found) -> list[str]:
-    """What has finished cells that are not shown."""
+    """A sentence about methods whose finished cells are not shown."""
     shown = {(cell.domain, wish.part.label) for wish, cell in found}
     lacking = dict.fromkeys(
         f"{method}{'' if share in ('', REFERENCE) else f' at {share}'} on {cell.domain}"
@@ -108,11 +109,11 @@ def left_out(every: Found, found: Found) -> list[str]:
         for method, share in [wish.part.label]
         if (cell.domain, wish.part.label) not in shown
     )
-    return [f"Left out, for want of a seed: {', '.join(lacking)}."] if lacking else []
+    return [f"Not shown, because a seed is missing: {', '.join(lacking)}."] if lacking else []
 
 
 def _mixed_sources(found: Found) -> list[str]:
-    """A warning where methods start from different source networks, network slimming apart."""
+    """A warning if methods other than network slimming start from different source networks."""
     weights = {
         cell.weights for wish, cell in found if cell.weights and wish.part.label[0] != SCALES
     }
@@ -122,17 +123,17 @@ def _mixed_sources(found: Found) -> list[str]:
 
 
 def slimming_note(found: Found) -> list[str]:
-    """What has to be said where network slimming had a source that was not trained for it."""
+    """A warning if network slimming had a source network that was not trained for it."""
     if not any(wish.part.label[0] == SCALES for wish, _ in found):
         return []
     return [
-        "network-slimming read the scales of a source that does not say that they were penalised "
-        "in its training, as its paper asks ('workbench train --sparsity', --slimming-weights)."
+        "network-slimming used a source network that has no record of a penalty on its scales; "
+        "the method requires one ('workbench train --sparsity', --slimming-weights)."
     ]
 
 
 def _networks(found: Found, domain: str) -> dict[tuple[str, str], ProtocolResult]:
-    """By method and footprint asked for: the result over all seeds."""
+    """The result over all seeds, by method and requested footprint."""
     groups: dict[tuple[str, str], list[Cell]] = {}
     for wish, cell in found:
         if (cell.domain, cell.protocol) == (domain, TRAINED):
@@ -159,7 +160,7 @@ def _row(label: str, asked: str, result: ProtocolResult) -> tuple[str, ...]:
 
 
 def verdict(domain: str, results: Mapping[str, ProtocolResult], full: ProtocolResult) -> str:
-    """Who is ahead, and whether that can be told from chance."""
+    """A sentence with the most accurate methods, and whether their lead is significant."""
     best = max(result.accuracy_mean for result in results.values())
     ahead = [method for method, result in results.items() if result.accuracy_mean == best]
     low = min(results[method].accuracy_interval[0] for method in ahead)
@@ -168,10 +169,13 @@ def verdict(domain: str, results: Mapping[str, ProtocolResult], full: ProtocolRe
     sentence = (
         f"{domain} at {size:.1f} % of the parameters: {' and '.join(ahead)} "
         f"{'has' if len(ahead) == 1 else 'have'} the highest accuracy ({100 * best:.1f} %, "
-        f"{100 * (best - full.accuracy_mean):+.1f} points against full-fine)"
+        f"{100 * (best - full.accuracy_mean):+.1f} points compared with full-fine)"
     )
     if len(results) == len(ahead):
         return f"{sentence}."
     if behind:
-        return f"{sentence}; the 95 % interval lies above that of {', '.join(behind)}."
-    return f"{sentence}; all 95 % intervals overlap with it, so chance may have ordered them."
+        return f"{sentence}; the 95 % interval is above that of {', '.join(behind)}."
+    return (
+        f"{sentence}; the 95 % intervals of all other methods overlap with it, so the order may be "
+        "due to chance."
+    )

@@ -1,8 +1,8 @@
-"""Figure 1: which part of the method does the work: the widths, the filters, or their weights?
+"""Figure 1: which part of the method matters: the widths, the filters, or their weights?
 
-Networks of equal footprints: PFA-En's widths, uniform ones, and random ones (their mean, and the
-best of them as an empirical upper bound), each with the source's weights and from scratch; and
-PFA-En's widths with random filters.
+The networks have equal footprints. Their widths are PFA-En's, uniform, or random (shown as the
+mean, and the best as an empirical upper bound), each with the source's weights and from scratch.
+A further curve has PFA-En's widths with random filters.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _CURVES: dict[str, tuple[dict[str, Any], str]] = {
     "random widths, fine": ({"method": "random", "selection": "pfa"}, "pfa-fine"),
     "random widths, scratch": ({"method": "random", "selection": "pfa"}, "pfa-scratch"),
 }
-#: What ``--methods`` names: both initialisations of a recipe.
+#: Names for ``--methods``, each for both initialisations of a recipe.
 RECIPES = tuple(dict.fromkeys(name.split(",")[0].replace(" ", "-") for name in _CURVES))
 _DRAWN = "random widths"
 _REDRAWN = "random filters"
 
 
 def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
-    """A part a curve and footprint; random widths are drawn ``draws`` times, one seed each."""
+    """One part per curve and footprint; random widths are drawn ``draws`` times with seed 0."""
     options = dict(options)
     draws = options.pop("draws", None) or DRAWS
     footprints = options.pop("footprints", None) or FOOTPRINTS
@@ -90,7 +90,7 @@ def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
     columns = ("curve", "footprint", "accuracy (95 % interval)", "n")
     return Page(
         name=name,
-        title=f"Figure 1: what does the work? {first.model} on {first.domain}",
+        title=f"Figure 1: which part matters? {first.model} on {first.domain}",
         findings=_findings(groups, first.epochs),
         body=table(columns, rows),
         figures=(chart.name,),
@@ -118,12 +118,12 @@ def _point(result: ProtocolResult) -> Point:
 
 
 def _findings(groups: Mapping[tuple[str, float], Sequence[Cell]], epochs: int) -> list[str]:
-    lines = [f"Trained for {epochs} epoch(s) where the paper trains 50."]
+    lines = [f"Trained for {epochs} epoch(s); the paper trains for 50."]
     draws = [len(cells) for (curve, _), cells in groups.items() if curve.startswith(_DRAWN)]
     if max(draws, default=1) > 1:
         lines.append(
-            f"The best of {max(draws)} random widths is chosen by the test images: a bound from "
-            "above that nobody could choose, and the higher the more are drawn (the paper: 300)."
+            f"The best of {max(draws)} random widths is chosen on the test images. It is an upper "
+            "bound, not a method, and rises with the number of draws (300 in the paper)."
         )
     for share in sorted({share for _, share in groups}):
         for start in ("fine", "scratch"):

@@ -21,20 +21,20 @@ from workbench.training.protocols import FOUR, UNTRAINED
 #: Percent, by domain and protocol.
 Means = Mapping[str, Mapping[str, float]]
 Holds = Callable[[float], bool]
-#: The paper's protocols, and the untrained source beside them.
+#: The paper's protocols, and the untrained source network.
 SHOWN = (*FOUR, UNTRAINED)
 DOMAINS = ("S1", "S2", "S3", "S4", "R1", "R2")
-#: The network of the paper's figure, and what it was trained on.
+#: The network of the paper's figure and its data set.
 PAPERS = {"source": "cifar100", "model": "vgg16"}
 
 
 def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
-    """A part a domain: all four protocols."""
+    """One part per domain, with all four protocols and the untrained source network."""
     return [Part({**options, "target": name}, SHOWN, seeds) for name in names]
 
 
 def page(name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
-    """Accuracies and footprints beside the paper's, and the filters of every layer."""
+    """Make a page with accuracies and footprints beside the paper's, and the kept filters."""
     cells = [cell for _, cell in found]
     results = by_domain(cells)
     widths = _widths(cells)
@@ -65,13 +65,15 @@ def _is_papers(cell: Cell) -> bool:
 
 
 def findings(cells: Sequence[Cell], results: Results, theirs: Means) -> list[str]:
-    """What fits the paper and what does not, in sentences.
+    """Sentences that compare the results with the paper's.
 
     Args:
-        theirs: the paper's numbers, where it has this network.
+        cells: the cells of the page.
+        results: the same by domain and protocol.
+        theirs: the paper's numbers; empty for another network or data set.
     """
     epochs = " or ".join(map(str, sorted({cell.epochs for cell in cells})))
-    lines = [f"{len(results)} domain(s), {epochs} epoch(s) where the paper trains 160."]
+    lines = [f"{len(results)} domain(s), {epochs} epoch(s); the paper trains for 160."]
     means = {
         domain: {name: 100 * result.accuracy_mean for name, result in rows.items()}
         for domain, rows in results.items()
@@ -89,13 +91,13 @@ def findings(cells: Sequence[Cell], results: Results, theirs: Means) -> list[str
         pairs = zip(kept, published.FIGURE_4B_S2, strict=True)
         far = sum(abs(ours - paper) > published.FIGURE_4B_ERROR for ours, paper in pairs)
         lines.append(
-            f"Of S2's {len(kept)} layers {far} keep other numbers of filters than figure 4b shows."
+            f"{far} of S2's {len(kept)} layers keep another number of filters than in figure 4b."
         )
     return lines
 
 
 def _tally(ours: Means, theirs: Means, reference: str, holds: Holds) -> str:
-    """On how many domains something holds of pfa-fine's points above a reference."""
+    """On which domains ``holds`` is true for pfa-fine minus a reference, in points."""
     found = _where(ours, reference, holds)
     text = f"{len(found)} of {len(ours)} ({', '.join(found) or 'none'})"
     if not theirs:
@@ -105,7 +107,7 @@ def _tally(ours: Means, theirs: Means, reference: str, holds: Holds) -> str:
 
 
 def _where(means: Means, reference: str, holds: Holds) -> list[str]:
-    # Rounded: 94 is one point below 95, whatever their last bits are.
+    # Rounded so that 94 is exactly one point below 95, despite floating-point errors.
     return [d for d, row in means.items() if holds(round(row["pfa-fine"] - row[reference], 6))]
 
 
@@ -122,7 +124,7 @@ def _accuracies_beside(results: Results, theirs: Means) -> str:
         if (difference := _outside(result, paper)) is not None
     ]
     return (
-        f"The paper's accuracy lies outside our 95 % interval for {len(outside)} of "
+        f"The paper's accuracy is outside our 95 % interval for {len(outside)} of "
         f"{len(beside)} cells"
         + (f": {', '.join(outside)} (points, ours minus the paper's)." if outside else ".")
     )
@@ -170,7 +172,7 @@ def _footprint_table(results: Results, theirs: Means) -> list[str]:
 
 
 def _beside(ours: float, theirs: float | None) -> tuple[str, str]:
-    """The paper's number and the difference to it; nothing where the paper has none."""
+    """The paper's number and the difference from it; empty if the paper has none."""
     return ("", "") if theirs is None else (f"{theirs:g} %", signed(ours - theirs))
 
 

@@ -1,9 +1,9 @@
-"""What the paper leaves open, on the domains of figure 4: other ways to train the small network.
+"""Questions that the paper leaves open: other ways to train the small network.
 
-Distillation: can a small network that follows full-fine's be better than full-fine? Equal compute:
-does the gap between fine-tuning and training from scratch close when the small network may train
-for as many FLOPs as the full one (Liu et al., "Rethinking the Value of Network Pruning", ICLR
-2019)? Cells of the four protocols are those of figure 4.
+Distillation: can a small network with full-fine as its teacher be better than full-fine? Equal
+compute: does the gap between fine-tuning and training from scratch close if the small network
+trains for as many FLOPs as the full one (Liu et al., "Rethinking the Value of Network Pruning",
+ICLR 2019)? The domains, and the cells of the four protocols, are those of figure 4.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from workbench.training.protocols import TEACHER, TEACHER_SEED
 
 @dataclass(frozen=True)
 class Question:
-    """One protocol held against another.
+    """A comparison of two protocols.
 
     Attributes:
-        title: of its page.
-        rival: the protocol that has to be better.
-        reference: than this one.
-        beside: shown with them.
-        remark: of a setting, what has to be known to read the page.
+        title: title of the page.
+        rival: the protocol in question.
+        reference: the protocol with which it is compared.
+        beside: other protocols that the page shows.
+        remark: returns a remark on the settings.
     """
 
     title: str
@@ -44,15 +44,15 @@ class Question:
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """All that a domain's part trains."""
+        """All protocols of a domain's part."""
         return (self.reference, *self.beside, self.rival)
 
     def parts(self, options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
-        """A part a domain."""
+        """One part per domain."""
         return [Part({**options, "target": name}, self.protocols, seeds) for name in names]
 
     def page(self, name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
-        """Accuracies a domain, and on how many of them the rival is better."""
+        """Make a page with the accuracies on each domain and the findings."""
         results = by_domain(cell for _, cell in found)
         epochs = {(cell.domain, cell.protocol): cell.epochs for _, cell in found}
         chart = folder / f"{name}.png"
@@ -72,7 +72,7 @@ class Question:
         )
 
     def findings(self, results: Results) -> list[str]:
-        """On how many domains the rival is better, and by how much on average, in sentences."""
+        """Sentences about the domains on which ``rival`` is better, and the average difference."""
         gaps = self._gaps(results, self.rival)
         above = [domain for domain, points in gaps.items() if points > 0]
         equal = [domain for domain, points in gaps.items() if points == 0]
@@ -83,14 +83,15 @@ class Question:
             for each in [self._gaps(results, name)]
         ]
         return [
-            f"{self.rival} has a higher mean accuracy than {self.reference} on {_some(above)}, the "
-            f"same on {_some(equal)}, a lower one on {_some(below)}, of {len(gaps)} domain(s).",
-            self._by_chance(results),
-            f"On average over the domains, in points against {self.reference}: {', '.join(means)}.",
+            f"The mean accuracy of {self.rival} is higher than that of {self.reference} on "
+            f"{_domains(above)}, equal on {_domains(equal)} and lower on {_domains(below)}.",
+            *self._by_chance(results),
+            f"Mean difference from {self.reference} over the domains, in points: "
+            f"{', '.join(means)}.",
         ]
 
-    def _by_chance(self, results: Results) -> str:
-        """Where the order of the two can be told from chance."""
+    def _by_chance(self, results: Results) -> list[str]:
+        """Sentences about the domains on which the difference is significant."""
         found: dict[str, list[str]] = {"apart": [], "chance": [], "unknown": []}
         for domain, rows in results.items():
             interval = paired_interval(rows[self.rival].accuracies, rows[self.reference].accuracies)
@@ -98,11 +99,16 @@ class Question:
                 found["unknown"].append(domain)
             else:
                 found["apart" if interval[0] > 0 or interval[1] < 0 else "chance"].append(domain)
-        return (
-            f"The 95 % interval of the difference, seed by seed, excludes 0 on "
-            f"{_some(found['apart'])}; on {_some(found['chance'])} chance may have ordered them; "
-            f"on {_some(found['unknown'])} it cannot be told (one seed, or all differ alike)."
-        )
+        lines = [
+            f"The difference, paired by seed, is significant (its 95 % interval excludes 0) on "
+            f"{_domains(found['apart'])} and not significant on {_domains(found['chance'])}."
+        ]
+        if found["unknown"]:
+            lines.append(
+                f"There is no interval on {_domains(found['unknown'])} (one seed, or the same "
+                "difference for all seeds)."
+            )
+        return lines
 
     def _gaps(self, results: Results, protocol: str) -> dict[str, float]:
         return {
@@ -123,7 +129,7 @@ class Question:
                 ))  # fmt: skip
         columns = (
             "domain", "protocol", "epochs", "accuracy (95 % interval)", "n",
-            f"against {self.reference} (95 % interval)", "footprint", "FLOPs", "train",
+            f"minus {self.reference} (95 % interval)", "footprint", "FLOPs", "train",
         )  # fmt: skip
         return ["## Accuracy", "", *table(columns, rows)]
 
@@ -134,8 +140,9 @@ DISTILLATION = Question(
     reference="full-fine",
     beside=("pfa-fine",),
     remark=lambda settings: (
-        f"All seeds follow one network, that of {TEACHER} with seed {TEACHER_SEED}; temperature "
-        f"{settings.training.temperature:g}, weight {settings.training.distill_weight:g}."
+        f"The teacher of all seeds is the network of {TEACHER} with seed {TEACHER_SEED}; "
+        f"temperature {settings.training.temperature:g}, weight "
+        f"{settings.training.distill_weight:g}."
     ),
 )
 EQUAL_COMPUTE = Question(
@@ -148,11 +155,13 @@ EQUAL_COMPUTE = Question(
 
 
 def _difference(one: ProtocolResult, other: ProtocolResult) -> str:
-    """Percentage points, with the interval over pairs of the same seed where there is one."""
+    """The difference in percentage points, with its interval paired by seed if there is one."""
     interval = paired_interval(one.accuracies, other.accuracies)
     between = interval and f" ({signed(100 * interval[0])} to {signed(100 * interval[1])})"
     return f"{signed(gap(one, other))}{between or ''}"
 
 
-def _some(names: Sequence[str]) -> str:
-    return f"{len(names)} ({', '.join(names)})" if names else "0"
+def _domains(names: Sequence[str]) -> str:
+    """The number of domains with their names, or "no domain"."""
+    unit = "domain" if len(names) == 1 else "domains"
+    return f"{len(names)} {unit} ({', '.join(names)})" if names else "no domain"

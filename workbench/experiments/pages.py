@@ -1,4 +1,4 @@
-"""Markdown pages of results: what was asked, what came out, and where every number comes from."""
+"""Markdown pages of results, with the origin of every number."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from workbench.reporting.results import ProtocolResult
 from workbench.reporting.tables import markdown_table, markdown_text
 
 NOTES = "notes"
-#: By domain and protocol.
+#: Results by domain and protocol.
 Results = dict[str, dict[str, ProtocolResult]]
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page; names in it may come from any row, so what is plain text is escaped.
+    """One page. Names may come from any row, so all plain text is escaped.
 
     Attributes:
-        name: file name without its ending; the figure has the same.
+        name: file name without its suffix; the figure has the same name.
         title: heading, plain text.
-        findings: what fits and what does not, plain text; the first paragraph.
+        findings: sentences of the first paragraph, plain text.
         body: tables and their headings, Markdown.
-        figures: names of PNG files beside the page.
+        figures: names of PNG files in the folder of the page.
     """
 
     name: str
@@ -44,15 +44,19 @@ def publish(
 ) -> Path:
     """Make a page with its figures and write it with the provenance of its cells.
 
-    What a person has to say about it stands in ``notes/NAME.md`` of the folder and follows the
-    findings.
+    If the folder has a file ``notes/NAME.md``, its text is inserted after the findings.
 
     Args:
-        make: draws the figures into the folder.
-        command: as the user called it.
+        make: returns the page, and writes its figures to the folder.
+        cells: the cells of the page.
+        folder: folder of the page.
+        command: the user's command.
+
+    Returns:
+        The page's path.
 
     Raises:
-        DiskError: when page or figures cannot be written.
+        DiskError: when the page or its figures cannot be written.
     """
     with writing(folder):
         return _write(make(), cells, folder, command)
@@ -67,8 +71,8 @@ def _write(page: Page, cells: Sequence[Cell], folder: Path, command: Sequence[st
     lines += [*page.body, "", "## Where the numbers come from", ""]
     lines += ["```sh", printable(shlex.join(command), longest=None), "```", ""]
     lines += [
-        "- This is the last call. Finished cells of earlier calls with the same settings are "
-        "shown, too, where they have the same seeds."
+        "- This is the most recent command. The page also shows finished cells of earlier commands "
+        "with the same settings and seeds."
     ]
     lines += [f"- {line}" for line in provenance(cells)]
     path = folder / f"{page.name}.md"
@@ -77,7 +81,7 @@ def _write(page: Page, cells: Sequence[Cell], folder: Path, command: Sequence[st
 
 
 def provenance(cells: Sequence[Cell]) -> list[str]:
-    """Machines, versions, schedule, seeds and time of the trainings."""
+    """Lines with machines, versions, schedules, seeds and time of the trainings."""
     trained = [cell for cell in cells if cell.epochs]
     hours = sum(cell.train_seconds for cell in cells) / 3600
     runs = sorted({
@@ -88,8 +92,8 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
     networks = sorted({f"{cell.model} trained on {cell.source}" for cell in cells})
     weights = _listed({cell.weights for cell in cells if cell.weights})
     return [
-        f"{len(cells)} cells, {len(trained)} of them trainings of {hours:.2f} hours in all; each "
-        "is a row of [data/cells.csv](data/cells.csv), with the key of its MLflow run",
+        f"{len(cells)} cells; {len(trained)} of them were trained, in {hours:.2f} hours in total; "
+        "each cell is a row of [data/cells.csv](data/cells.csv), with the key of its MLflow run",
         f"seeds {_listed({cell.seed for cell in cells})}; "
         + markdown_text("; ".join(runs) or "nothing trained"),
         markdown_text(f"{', '.join(networks)}; source weights {weights}"),
@@ -98,16 +102,16 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
             for where, n in sorted(Counter(map(_machine, cells)).items())
         ),
         "accuracy: mean ± standard deviation over the seeds; interval: 95 %, Student's t over the "
-        "seeds; Wilson over the test images where there is one seed, or where all agree",
+        "seeds; Wilson over the test images if there is one seed, or if all seeds agree",
     ]
 
 
 def _machine(cell: Cell) -> str:
-    """Where and with what a cell was trained; what its row does not have is named as missing."""
+    """Machine and software of a cell's training; values missing in its row are marked."""
     missing = "that was NOT RECORDED"
     commit = f"commit {cell.commit}" if cell.commit else f"a commit {missing}"
     code = f"{cell.version} at {commit}" if cell.version else f"of a version {missing}"
-    named = cell.machine.endswith(f"{cell.threads} threads")  # a processor's name has them
+    named = cell.machine.endswith(f"{cell.threads} threads")  # a CPU's name includes its threads
     return (
         f"{cell.machine or 'machine NOT RECORDED'}, {cell.device}, {cell.precision}, "
         f"{'' if named else f'{cell.threads} thread(s), '}torch {cell.torch}, workbench {code}"
@@ -115,7 +119,7 @@ def _machine(cell: Cell) -> str:
 
 
 def summarise(cells: Iterable[Cell]) -> ProtocolResult:
-    """The cells of one network over its seeds, as one result."""
+    """Combine the cells of one network over its seeds to one result."""
     found = sorted(cells, key=lambda cell: cell.seed)
     first = found[0]
     return ProtocolResult(
@@ -135,7 +139,7 @@ def summarise(cells: Iterable[Cell]) -> ProtocolResult:
 
 
 def by_domain(cells: Iterable[Cell]) -> Results:
-    """One result a domain and protocol, over its seeds."""
+    """One result per domain and protocol, over its seeds."""
     results: Results = {}
     for (domain, protocol), group in grouped(cells, "domain", "protocol").items():
         results.setdefault(domain, {})[protocol] = summarise(group)
@@ -143,34 +147,37 @@ def by_domain(cells: Iterable[Cell]) -> Results:
 
 
 def gap(one: ProtocolResult, other: ProtocolResult) -> float:
-    """Accuracy of one minus that of the other: percentage points, rounded so that 0 is 0."""
+    """Mean accuracy of ``one`` minus that of ``other``, in points, rounded so that 0 is exact."""
     return round(100 * (one.accuracy_mean - other.accuracy_mean), 6)
 
 
 def file_name(*words: str) -> str:
-    """A page's name from words that may hold a path's or a network's signs."""
+    """Make a file name from words, and replace the special characters of paths and networks."""
     return "-".join(re.sub(r"[^\w.-]+", "-", word) for word in words)
 
 
 def one_seed(results: Iterable[ProtocolResult]) -> list[str]:
-    """What has to be said where one of them has a single seed."""
+    """A remark if one of the results has a single seed."""
     if all(len(result.hits) > 1 for result in results):
         return []
-    return ["With one seed an interval is over the test images and says nothing of other seeds."]
+    return [
+        "With one seed, an interval is over the test images and does not include the variation "
+        "between seeds."
+    ]
 
 
 def signed(points: float) -> str:
-    """A difference with its sign: percentage points."""
+    """A difference in percentage points with its sign."""
     return f"{points:+.1f}"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table as lines, with an empty one behind it."""
+    """A Markdown table as lines, followed by an empty line."""
     return [markdown_table(columns, rows), ""]
 
 
 def grouped(cells: Iterable[Cell], *names: str) -> Mapping[tuple[str, ...], list[Cell]]:
-    """Cells that agree in some fields, in the order in which they come."""
+    """Group cells by some of their fields, in their order."""
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         groups.setdefault(tuple(str(getattr(cell, name)) for name in names), []).append(cell)

@@ -1,4 +1,4 @@
-"""Tables 1 to 8: networks compressed for the whole set that they were trained on."""
+"""Tables 1 to 8: networks compressed for the complete data set of their training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workbench.experiments.published import TableRow
 from workbench.experiments.result_rows import CELLS_FILE, Cell
 from workbench.reporting.results import ProtocolResult
 
-#: Network and data set of each table; ImageNet's are a folder of the user's: ``--source FOLDER``.
+#: Network and data set of each table; for ImageNet the user names a folder: ``--source FOLDER``.
 DEFAULTS: dict[int, dict[str, Any]] = {
     1: {"source": "cifar10", "model": "vgg16"},
     2: {"source": "cifar100", "model": "vgg16"},
@@ -30,16 +30,16 @@ _TOP5 = (6, 8)
 
 
 def methods(number: int) -> tuple[str, ...]:
-    """The recipes of a table that are ours to train, in small letters."""
+    """The recipes of a table that this project trains, in lower case."""
     rows = [row.method.lower() for row in published.table(number)]
     return tuple(name for name in rows if name.startswith("pfa-"))
 
 
 def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
-    """The source network as it is, and a part a recipe: compressed and fine-tuned.
+    """A part for the source network, and one per recipe, compressed and fine-tuned.
 
     Raises:
-        SettingsError: for a table of ImageNet without a folder.
+        SettingsError: when a table of ImageNet has no folder.
     """
     if "source" not in options:
         raise SettingsError(
@@ -53,7 +53,7 @@ def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> lis
 
 
 def page(number: int, name: str, found: Sequence[tuple[Wish, Cell]], folder: Path) -> Page:
-    """Accuracy change, parameters and FLOPs of every recipe beside the paper's."""
+    """Make a page with accuracy change, parameters and FLOPs of every recipe and the paper's."""
     cells = [cell for _, cell in found]
     source = next(cell for cell in cells if cell.protocol == "source")
     full = _hits(source, number) / source.images
@@ -79,7 +79,7 @@ def page(number: int, name: str, found: Sequence[tuple[Wish, Cell]], folder: Pat
         body=[
             f"Before compression: {100 * full:.2f} % {which} "
             f"(paper: {theirs[0].full_accuracy:g} %). Intervals are those of the compressed "
-            "network's accuracy, less that of the full one, which is taken as exact.",
+            "network's accuracy minus that of the full network, which is taken as exact.",
             "",
             *table(columns, rows),
         ],
@@ -117,14 +117,14 @@ def _row(row: TableRow, cells: Sequence[Cell], full: float, number: int) -> tupl
 
 
 def _result(cells: Sequence[Cell], number: int) -> ProtocolResult:
-    """The cells of a recipe over their seeds, by the accuracy that the table has."""
+    """The result of a recipe over its seeds, with the table's accuracy (top-1 or top-5)."""
     result = summarise(cells)
     ordered = sorted(cells, key=lambda cell: cell.seed)
     return replace(result, hits=tuple(_hits(cell, number) for cell in ordered))
 
 
 def change_text(result: ProtocolResult, full: float) -> str:
-    """Mean ± standard deviation (95 % interval) of accuracies less ``full``, percentage points."""
+    """Mean ± standard deviation (95 % interval) of accuracies minus ``full``, in points."""
     mean = 100 * (result.accuracy_mean - full)
     low, high = (100 * (bound - full) for bound in result.accuracy_interval)
     spread = "" if result.accuracy_std is None else f" ± {100 * result.accuracy_std:.2f}"
@@ -147,7 +147,7 @@ def _findings(
     lines = [
         f"{len(recipes)} of the paper's {len(methods(number))} recipes, fine-tuned for "
         f"{' or '.join(map(str, epochs)) or 'no'} epoch(s), from a network of {100 * full:.2f} % "
-        f"({which}) where the paper's has {theirs[0].full_accuracy:g} %."
+        f"({which}; {theirs[0].full_accuracy:g} % in the paper)."
     ]
     for name, cells in recipes.items():
         row = paper[name]

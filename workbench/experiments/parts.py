@@ -1,8 +1,8 @@
-"""Run what an experiment still lacks, and hand on all of its cells.
+"""Train the missing cells of an experiment, and return all of its cells.
 
-An experiment is a list of parts; a part is one adaptation's options and the protocols that are
-wanted of it. Every cell goes through ``pipeline.adapt``, so it is recorded in MLflow, resumes, and
-is not trained twice; a row in the results folder does as well as a run in the store.
+An experiment is a list of parts. A part has the options of one adaptation and the protocols to
+train. Every cell goes through ``adaptation.pipeline.adapt``, so it is recorded in MLflow, can be
+resumed, and is not trained twice. A row in the results folder counts like a run in the store.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from workbench.store.stored_results import stored_filters
 from workbench.training.progress import Display
 from workbench.training.protocols import PROTOCOLS
 
-#: Of finished cells, at least so many seeds are looked for.
+#: Pages look for finished cells of at least this many seeds.
 SEEDS_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Part:
-    """One adaptation's share of an experiment.
+    """The trainings of one adaptation in an experiment.
 
     Attributes:
-        options: of ``adapt``, seeds and protocols left out.
-        protocols: which of its cells are wanted.
-        seeds: with which seeds.
-        label: what its page calls it, where the domain does not say it: a recipe; a method or a
-            curve, and the footprint asked for.
+        options: options of ``adapt``, without seeds and protocols.
+        protocols: the protocols to train.
+        seeds: the seeds to train with.
+        label: the part's label on its page, besides the domain: a recipe, or a method or curve
+            with the requested footprint.
     """
 
     options: Mapping[str, Any]
@@ -64,13 +64,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Wish:
-    """One cell that is wanted.
+    """One requested cell.
 
     Attributes:
-        part: where it comes from.
-        protocol, seed: which of the part's trainings.
+        part: its part.
+        protocol, seed: its training in the part.
         cell: its id.
-        source: what tells the source weights from others.
+        source: text that identifies the source weights.
     """
 
     part: Part
@@ -85,11 +85,11 @@ Found = list[tuple[Wish, Cell]]
 
 @dataclass
 class Anew:
-    """What a call with ``--fresh`` has trained: every cell and every source network once.
+    """What a call with ``--fresh`` has trained, so that it trains nothing twice.
 
     Attributes:
-        cells: their ids.
-        sources: what tells their weights from others.
+        cells: ids of the cells.
+        sources: texts that identify the source weights.
     """
 
     cells: set[str] = field(default_factory=set)
@@ -103,16 +103,17 @@ def run_parts(
     anew: Anew | None = None,
     display: Display | None = None,
 ) -> None:
-    """Train what an experiment lacks, and write its cells down as they are finished.
+    """Train the missing cells of an experiment, and write their rows as they finish.
 
     Args:
-        parts: the experiment; every part's options are checked before anything is trained.
+        parts: the experiment; the options of all parts are checked before any training.
         results: folder whose ``data/cells.csv`` is read and written.
-        anew: with ``--fresh``: what this call has trained already, which is not trained again, and
-            to which is added; everything else is. None trains what no row has.
+        anew: with ``--fresh``, what this call has already trained. Everything else is trained
+            again and added to it. With None, only cells without a row are trained.
+        display: shows the progress.
 
     Raises:
-        WorkbenchError: for anything that the user can mend; see ``errors``.
+        WorkbenchError: for anything that the user can correct; see ``errors``.
     """
     path = results / "data" / CELLS_FILE
     check_results(results)
@@ -135,7 +136,7 @@ def run_parts(
         cells = [
             make_cell(store, store.run(run_id), own[result.protocol, seed].cell)
             for result in done.protocols
-            if result.protocol in names  # the untrained source comes unasked
+            if result.protocol in names  # adapt may add the untrained source
             for seed, run_id in zip(seeds, result.run_ids, strict=True)
         ]
         write_cells(path, cells)
@@ -145,10 +146,10 @@ def run_parts(
 
 
 def check_parts(parts: Sequence[Part]) -> list[Wish]:
-    """Every cell that the parts want, with its id.
+    """Check the options of all parts, and return every requested cell with its id.
 
     Raises:
-        SettingsError: with what is wrong with the options of any part, all together.
+        SettingsError: with the problems of all parts together.
     """
     wishes, problems = _resolve(parts)
     if problems:
@@ -157,9 +158,9 @@ def check_parts(parts: Sequence[Part]) -> list[Wish]:
 
 
 def known_cells(parts: Sequence[Part], results: Path) -> Found:
-    """The wishes that are fulfilled, whoever trained them, each cell once, in the parts' order.
+    """The requested cells that are finished, on any machine, each once, in the parts' order.
 
-    A part that cannot be trained has no cells: a page looks for more than was asked for.
+    Parts that cannot be trained are skipped, because a page looks for more than was requested.
     """
     known = read_cells(results / "data" / CELLS_FILE)
     wishes = {wish.cell: wish for wish in reversed(_resolve(parts)[0])}
@@ -172,14 +173,16 @@ def of_shared_seeds(
     required: Collection[Hashable] = (),
     asked: Collection[int] = (),
 ) -> Found:
-    """The cells of those seeds that all networks of a domain have: equal n, and paired.
+    """The cells of the seeds that all networks of a domain have.
 
-    So that like is held against like: rows of other calls may have more seeds of one of them.
+    Comparisons then have equal n and can be paired by seed; rows of other calls may have more
+    seeds of one network.
 
     Args:
-        network_of: what tells the networks of a domain from each other.
-        required: a domain that lacks one of these is left out.
-        asked: a network that lacks one of these seeds is left out.
+        found: the finished cells.
+        network_of: returns a key that identifies a network within a domain.
+        required: networks; a domain without one of these is skipped.
+        asked: seeds; a network without one of these is skipped.
     """
     seeds: dict[str, dict[Hashable, set[int]]] = {}
     for wish, cell in found:
@@ -198,19 +201,21 @@ def of_shared_seeds(
 
 
 def shown_seeds(asked: range) -> range:
-    """The seeds whose finished cells a page looks for."""
+    """The seeds for which a page looks for finished cells."""
     return range(max(SEEDS_SHOWN, asked.stop))
 
 
 def check_shares(option: str, shares: Sequence[str], names: Sequence[str] = ()) -> list[str]:
-    """One line for each footprint that cannot be, and for one that stands twice.
+    """One line for each invalid footprint, or else for each repeated one.
 
     Args:
-        names: what may stand instead of a share.
+        option: name of the option, for messages.
+        shares: the footprints.
+        names: names that are allowed instead of a share.
     """
     values = [text if text in names else _share(text) for text in shares]
     return [
-        f"{option} {text}: is no share in (0, 1]; try 0.25"
+        f"{option} {text}: is not a share in (0, 1]; try 0.25"
         for text, value in zip(shares, values, strict=True)
         if value is None
     ] or check_once(option, values)
@@ -225,10 +230,10 @@ def _share(text: str) -> float | None:
 
 
 def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
-    """The row of a finished training.
+    """Make the row of a finished training.
 
     Raises:
-        DamagedRunError: when the run lacks something, or holds what cannot be.
+        DamagedRunError: when a value of the run is missing or invalid.
     """
     try:
         return _cell_of(store, run, cell)
@@ -284,13 +289,13 @@ def _cell_of(store: Store, run: StoredRun, cell: str) -> Cell:
 
 
 def _short(commit: str) -> str:
-    """Twelve digits of a hash, and whether files differed from the commit."""
+    """Twelve digits of a commit's hash, with its suffix "-dirty" if any."""
     digits, dash, state = commit.partition("-")
     return f"{digits[:12]}{dash}{state}"
 
 
 def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], list[str]]:
-    """Every cell of the parts that can be trained, and what is wrong with the others."""
+    """Every cell of the parts that can be trained, and the problems of the other parts."""
     fingerprints: dict[tuple[str, str], str] = {}
     found: list[Wish] = []
     problems: list[str] = []
@@ -308,7 +313,7 @@ def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], list[str]]:
 
 
 def _source_weights(task: Task, known: dict[tuple[str, str], str]) -> str:
-    """What tells the source weights from others: their fingerprint, or how they are trained."""
+    """Text that identifies the source weights: their fingerprint, or their training plan."""
     if task.settings.what.weights is None:
         return f"trained here: {task.source_plan.parts()}"
     place = (str(task.settings.what.weights), task.model)
@@ -321,7 +326,7 @@ def _source_weights(task: Task, known: dict[tuple[str, str], str]) -> str:
 def _missing(
     wishes: Iterable[Wish], known: Collection[str]
 ) -> Iterator[tuple[Part, tuple[str, ...], range]]:
-    """Part, protocols and neighbouring seeds that lack: one call of ``adapt`` each."""
+    """Parts, protocols and consecutive seeds of missing cells, for one call of ``adapt`` each."""
     parts: dict[int, tuple[Part, dict[int, tuple[str, ...]]]] = {}
     asked: set[str] = set()
     for wish in wishes:

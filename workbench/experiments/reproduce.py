@@ -1,9 +1,8 @@
-"""The paper's figures and tables, ours beside the published numbers, and what it leaves open.
+"""Reproduce the paper's figures and tables, and answer questions that it leaves open.
 
-Each experiment is data: the parts that it wants trained, and a function that makes a page of what
-is there. A page shows the finished cells of all its domains or methods with the same settings,
-not only of those asked for in this call, so that an experiment may be run in parts, on several
-machines.
+Each experiment is data: the parts to train, and a function that makes a page of the finished cells.
+A page shows the finished cells of all its domains or methods with the same settings, not only
+those of the current call. So an experiment can be run in parts and on several machines.
 """
 
 from __future__ import annotations
@@ -47,13 +46,14 @@ class Experiment:
     """One figure or table of the paper, or one question about it.
 
     Attributes:
-        defaults: options of ``adapt`` that the paper fixes; the user's come before them.
-        parts: from the options, the names asked for (domains, or methods) and the seeds.
-        names: what ``--domains`` or ``--methods`` names; domains of your own stand alone.
-        chosen_by: which of the two options chooses among the names.
-        compared: protocols that are held against each other, seed by seed.
-        page: of what is finished, under a file name: title, findings, body and figures.
-        extras: options that it takes and others do not.
+        defaults: options of ``adapt`` as in the paper; the user's options take precedence.
+        parts: makes the parts from the options, the requested names (domains or methods) and the
+            seeds.
+        names: the names for ``--domains`` or ``--methods``; other domains are also allowed.
+        chosen_by: the option that selects among the names, "domains" or "methods".
+        page: makes the page from a file name, the finished cells and the folder.
+        compared: protocols that are compared in pairs of the same seed.
+        extras: options that only this experiment has.
     """
 
     defaults: Mapping[str, Any]
@@ -104,22 +104,23 @@ def reproduce(
     display: Display | None = None,
     **options: Any,
 ) -> Path:
-    """Train what a figure or table lacks, and write its page.
+    """Train the missing cells of a figure or table, and write its page.
 
     Args:
-        name: one of ``EXPERIMENTS``.
-        domain_names, methods: only these of the experiment's; all when empty.
-        seeds, first_seed: which seeds.
-        results: folder of the pages; rows and figures go there, too.
-        fresh: train again what is finished.
-        command: for the page: what the user called.
-        **options: those of ``adapt``, and those that the experiment takes beside them.
+        name: a name in ``EXPERIMENTS``.
+        domain_names, methods: train only these; all of the experiment's when empty.
+        seeds, first_seed: number of seeds and the first one.
+        results: folder of pages, rows and figures.
+        fresh: repeat finished trainings.
+        command: the user's command, shown on the page.
+        display: shows the progress.
+        **options: options of ``adapt`` and the experiment's own options.
 
     Returns:
         The page's path.
 
     Raises:
-        WorkbenchError: for anything that the user can mend; see ``errors``.
+        WorkbenchError: for anything that the user can correct; see ``errors``.
     """
     experiment = find_experiment(name)
     given = {option: value for option, value in options.items() if value is not None}
@@ -146,7 +147,7 @@ def reproduce(
 
 
 def _page(name: str, experiment: Experiment, found: Found, folder: Path) -> Page:
-    """The page; one of another network or data set has a name of its own, and says so."""
+    """Make the page; for another network or data set, it has another name and a warning."""
     cell = found[0][1]
     other = _not_the_papers(experiment, cell)
     page = experiment.page(file_name(name, *other), found, folder)
@@ -155,12 +156,12 @@ def _page(name: str, experiment: Experiment, found: Found, folder: Path) -> Page
     paper = " on ".join(
         experiment.defaults[k] for k in ("model", "source") if k in experiment.defaults
     )
-    warning = f"This is {cell.model} on {cell.source}, where the paper has {paper}."
+    warning = f"This is {cell.model} on {cell.source}; the paper uses {paper}."
     return replace(page, findings=[warning, *page.findings])
 
 
 def _not_the_papers(experiment: Experiment, cell: Cell) -> list[str]:
-    """Network and data set, where they are not those that the paper has."""
+    """Those of the network and the data set that differ from the paper's."""
     ours = {"model": cell.model, "source": cell.source}
     return [own for key, own in ours.items() if experiment.defaults.get(key, own) != own]
 
@@ -168,7 +169,7 @@ def _not_the_papers(experiment: Experiment, cell: Cell) -> list[str]:
 def _shown(
     experiment: Experiment, names: Sequence[str], options: Mapping[str, Any], results: Path
 ) -> tuple[str, ...]:
-    """The experiment's own names, those asked for, and domains of earlier calls."""
+    """The experiment's own names, the requested names, and domains of earlier calls."""
     if experiment.chosen_by == "methods":
         return experiment.names
     own = experiment.names if options["source"] == experiment.defaults["source"] else ()
@@ -181,7 +182,7 @@ def _shown(
 
 
 def _loads(domain: str, folder: Path | None) -> bool:
-    """Whether a domain of an earlier call is still there, and in order."""
+    """Whether a domain of an earlier call still exists and is valid."""
     try:
         find_domain(domain, folder)
     except DomainError:
@@ -207,11 +208,11 @@ def _problems(
     methods: Sequence[str],
     options: Mapping[str, Any],
 ) -> list[str]:
-    """What is wrong with the experiment's own options, a line each."""
+    """One line for each problem with the experiment's own options."""
     problems = []
     for option, names in (("domains", domains), ("methods", methods)):
         if names and option != experiment.chosen_by:
-            problems.append(f"--{option} does not apply to {name}; take --{experiment.chosen_by}")
+            problems.append(f"--{option} does not apply to {name}; use --{experiment.chosen_by}")
         problems += check_once(f"--{option}", names)
     if experiment.chosen_by == "methods":
         problems += [

@@ -1,8 +1,8 @@
-"""Finished cells of an experiment, one CSV row each, so that no machine repeats another's work.
+"""Finished cells of an experiment as CSV rows, so that no machine repeats another's work.
 
-A cell is one training with one seed: a domain, a method, a protocol. Its id says what was asked for
-(the settings), not where it was done, so a row from another machine counts; its ``key`` is that of
-the MLflow run. Files hold names and numbers only and are written whole or not at all.
+A cell is one training of a domain, method and protocol with one seed. Its id depends on the
+settings and not on the machine, so rows from other machines count. Its ``key`` is that of the
+MLflow run. Files hold only names and numbers and are written atomically.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ class Cell:
     """One finished training.
 
     Attributes:
-        cell: what was asked for, hashed.
-        key: of the MLflow run.
+        cell: id of the cell, a hash of its settings.
+        key: key of the MLflow run.
         source, domain, model, method, protocol, seed: what was trained.
-        epochs, schedule, learning_rate, batch_size, weight_decay: of the training.
-        head: of the classifier; empty where it is new in any case.
-        temperature, distill_weight: of distillation; empty elsewhere.
+        epochs, schedule, learning_rate, batch_size, weight_decay: plan of the training.
+        head: initialisation of the classifier; empty for protocols that always use a new one.
+        temperature, distill_weight: settings of distillation; empty for other protocols.
         weights: first digits of the source weights' fingerprint.
-        hits, images: test images that the network names, and all.
-        top_hits: those that it names within five guesses; None where that was not recorded.
-        parameters, footprint, flops, flops_ratio, latency_ms: of the network.
-        filters: kept in each layer; empty for the full network.
-        train_seconds: of the epochs.
-        device, precision, threads, machine, torch, version, commit: where and with what.
-        run_id: in the store of that machine.
+        hits, images: correctly classified test images, and all test images.
+        top_hits: test images whose class is among the first five; None if not recorded.
+        parameters, footprint, flops, flops_ratio, latency_ms: costs of the network.
+        filters: number of filters kept in each layer; empty for the full network.
+        train_seconds: time of the epochs, in seconds.
+        device, precision, threads, machine, torch, version, commit: hardware and software.
+        run_id: id of the run in the store of that machine.
     """
 
     cell: str
@@ -89,7 +89,7 @@ class Cell:
 
 
 CELLS_FILE = "cells.csv"
-_WHOLE_NETWORK = 1.0001  # times the full one: shares are rounded
+_WHOLE_NETWORK = 1.0001  # largest share of the full network; shares are rounded
 _TYPES: dict[str, Callable[[str], Any]] = {
     "int": int,
     "int | None": lambda text: int(text) if text else None,
@@ -101,10 +101,12 @@ _TYPES: dict[str, Callable[[str], Any]] = {
 def cell_ids(
     task: Task, protocols: Iterable[str], seeds: Iterable[int], weights: str
 ) -> dict[tuple[str, int], str]:
-    """What cells are recognised by: 16 hexadecimal digits over everything that was asked for.
+    """Compute the ids of cells: 16 hexadecimal digits of a hash of all their settings.
 
     Args:
-        weights: of the source, whatever tells one from another.
+        task: the adaptation.
+        protocols, seeds: the trainings.
+        weights: text that identifies the source weights.
 
     Returns:
         The id of each protocol and seed, protocol by protocol.
@@ -152,7 +154,7 @@ def _cell_id(task: Task, protocol: str, seed: int, weights: str, own: Mapping[st
 
 
 def _own_parts(task: Task) -> dict[str, Any]:
-    """What else tells a cell from others: files of a folder, a network of the user's, precision."""
+    """Further settings of a cell's id: files of a folder, the user's network, the precision."""
     parts = {k: v for k, v in model_parts(task.model, task.source).items() if k == "definition"}
     if task.settings.training.precision != TrainingSettings.precision:
         parts["precision"] = task.settings.training.precision
@@ -162,27 +164,27 @@ def _own_parts(task: Task) -> dict[str, Any]:
 
 
 def check_results(folder: Path) -> None:
-    """See that rows and pages can be written; nothing is made yet.
+    """Check that rows and pages can be written; nothing is created yet.
 
     Raises:
-        SettingsError: when they cannot.
+        SettingsError: when they cannot be written.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     data, rows = folder / "data", folder / "data" / CELLS_FILE
     if data.exists() and not data.is_dir():
-        raise SettingsError(f"--results {folder}: {data} is no folder; move it or name another")
+        raise SettingsError(f"--results {folder}: {data} is not a folder; move it or name another")
     if rows.is_dir():
         raise SettingsError(f"--results {folder}: {rows} is a folder; move it or name another")
     for path in (there, data, rows):
         if os.path.exists(path) and not os.access(path, os.W_OK):
             raise SettingsError(f"--results {folder}: {path} cannot be written; name another")
     if not os.path.isdir(there):
-        raise SettingsError(f"--results {folder}: {there} is no folder; name another")
+        raise SettingsError(f"--results {folder}: {there} is not a folder; name another")
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Say in one line that a page or figure cannot be written."""
+    """Turn errors in writing a page or figure into a DiskError of one line."""
     try:
         yield
     except (OSError, UnicodeDecodeError) as error:
@@ -192,10 +194,10 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def read_cells(path: Path) -> dict[str, Cell]:
-    """The cells of a file by their ids; none when there is no such file.
+    """Read the cells of a file by their ids; empty when there is no such file.
 
     Raises:
-        DataError: when the file is not one of cells; it names the line.
+        DataError: when the file does not hold valid cells; the message gives the line.
     """
     if not path.is_file():
         return {}
@@ -207,8 +209,8 @@ def read_cells(path: Path) -> dict[str, Cell]:
             lacking = [f.name for f in _FIELDS if f.name not in (reader.fieldnames or ())]
             if lacking:
                 raise DataError(
-                    f"{path}:1: no column {', '.join(lacking)}; move the file away to have its "
-                    "cells written anew from the store's runs"
+                    f"{path}:1: no column {', '.join(lacking)}; move the file away, and its cells "
+                    "are written again from the store's runs"
                 )
             for row in reader:
                 number += 1
@@ -216,7 +218,7 @@ def read_cells(path: Path) -> dict[str, Cell]:
                 found[cell.cell] = cell
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(
-            f"{path}:{max(number, 2)}: no row of cells ({error}); mend or remove the line"
+            f"{path}:{max(number, 2)}: not a valid cell ({error}); correct or remove the line"
         ) from None
     return found
 
@@ -230,7 +232,7 @@ def _cell(row: dict[str, str]) -> Cell:
 
 
 def _check_values(values: Mapping[str, Any]) -> None:
-    """Raise ValueError for what no training has: rows may come from anywhere."""
+    """Raise ValueError for values out of range: rows may come from anywhere."""
     if values["protocol"] not in PROTOCOLS:
         raise ValueError(f"there is no protocol '{values['protocol']}'")
     for name, value in values.items():
@@ -253,7 +255,7 @@ def _check_filters(text: str) -> None:
 
 
 def write_cells(path: Path, cells: Iterable[Cell]) -> None:
-    """Put cells into a file, in place of those with the same ids; other processes may write, too.
+    """Add cells to a file and replace those with the same ids; safe with concurrent writers.
 
     Raises:
         DiskError: when the file cannot be written.

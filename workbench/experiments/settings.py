@@ -1,4 +1,4 @@
-"""Where an experiment's pages and rows go."""
+"""The default folder of an experiment's pages and rows."""
 
 from pathlib import Path
 

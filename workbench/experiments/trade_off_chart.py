@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.reporting.charts import new_figure, save_figure
 
-#: Shares that differ by less are drawn as one footprint, the methods side by side.
+#: If all footprints differ by less, the methods are drawn side by side at one footprint.
 _SAME_FOOTPRINT = 0.02
 
 
@@ -28,11 +28,11 @@ def trade_off_chart(
     levels: Mapping[str, Mapping[str, float]],
     path: Path,
 ) -> None:
-    """Accuracy against footprint: a panel a domain, a line a method.
+    """Draw accuracy against footprint, with a panel for each domain and a line for each method.
 
     Args:
-        panels: by domain and method, its networks.
-        levels: by domain, accuracies to draw as dashed lines, by their label.
+        panels: networks by domain and method.
+        levels: accuracies to draw as dashed lines, by domain and label.
         path: PNG file to write.
     """
     figure, axes = new_figure(7.0, [3.6] * len(panels))
@@ -56,7 +56,7 @@ def trade_off_chart(
 
 
 def _draw_line(axis: Any, place: int, label: str, points: Sequence[Point], apart: bool) -> None:
-    """One method's networks with their intervals; side by side where all are of one size."""
+    """Draw one method's networks with their intervals, side by side if all have the same size."""
     ordered = sorted(points, key=lambda point: point.footprint)
     means = [100 * point.accuracy for point in ordered]
     lows = [max(0.0, 100 * (point.accuracy - point.low)) for point in ordered]

@@ -1,5 +1,5 @@
-"""What a person reads: tables, charts, sentences, comparisons, and results as JSON.
+"""Reports for people: tables, charts, sentences, comparisons, and results as JSON.
 
-``results`` holds the plain data that is reported, ``statistics`` its intervals. Everything here
-reads; nothing here trains, and only ``run_comparison`` reads a store.
+``results`` holds the plain data that is reported, ``statistics`` computes its intervals. This
+package does not train, and only ``run_comparison`` reads a store.
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.reporting.results import ProtocolResult
 
-#: Results by the label of their group, and (full, kept) filters of each layer by recipe.
+#: Results by the label of their group; (full, kept) filters of each layer by the recipe's label.
 Accuracies = Mapping[str, Sequence[ProtocolResult]]
 Filters = Mapping[str, Sequence[tuple[int, int]]]
 
@@ -22,17 +22,17 @@ _COLOURS = {
     "pfa-distill": "#8f3f0a",
     "source": "#dfe5ec",
 }
-#: Bars that dark text cannot be read on.
+#: Protocols whose bars are too dark for dark text.
 _DARK = frozenset({"pfa-distill"})
 
 
 @dataclass(frozen=True)
 class Published:
-    """Somebody else's numbers, to be drawn in black beside ours.
+    """Published numbers, drawn in black beside ours.
 
     Attributes:
         accuracies: percent, by the group's label and the protocol.
-        kept: filters of each layer, by the recipe's label.
+        kept: filters kept in each layer, by the recipe's label.
     """
 
     accuracies: Mapping[str, Mapping[str, float]]
@@ -43,7 +43,7 @@ _NOTHING = Published({}, {})
 
 
 def accuracy_chart(groups: Accuracies, path: Path) -> None:
-    """Accuracy of each protocol with its 95 % interval, and the footprints, a group a domain.
+    """Draw the accuracy of each protocol with its 95 % interval and the footprints, by group.
 
     Args:
         groups: results by the group's label.
@@ -55,7 +55,7 @@ def accuracy_chart(groups: Accuracies, path: Path) -> None:
 
 
 def filters_chart(recipes: Filters, path: Path) -> None:
-    """Filters kept a layer, against those of the full network.
+    """Draw the filters kept in each layer, beside those of the full network.
 
     Args:
         recipes: (full, kept) of each layer, by the recipe's label.
@@ -69,7 +69,7 @@ def filters_chart(recipes: Filters, path: Path) -> None:
 def comparison_chart(
     groups: Accuracies, recipes: Filters, path: Path, published: Published = _NOTHING
 ) -> None:
-    """Both charts, one above the other; the second only if there are recipes."""
+    """Draw both charts, one above the other; the second only if there are recipes."""
     width = max(_accuracy_width(groups), _filters_width(recipes))
     figure, axes = new_figure(width, [4.2, 3.8] if recipes else [4.2])
     _draw_accuracies(axes[0], groups, published)
@@ -122,7 +122,7 @@ def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> Non
 
 
 def _labels(groups: Accuracies) -> list[str]:
-    """The groups' labels, with the number of seeds where it is not the same for all."""
+    """The groups' labels, with the number of seeds if it differs between results."""
     seeds = {
         label: sorted({len(result.hits) for result in group}) for label, group in groups.items()
     }
@@ -173,8 +173,8 @@ def _colour(protocol: str) -> str:
 
 
 def new_figure(width: float, heights: list[float]) -> tuple[Any, list[Any]]:
-    """A figure and its axes, one below the other: inches."""
-    # Not pyplot: it would pick a screen and keep every figure in memory.
+    """Make a figure with axes one below the other; width and heights in inches."""
+    # pyplot is not used: it would choose a display backend and keep every figure in memory.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, sum(heights)), dpi=150, layout="constrained")
@@ -191,6 +191,6 @@ def _patch(colour: str, label: str) -> Any:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a PNG file; its folder is made."""
+    """Write a PNG file; its folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")

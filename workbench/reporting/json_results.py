@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def as_dict(adaptation: Adaptation) -> dict[str, Any]:
-    """Plain data for JSON; accuracies are fractions, what is undefined is None."""
+    """Convert an adaptation to plain data; accuracies are fractions, undefined values None."""
     settings = adaptation.settings
     return {
         **{name: settings[name] for name in ("source", "target", "model", "method")},
@@ -29,10 +29,10 @@ def as_dict(adaptation: Adaptation) -> dict[str, Any]:
 
 
 def recommended(content: object) -> list[str]:
-    """Ids of the runs of the recommended network, in plain data that ``as_dict`` made.
+    """Ids of the runs of the recommended network, from plain data that ``as_dict`` made.
 
     Raises:
-        ValueError: when it is something else.
+        ValueError: when the data are not a result.
     """
     saved = mapped("it", content)
     taken = short_text("recommended", saved.get("recommended"))
@@ -43,7 +43,7 @@ def recommended(content: object) -> list[str]:
 
 
 def summary_metrics(adaptation: Adaptation) -> dict[str, float]:
-    """Metrics of the run that holds an adaptation: the recommended network's, and all means."""
+    """Metrics of the run of an adaptation: the recommended network's, and all mean accuracies."""
     taken = adaptation.verdict.recommended
     metrics = {
         "test_accuracy": taken.accuracy_mean,

@@ -1,4 +1,4 @@
-"""What a recipe comes to, before anything is trained: costs, shared lists, what stays."""
+"""Description of a recipe before training: costs, shared filters, uncompressed layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workbench.reporting.tables import count, percent
 
 
 def cost_dict(full: Costs, small: Costs) -> dict[str, Any]:
-    """Predicted costs of the compressed network beside the full one's, as plain data."""
+    """Predicted costs of the compressed and the full network, as plain data."""
     return {
         "parameters": small.parameters,
         "footprint": small.parameters / full.parameters,
@@ -29,7 +29,7 @@ def cost_dict(full: Costs, small: Costs) -> dict[str, Any]:
 
 
 def cost_sentence(full: Costs, small: Costs) -> str:
-    """What the recipe comes to."""
+    """Predicted costs of the compressed network compared with the full one, as text."""
     text = (
         f"parameters {count(small.parameters)} of {count(full.parameters)} "
         f"({percent(small.parameters / full.parameters)}), FLOPs {count(small.flops)} of "
@@ -37,11 +37,11 @@ def cost_sentence(full: Costs, small: Costs) -> str:
     )
     if small.latency_ms is None or full.latency_ms is None:
         return text
-    return f"{text}, {small.latency_ms:.2f} ms instead of {full.latency_ms:.2f} ms an image"
+    return f"{text}, {small.latency_ms:.2f} ms instead of {full.latency_ms:.2f} ms per image"
 
 
 def group_notes(recipe: Recipe) -> list[str]:
-    """What is shared, measured elsewhere, rounded or left as it is, a line each."""
+    """Lines about layers that share filters, are rounded up, or are not compressed."""
     lines = []
     for layer in recipe.layers:
         if layer.shared_by:
@@ -49,14 +49,14 @@ def group_notes(recipe: Recipe) -> list[str]:
             measured = f"; measured at {layer.measured_at}" if layer.measured_at else ""
             lines.append(f"{layer.layer}: shares its filters with {_few(others)}{measured}")
         if layer.kept > layer.wanted:
-            lines.append(f"{layer.layer}: {layer.wanted} asked, {layer.kept} can be built")
+            lines.append(f"{layer.layer}: {layer.wanted} wanted, rounded up to {layer.kept}")
     reasons: dict[str, list[str]] = {}
     for name, reason in recipe.uncompressed.items():
         reasons.setdefault(reason, []).append(name)
-    return lines + [f"left as it is: {_few(names)}: {why}" for why, names in reasons.items()]
+    return lines + [f"not compressed: {_few(names)}: {why}" for why, names in reasons.items()]
 
 
 def _few(names: Sequence[str]) -> str:
-    """The first names of a list, and how many there are more."""
+    """The first three names of a list and the number of the others."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

@@ -17,15 +17,15 @@ class ProtocolResult:
     """One protocol over all its seeds.
 
     Attributes:
-        protocol: its name.
-        hits: test images named correctly, a seed each.
-        images: test images.
-        parameters, flops: of the network.
-        footprint, flops_ratio: the same over the full network's.
-        latency_ms, latency_64_ms: medians at batch 1 and 64, None where not measured.
-        train_seconds: mean over the seeds.
-        run_ids: the MLflow run of each seed.
-        weights: where the best seed's weights are, None when they were not kept.
+        protocol: name of the protocol.
+        hits: number of correctly classified test images for each seed.
+        images: number of test images.
+        parameters, flops: parameters and FLOPs of the network.
+        footprint, flops_ratio: parameters and FLOPs divided by those of the full network.
+        latency_ms, latency_64_ms: medians at batch 1 and 64, in milliseconds; None if not measured.
+        train_seconds: training time in seconds, mean over the seeds.
+        run_ids: id of the MLflow run of each seed.
+        weights: location of the best seed's weights; None if they were not kept.
     """
 
     protocol: str
@@ -48,19 +48,20 @@ class ProtocolResult:
 
     @property
     def accuracy_mean(self) -> float:
-        """Mean over the seeds."""
+        """Mean test accuracy over the seeds, in [0, 1]."""
         return statistics.fmean(self.accuracies)
 
     @property
     def accuracy_std(self) -> float | None:
-        """Standard deviation over the seeds (ddof 1); None with a single one."""
+        """Standard deviation over the seeds (ddof 1); None with a single seed."""
         return statistics.stdev(self.accuracies) if len(self.hits) > 1 else None
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
         """95 % interval of the mean: Student's t over seeds; Wilson over images with one seed.
 
-        Seeds that agree to the image say nothing of their spread: then it is Wilson's, too.
+        If all seeds have the same number of hits, their spread is unknown, and Wilson's interval
+        is used too.
         """
         if len(set(self.hits)) > 1:
             return student_interval(self.accuracies)
@@ -68,20 +69,20 @@ class ProtocolResult:
 
     @property
     def compressed(self) -> bool:
-        """Whether the network is the recipe's, not the full one."""
+        """Whether the network is compressed."""
         return PROTOCOLS[self.protocol].compressed
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to take and why.
+    """The recommended network and the networks that it is compared with.
 
     Attributes:
-        recommended: the smallest network that is good enough.
+        recommended: the smallest network within the tolerance.
         best: the network with the highest mean accuracy.
-        reference: the best full network, None when no full protocol was run.
-        best_compressed: the best compressed one, None when none was run.
-        tolerance: percentage points that "good enough" may lie below the best.
+        reference: the best full network; None if no protocol with a full network was run.
+        best_compressed: the best compressed network; None if none was trained.
+        tolerance: percentage points that the accuracy may be below the best.
     """
 
     recommended: ProtocolResult
@@ -93,17 +94,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """Everything that one ``adapt`` found.
+    """The complete result of one ``adapt``.
 
     Attributes:
-        settings: as they were resolved, plain data.
+        settings: the resolved settings, as plain data.
         recipe: how many and which filters each layer keeps.
-        protocols: one result each, in the order asked for.
-        verdict: which network to take.
-        trained: how many trainings this call ran; the others were found in the store.
-        reused: ids of the runs that were found.
-        run_id: of the MLflow run that holds all this.
-        tracking_uri: of the store.
+        protocols: one result per protocol, in the requested order.
+        verdict: the recommended network.
+        trained: number of trainings that this call ran; the others were found in the store.
+        reused: ids of the runs that were found in the store.
+        run_id: id of the MLflow run of the adaptation.
+        tracking_uri: address of the store.
     """
 
     settings: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""All finished runs of a store side by side."""
+"""Compare all finished runs of a store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workbench.store.stored_results import stored_filters
 from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.protocols import PROTOCOLS
 
-#: Parameters in which runs of one row agree; what differs between them is the seed alone.
+#: Parameters in which all runs of one row agree; the runs differ only in their seeds.
 _SETTINGS = (
     "source", "domain", "model", "epochs", "schedule", "learning_rate", "batch_size",
     "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "temperature",
@@ -34,10 +34,10 @@ class ComparedResult:
     """One protocol under one set of settings, over all its seeds in the store.
 
     Attributes:
-        source, domain, model, method: what was adapted to what.
-        training: epochs, schedule and learning rate, for people.
-        result: as ``adapt`` gives it.
-        filters: of the recipe, (full, kept) a layer; empty for full networks.
+        source, domain, model, method: the adaptation.
+        training: epochs, schedule and learning rate, for display.
+        result: the result, as in ``Adaptation.protocols``.
+        filters: (full, kept) of each layer in the recipe; empty for full networks.
     """
 
     source: str
@@ -56,18 +56,19 @@ def compare(
     target: str | None = None,
     say: Callable[[str], None] = lambda warning: None,
 ) -> list[ComparedResult]:
-    """Every finished protocol in the store, the seeds of one setting taken together.
+    """Collect every finished protocol in the store, with the seeds of equal settings combined.
 
     Args:
-        source, target: only runs of this source or domain.
-        say: takes one line for each run that is left out because it is damaged.
+        tracking_uri: the MLflow store; the default one when None.
+        source, target: restrict the comparison to this source or domain.
+        say: called with one line for each damaged run, which is skipped.
 
     Raises:
         StoreError: when there is no store, or no finished run in it that can be read.
     """
     if not store_exists(tracking_uri):
         shown = without_password(store_uri(tracking_uri))
-        raise StoreError(f"store {shown}: there is none yet; run 'workbench adapt' first")
+        raise StoreError(f"store {shown}: does not exist yet; run 'workbench adapt' first")
     store = Store(tracking_uri)
     experiments = store.experiments()
     chosen = [number for name, number in experiments.items() if source in (None, name)]
@@ -92,12 +93,12 @@ def compare(
 
 
 def comparison_rows(rows: Sequence[ComparedResult]) -> list[tuple[str, ...]]:
-    """Cells of the columns that stand before those of the result table."""
+    """Cells of the columns before those of the result table."""
     return [(row.domain, row.model, row.method, row.training) for row in rows]
 
 
 def draw_comparison(rows: Sequence[ComparedResult], path: Path) -> None:
-    """Write both charts, accuracies and filters kept, into one PNG file."""
+    """Write both charts, accuracies and kept filters, to one PNG file."""
     accuracies: dict[str, list[ProtocolResult]] = {}
     filters: dict[str, tuple[tuple[int, int], ...]] = {}
     several = len({(row.model, row.training) for row in rows}) > 1
@@ -113,11 +114,12 @@ def draw_comparison(rows: Sequence[ComparedResult], path: Path) -> None:
 
 @dataclass(frozen=True)
 class _WholeRun:
-    """A run that has all that a comparison reads.
+    """A run with all the data that a comparison needs.
 
     Attributes:
-        result: of this run alone.
-        filters: of its recipe, (full, kept) a layer; empty for full networks.
+        run: the run in the store.
+        result: the result of this run alone.
+        filters: (full, kept) of each layer in its recipe; empty for full networks.
     """
 
     run: StoredRun
@@ -128,15 +130,15 @@ class _WholeRun:
 def _grouped(
     store: Store, runs: Sequence[StoredRun], say: Callable[[str], None]
 ) -> list[list[_WholeRun]]:
-    """Runs that differ in their seeds alone, by seed; a damaged one is told and left out."""
+    """Groups of runs that differ only in their seeds; damaged runs are reported and skipped."""
     groups: dict[tuple[str, ...], dict[str, _WholeRun]] = {}
     for run in runs:
         try:
             whole_run = _read(store, run)
         except DamagedRunError as error:
-            say(f"warning: {error}; it is left out")
+            say(f"warning: {error}; this run is skipped")
             continue
-        # Runs come newest first: of one training done twice the newer counts.
+        # Runs are listed newest first: if a training was done twice, the newer one is used.
         place = tuple(run.params.get(name, "") for name in _SETTINGS)
         size = f"{whole_run.result.parameters} {whole_run.result.images}"
         groups.setdefault((*place, size), {}).setdefault(run.tags[KEY], whole_run)
@@ -147,10 +149,10 @@ def _grouped(
 
 
 def _read(store: Store, run: StoredRun) -> _WholeRun:
-    """A run with all that a comparison reads.
+    """Read all the data of a run that a comparison needs.
 
     Raises:
-        DamagedRunError: when something is missing or cannot be.
+        DamagedRunError: when a value is missing or invalid.
     """
     try:
         result = _result(run)
@@ -164,7 +166,7 @@ def _read(store: Store, run: StoredRun) -> _WholeRun:
 def _result(run: StoredRun) -> ProtocolResult:
     metrics, params = run.metrics, run.params
     for name in ("source", "domain", "model", "method", "schedule"):
-        params[name]  # KeyError where there is none
+        params[name]  # KeyError if it is missing
     for name in ("seed", "epochs", "learning_rate"):
         number(name, _parsed(name, params[name], float if name == "learning_rate" else int))
     if params["protocol"] not in PROTOCOLS:
@@ -199,7 +201,7 @@ def _parsed(name: str, text: str, kind: Callable[[str], float]) -> float:
 
 
 def _merge(group: Sequence[_WholeRun]) -> ComparedResult:
-    """One result of the runs of all seeds."""
+    """Combine the runs of all seeds to one result."""
     runs, first = [one.run for one in group], group[0].run
     kept = [run for run in runs if run.tags.get(WEIGHTS) != DROPPED]
     best = min(kept, key=lambda run: run.train_loss, default=None)

@@ -18,7 +18,7 @@ def student_interval(values: Sequence[float]) -> tuple[float, float]:
 def paired_interval(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
     """95 % interval of the mean difference of accuracies over the same seeds, by Student's t.
 
-    None where the seeds say nothing about its spread: with one seed, or when all agree.
+    None if the spread is unknown: with one seed, or when all seeds have the same difference.
 
     Args:
         one, other: accuracies in [0, 1] of the same seeds, in the same order.

@@ -1,4 +1,4 @@
-"""Tables and numbers as people read them, on a terminal and as Markdown."""
+"""Tables and numbers for people, on a terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECIPE_COLUMNS = ("layer", "filters", "kept", "inactive", "divergence", "energy 
 
 
 def table_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:
-    """The cells of the result table, one row a protocol, under ``COLUMNS``."""
+    """The cells of the result table, one row per protocol, with the columns ``COLUMNS``."""
     return [
         (
             result.protocol,
@@ -55,7 +55,7 @@ def accuracy_text(result: ProtocolResult) -> str:
 
 
 def recipe_rows(recipe: Recipe) -> list[tuple[str, ...]]:
-    """The cells of the recipe table, one row a layer, under ``RECIPE_COLUMNS``."""
+    """The cells of the recipe table, one row per layer, with the columns ``RECIPE_COLUMNS``."""
     return [
         (
             layer.layer,
@@ -70,7 +70,7 @@ def recipe_rows(recipe: Recipe) -> list[tuple[str, ...]]:
 
 
 def method_label(params: Mapping[str, str]) -> str:
-    """The method of a run with whatever of its options is not the default."""
+    """The method of a run with those of its options that are not the default."""
     words = [params["method"]]
     if "energy" in params:
         words.append(str(params["energy"]))
@@ -79,9 +79,9 @@ def method_label(params: Mapping[str, str]) -> str:
 
 
 def rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table for the terminal; numbers are aligned to the right, names escaped.
+    """Make a table for the terminal; numbers are right-aligned, names are shown without markup.
 
-    On a narrow terminal what stands in brackets moves to a second line.
+    On a narrow terminal, text in parentheses moves to a second line.
     """
     from rich import box
     from rich.table import Table
@@ -106,7 +106,7 @@ def rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The same as Markdown; cells are plain text."""
+    """Make a Markdown table; cells are plain text."""
     lines = ["| " + " | ".join(columns) + " |"]
     lines.append("|---" + "|---:" * (len(columns) - 1) + "|")
     lines += ["| " + " | ".join(map(markdown_text, row)) + " |" for row in rows]
@@ -114,13 +114,13 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 
 def markdown_text(text: str) -> str:
-    """Text that a Markdown page shows as it is: no markup, no links, no second line."""
+    """Escape text so that a Markdown page shows it literally, on one line."""
     escaped = re.sub(r"([\\`|*\[\]])", r"\\\1", printable(text, longest=None))
     return escaped.replace("<", "&lt;")
 
 
 def percent(share: float) -> str:
-    """A fraction as people read it."""
+    """A fraction in percent: 12.3 %."""
     return f"{100 * share:.1f} %"
 
 

@@ -1,4 +1,4 @@
-"""What a person reads: the table, the verdict in one sentence, the note of a run; and JSON."""
+"""Text about an adaptation: the verdict in one sentence, the next steps, the note of its run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SAME_SPEED = 1.05  # a ratio below this is noise, not a speed-up
 
 
 def verdict_sentence(verdict: Verdict) -> str:
-    """The recommendation and what is traded for it."""
+    """The recommended network, and its accuracy, size and speed compared with the full one."""
     taken, full = verdict.recommended, verdict.reference
     head = f"{taken.protocol}: {percent(taken.accuracy_mean)}{_spread(taken)}"
     if taken.compressed:
@@ -33,21 +33,21 @@ def verdict_sentence(verdict: Verdict) -> str:
         return f"{share}, {_speed(taken, full)} {full.protocol} ({percent(full.accuracy_mean)})"
     small = verdict.best_compressed
     if small is None:
-        return f"{head}, the full network: no compressed one was trained to compare it with"
+        return f"{head}, the full network: no compressed network was trained"
     below = 100 * (verdict.best.accuracy_mean - small.accuracy_mean)
     return (
-        f"{head}, the full network: the best compressed one, {small.protocol} "
+        f"{head}, the full network: the best compressed network, {small.protocol} "
         f"({percent(small.accuracy_mean)} at {100 * small.footprint:.0f} % of the parameters), "
         f"is {below:.1f} points below the best, more than the tolerance of {verdict.tolerance:g}"
     )
 
 
 def next_steps(adaptation: Adaptation) -> list[str]:
-    """The commands that a user is likely to want now."""
+    """Lines with the location of the weights and the next commands."""
     taken = adaptation.verdict.recommended
     uri = adaptation.tracking_uri
     option = "" if uri == store_uri(None) else f" --tracking-uri {uri}"
-    where = taken.weights or "not kept; run with --fresh --keep-weights best to have them"
+    where = taken.weights or "not kept; run with --fresh --keep-weights best to keep them"
     deploy = [f"export    workbench export {adaptation.run_id}{option}"] if taken.weights else []
     return [
         f"weights   {where}",
@@ -69,9 +69,10 @@ def title(adaptation: Adaptation) -> str:
 
 
 def note(adaptation: Adaptation, run_links: Sequence[tuple[str, str]]) -> str:
-    """The Markdown note of the run that holds an adaptation.
+    """The Markdown note of the run of an adaptation.
 
     Args:
+        adaptation: the adaptation.
         run_links: title and link of every run that was trained for another adaptation.
     """
     settings = adaptation.settings
@@ -96,17 +97,17 @@ def note(adaptation: Adaptation, run_links: Sequence[tuple[str, str]]) -> str:
 
 
 def interval_note(results: Sequence[ProtocolResult]) -> str:
-    """What the spread and the interval in the table mean."""
+    """Explain the spread and the interval in the table."""
     seeds = max(len(result.hits) for result in results)
     images = results[0].images
     if seeds > 1:
         return (
             f"Accuracy: mean ± standard deviation over {seeds} seeds on {images} test images; "
-            "interval: 95 %, Student's t over the seeds (Wilson over the images where all agree)."
+            "interval: 95 %, Student's t over the seeds (Wilson over the images if seeds agree)."
         )
     return (
         f"Accuracy: one seed on {images} test images; interval: 95 %, Wilson over the images "
-        "(it says nothing about other seeds: use --seeds)."
+        "(it does not include the variation between seeds: use --seeds)."
     )
 
 

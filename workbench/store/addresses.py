@@ -51,7 +51,7 @@ def check_uri(uri: str) -> None:
     if scheme.startswith("sqlite"):
         name = unquote(urlparse(uri).path)[1:]
         if name.strip("/.") in ("", ":memory:") or name.startswith("~") or not name.isprintable():
-            raise StoreError(f"store {shown}: does not name a file; {remedy}")
+            raise StoreError(f"store {shown}: cannot be written: it does not name a file; {remedy}")
 
 
 def database_path(uri: str) -> Path | None:

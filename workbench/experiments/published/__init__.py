@@ -1,8 +1,8 @@
 """The numbers that the source paper reports, as data.
 
 Suau, Zappella, Apostoloff, "Filter Distillation for Network Compression" (arXiv 1807.10585).
-``figure4.csv`` was read off the chart of figure 4a (about 0.3 points; the scratch bars of R2 about
-1; the footprints are printed there); ``tables.csv`` is appendix B.
+``figure4.csv`` was read off the chart of figure 4a, with an error of about 0.3 points (about 1 for
+the scratch bars of R2); its footprints are printed there. ``tables.csv`` is appendix B.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib import resources
 from workbench.training.protocols import FOUR
 
 FIGURE_4_READING = "read off its chart to about 0.3 points, those from scratch on R2 to about 1"
-#: Filters kept for S2 in figure 4b, of VGG-16's 14 layers, read off to about so many.
+#: Filters kept in VGG-16's 14 layers for S2, read off figure 4b with about this error.
 FIGURE_4B_ERROR = 5
 FIGURE_4B_S2 = (34, 43, 104, 109, 218, 217, 204, 338, 256, 183, 139, 114, 92, 76)
 
@@ -24,10 +24,10 @@ class TableRow:
     """One line of a table.
 
     Attributes:
-        method: as printed: "PFA-KL", "PFA-En 0.99", or another paper's.
-        full_accuracy: of the network before compression, percent.
-        change: of the accuracy, percentage points.
-        parameters, flops: percent of the full network's; None where the paper prints none.
+        method: name as printed: "PFA-KL", "PFA-En 0.99", or another paper's method.
+        full_accuracy: accuracy of the network before compression, in percent.
+        change: change of the accuracy, in percentage points.
+        parameters, flops: percent of the full network's; None if the paper does not give it.
     """
 
     method: str
@@ -38,7 +38,7 @@ class TableRow:
 
 
 def figure4() -> dict[str, dict[str, float]]:
-    """By domain: accuracy of each of the four protocols and "footprint", all in percent."""
+    """Accuracy of each of the four protocols and "footprint", in percent, by domain."""
     found = {}
     for row in _read("figure4.csv"):
         accuracies = {name: float(row[f"{name.replace('-', '_')}_percent"]) for name in FOUR}
