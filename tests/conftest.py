@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from workbench.cli import main
-from workbench.store import mlflow_store as tracking
+from workbench.store import mlflow_tables
 
 #: Files that take minutes: begun last, one of two processes would wait for the other's.
 LONG = ("test_resume.py", "test_reproduce.py", "test_architectures.py")
 #: Makes the tables of an MLflow store.
-UPGRADE_TABLES = tracking._upgrade_tables
+UPGRADE_TABLES = mlflow_tables._upgrade_tables
 
 
 def pytest_collection_modifyitems(items):
@@ -55,7 +55,7 @@ def _quick_stores(_empty_store):
             shutil.copyfile(_empty_store(), path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "_upgrade_tables", copy_tables)
+        patch.setattr(mlflow_tables, "_upgrade_tables", copy_tables)
         yield
 
 

@@ -1,4 +1,4 @@
-"""The MLflow store: the only module that imports mlflow.
+"""The MLflow store. Only this module and ``mlflow_tables`` import mlflow.
 
 Runs are written through ``MlflowClient`` with explicit ids; the global MLflow state of a
 notebook is neither read nor changed. A local SQLite store is locked around each call, because
@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import getpass
 import json
-import logging
 import os
 import shutil
 import sqlite3
@@ -19,7 +18,6 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,8 @@ from workbench.store.addresses import (
     store_uri,
     without_password,
 )
-from workbench.store.database_files import Schema, check_database, prepare_database
+from workbench.store.database_files import check_database, prepare_database
+from workbench.store.mlflow_tables import mlflow_schema, silence_logs
 from workbench.store.runs import FINISHED, PARENT_TAG, RUNNING, Input, StoredRun
 
 # mlflow reads these variables on import, so they are set before any function imports it.
@@ -81,7 +80,7 @@ class Store:
             self.address = f"sqlite:///{self._database}"
         with self._guard("opened"):
             if self._database:
-                prepare_database(self._database, self.shown, _schema())
+                prepare_database(self._database, self.shown, mlflow_schema())
             self._client = _quiet_client(self.address)
             self._client.search_experiments(max_results=1)
         self._opened = True
@@ -316,48 +315,8 @@ def _quiet_client(uri: str) -> Any:
     """A client that prints no log lines and sends no telemetry."""
     from mlflow import MlflowClient
 
-    _silence()
+    silence_logs()
     return MlflowClient(tracking_uri=uri)
-
-
-def _silence() -> None:
-    # Errors that these libraries log are also raised, and are reported in one line.
-    for name in ("mlflow", "alembic", "sqlalchemy"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _schema() -> Schema:
-    """The tables that this MLflow needs, and the function that creates them."""
-    head, revisions = _revisions()
-    return Schema(head, revisions, _upgrade_tables)
-
-
-@cache
-def _revisions() -> tuple[str, frozenset[str]]:
-    """The newest revision of MLflow's tables, and all revisions that it can upgrade."""
-    from alembic.script import ScriptDirectory
-    from mlflow.store.db import utils
-
-    tools: Any = utils
-    scripts = ScriptDirectory.from_config(tools._get_alembic_config(db_url=""))
-    (head,) = scripts.get_heads()
-    return head, frozenset(script.revision for script in scripts.walk_revisions())
-
-
-def _upgrade_tables(path: Path) -> None:
-    """Create or upgrade the tables of the database at that path; this takes seconds."""
-    from mlflow.store.db import utils
-
-    _silence()
-    tools: Any = utils
-    engine = tools.create_sqlalchemy_engine(f"sqlite:///{path}")
-    try:
-        if tools._is_empty_database(engine):
-            tools._initialize_tables(engine)
-        else:
-            tools._upgrade_db(engine)
-    finally:
-        engine.dispose()
 
 
 def _stored(run: Any) -> StoredRun:

@@ -7,7 +7,6 @@ killed or the tracking server fails, and finished work is not repeated.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from workbench.models.processor import Processor, machine_name
 from workbench.models.weight_files import Card, read_weights
 from workbench.store.code_version import code_commit
 from workbench.store.keys import file_hash, weights_fingerprint
+from workbench.store.live_metrics import LiveMetrics, epoch_metrics
 from workbench.store.mlflow_store import Store
 from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
 from workbench.store.stored_results import RECIPE_FILE, has_artifact, stored_recipe
@@ -246,7 +246,7 @@ class Recorder:
     def _fit(self, job: Job, run_id: str) -> Outcome:
         """Train, evaluate once, and write the outcome to the work folder."""
         model = job.make_model()
-        live = _LiveMetrics(self.store, run_id, self.display)
+        live = LiveMetrics(self.store, run_id, self.display)
         with self.display.track(job.title, job.plan.epochs) as advance:
 
             def on_epoch(epoch: Epoch) -> None:
@@ -311,46 +311,6 @@ class Recorder:
 def is_as_recorded(run: StoredRun, path: Path) -> bool:
     """Whether a run's file still has its recorded hash."""
     return file_hash(path) == run.tags.get(HASH)
-
-
-class _LiveMetrics:
-    """Sends epochs to MLflow during a training, at most every few seconds.
-
-    A store that does not answer must not stop a training. Epochs that could not be sent are sent
-    with the outcome.
-    """
-
-    def __init__(self, store: Store, run_id: str, display: Display) -> None:
-        self._store, self._run_id, self._display = store, run_id, display
-        self._waiting: list[Epoch] = []
-        self._next = 0.0
-        self._logged: set[int] | None = None
-
-    def add(self, epoch: Epoch) -> None:
-        self._waiting.append(epoch)
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + 5.0
-        try:
-            if self._logged is None:
-                self._logged = self._store.logged_steps(self._run_id, "train_loss")
-            self._store.log(self._run_id, steps=epoch_metrics(self._waiting, self._logged))
-            self._waiting.clear()
-        except LostStoreError:  # it will not answer again
-            raise
-        except StoreError as error:
-            self._next = time.monotonic() + 60.0
-            self._display.say(f"warning: {error} (the training continues)")
-
-
-def epoch_metrics(epochs: Sequence[Epoch], logged: set[int]) -> list[tuple[str, float, int]]:
-    """Loss and learning rate of the epochs that are not yet ``logged``, as MLflow steps."""
-    steps: list[tuple[str, float, int]] = []
-    for epoch in epochs:
-        if epoch.number not in logged:
-            steps.append(("train_loss", epoch.loss, epoch.number))
-            steps.append(("lr", epoch.learning_rate, epoch.number))
-    return steps
 
 
 def open_recorder(

@@ -1,0 +1,54 @@
+"""The tables of MLflow's SQLite database: which revision it needs, and how it creates them.
+
+Only ``mlflow_store``, which sets MLflow's environment first, imports this module.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from workbench.store.database_files import Schema
+
+
+def silence_logs() -> None:
+    """Keep log lines of MLflow and its database libraries off the user's screen."""
+    # Errors that these libraries log are also raised, and are reported in one line.
+    for name in ("mlflow", "alembic", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def mlflow_schema() -> Schema:
+    """The tables that this MLflow needs, and the function that creates them."""
+    head, revisions = _revisions()
+    return Schema(head, revisions, _upgrade_tables)
+
+
+@cache
+def _revisions() -> tuple[str, frozenset[str]]:
+    """The newest revision of MLflow's tables, and all revisions that it can upgrade."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db import utils
+
+    tools: Any = utils
+    scripts = ScriptDirectory.from_config(tools._get_alembic_config(db_url=""))
+    (head,) = scripts.get_heads()
+    return head, frozenset(script.revision for script in scripts.walk_revisions())
+
+
+def _upgrade_tables(path: Path) -> None:
+    """Create or upgrade the tables of the database at that path; this takes seconds."""
+    from mlflow.store.db import utils
+
+    silence_logs()
+    tools: Any = utils
+    engine = tools.create_sqlalchemy_engine(f"sqlite:///{path}")
+    try:
+        if tools._is_empty_database(engine):
+            tools._initialize_tables(engine)
+        else:
+            tools._upgrade_db(engine)
+    finally:
+        engine.dispose()
