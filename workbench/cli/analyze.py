@@ -16,7 +16,10 @@ from workbench.cli.options import BUDGET, FROM_FILE, NETWORK, RECIPE, WHERE, fro
     "fresh", "json", "config", "like", **FROM_FILE,
 )  # fmt: skip
 def analyze(context: typer.Context, **chosen: Any) -> None:
-    """Measure how many filters each layer needs on a target domain; train no protocol.
+    """Measure how many filters each layer needs on a target domain.
+
+    No protocol is trained. Without --weights, the source network is trained first,
+    unless the store already has it.
 
     \b
     Example:

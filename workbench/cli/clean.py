@@ -12,10 +12,10 @@ from workbench.errors import SettingsError
 
 @takes("tracking_uri", "output")
 def clean(
-    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without confirmation.")] = False,
     **chosen: Any,
 ) -> None:
-    """List what no run refers to any more, and remove it after asking.
+    """List files that no run refers to, and remove them after confirmation.
 
     \b
     Example:
@@ -36,7 +36,9 @@ def clean(
     try:
         agreed = yes or typer.confirm(f"remove {len(found)} item(s), {total:.1f} MB?")
     except typer.Abort:
-        raise SettingsError("no answer, nothing was removed; use --yes to remove unasked") from None
+        raise SettingsError(
+            "no answer, nothing was removed; use --yes to skip the question"
+        ) from None
     if agreed:
         remove(found)
         typer.echo(f"removed {len(found)} item(s), {total:.1f} MB")

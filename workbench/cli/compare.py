@@ -13,14 +13,14 @@ from workbench.cli.options import takes
 
 @takes("tracking_uri")
 def compare(
-    source: Annotated[str | None, typer.Option(help="Only runs from this source.")] = None,
-    target: Annotated[str | None, typer.Option(help="Only runs for this domain.")] = None,
+    source: Annotated[str | None, typer.Option(help="Show only runs with this source.")] = None,
+    target: Annotated[str | None, typer.Option(help="Show only runs for this domain.")] = None,
     figure: Annotated[
-        Path | None, typer.Option(help="PNG file for the two charts.", metavar="FILE.png")
+        Path | None, typer.Option(help="PNG file to write the two charts to.", metavar="FILE.png")
     ] = None,
     **chosen: Any,
 ) -> None:
-    """Put all finished runs of the store side by side.
+    """Compare all finished runs of the store in one table.
 
     \b
     Example:

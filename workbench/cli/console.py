@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-_FILE_WIDTH = 200  # a pipe or a file has no width: nothing is folded or cut there
+_FILE_WIDTH = 200  # a pipe or a file has no width: lines are not wrapped or cut there
 
 
 def console() -> Console:
-    """Where results go: as wide as the terminal, or wide enough for any table."""
+    """The console for results: as wide as the terminal, or wide enough for any table."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else _FILE_WIDTH

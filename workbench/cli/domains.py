@@ -16,7 +16,7 @@ app = typer.Typer(invoke_without_command=True)
 @app.callback(invoke_without_command=True)
 @takes("domains", "data_dir")
 def domains(context: typer.Context, **chosen: Any) -> None:
-    """List the domains in reach; show, check and write domain files.
+    """List the available domains; show, check and write domain files.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def domains(context: typer.Context, **chosen: Any) -> None:
         ]
         typer.echo("  ".join(cells).rstrip())
     if any(row[3] == "-" for row in rows):
-        typer.echo("- : the images are not on this machine yet; 'workbench adapt' downloads them")
+        typer.echo("-: the images are not on this machine; 'workbench adapt' downloads them")
     if problems:
         raise DomainError(*problems)
 
@@ -65,7 +65,7 @@ def show(
     name: Annotated[str, typer.Argument(help="Domain to show.")],
     **chosen: Any,
 ) -> None:
-    """Print a domain and the file that it comes from.
+    """Print a domain and the path of its file.
 
     \b
     Example:
@@ -93,7 +93,7 @@ def show(
 
 @app.command("check")
 def check(paths: Annotated[list[Path], typer.Argument(help="Domain files to check.")]) -> None:
-    """Check domain files; every mistake of every file is told.
+    """Check domain files and report all mistakes in all of them.
 
     \b
     Example:
@@ -118,15 +118,18 @@ def new(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the new domain.")],
     source: Annotated[
-        str | None, typer.Option(help="Data set of the images: digits, cifar10, cifar100.")
+        str | None,
+        typer.Option(help="Data set that the images come from: digits, cifar10, cifar100."),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Folder of the images, a subfolder for each class.")
+        Path | None,
+        typer.Option(help="Folder of images with a subfolder for each class, instead of --source."),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Class names, comma-separated. (default: all of the folder)")
+        str | None,
+        typer.Option(help="Class names, comma-separated. (default: all classes of the folder)"),
     ] = None,
-    description: Annotated[str, typer.Option(help="What the domain is for.")] = "",
+    description: Annotated[str, typer.Option(help="Description of the domain.")] = "",
     **chosen: Any,
 ) -> None:
     """Write a new domain file; an existing one is not overwritten.
@@ -140,11 +143,13 @@ def new(
 
     names = [part.strip() for part in (classes or "").split(",") if part.strip()]
     if folder is not None and classes is not None and not names:
-        raise SettingsError(f"--classes '{classes}' names none; name some, or leave it out")
+        raise SettingsError(
+            f"--classes '{classes}' contains no name; name classes, or leave it out"
+        )
     place = chosen["domains"] or context.obj or Path("domains")
     if folder is not None:
         if source is not None:
-            raise SettingsError("--source beside --folder: the images come from one; leave one out")
+            raise SettingsError("--source and --folder exclude each other; leave one out")
         text = folder_text(name, folder, names, description, place)
     else:
         _demand(source=source, classes=classes)
@@ -155,8 +160,12 @@ def new(
 
 
 def _demand(**options: str | None) -> None:
-    """What a parser says of options that only a folder makes needless."""
+    """Require options that are optional only with ``--folder``.
+
+    Raises:
+        SettingsError: with the parser's message for each missing option.
+    """
     missing = [name for name, value in options.items() if value is None]
-    said = "Missing option '--{}'. (see 'workbench domains new --help')"
+    text = "Missing option '--{}'. (see 'workbench domains new --help')"
     if missing:
-        raise SettingsError(*(said.format(name) for name in missing))
+        raise SettingsError(*(text.format(name) for name in missing))
