@@ -1,11 +1,14 @@
-"""Cost of the analysis: the pass over bare inference, selection, and memory.
+"""Cost of the analysis: time relative to inference alone, selection time, and memory.
 
     python benchmarks/analysis.py [--images 2000] [--rounds 3]
 
-Prints the time of the pass (responses of all layers, pooled, covariances) over the time of bare
-fp32 inference on the same images, interleaved in one process (aim: 1.25 or less for vgg16); the
-time to select 1,024 of 4,096 filters (aim: under 1 s); and the growth of the peak memory from
-``--images`` to four times as many (aim: none).
+Prints three results:
+
+- the time of the analysis pass (responses of all layers, pooled, with covariances) divided by the
+  time of fp32 inference alone on the same images, interleaved in one process (goal: at most 1.25
+  for vgg16);
+- the time to select 1,024 of 4,096 filters (goal: under 1 s);
+- the growth of peak memory from ``--images`` to four times as many images (goal: none).
 """
 
 import argparse
@@ -30,7 +33,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def bare_inference(model, images, source):
-    """The same images through the network, nothing else."""
+    """Run the images through the network and do nothing else."""
     place(model, DEVICE).eval()
     with torch.inference_mode():
         for start in range(0, len(images), BATCH_SIZE):

@@ -1,9 +1,10 @@
-"""Cost of a budget: seconds to find the largest network within it, after the analysis.
+"""Cost of a budget: seconds to find the largest network within it, once the analysis is done.
 
     python benchmarks/budgets.py [--model vgg16] [--rounds 5]
 
-Prints the median time of the search for a footprint and for a FLOPs budget (aim: under 2 s for
-vgg16), beside the time of building and counting one candidate, which the search does without.
+Prints the median time of the search for a footprint budget and for a FLOPs budget (goal: under
+2 s for vgg16). For comparison, it also prints the time to build one candidate network and count
+its costs, which the search avoids.
 """
 
 import argparse
@@ -28,7 +29,7 @@ SHAPE = (3, 32, 32)
 
 
 def responses_of(structure, rng):
-    """Random responses of falling strength, 2,000 images."""
+    """Random responses to 2,000 images, weaker from filter to filter."""
     found = {}
     for group in structure.groups:
         matrix = rng.normal(size=(2000, group.filters)) * np.geomspace(1, 0.01, group.filters)
@@ -38,7 +39,7 @@ def responses_of(structure, rng):
 
 
 def seconds(run, rounds):
-    """Median of a few runs."""
+    """Median time of ``rounds`` runs."""
     times = []
     for _ in range(rounds):
         start = time.perf_counter()
@@ -66,10 +67,10 @@ def main():
             lambda name=name, limit=limit: choose(candidate, evidence, pfa_en, Budget(name, limit)),
             options.rounds,
         )
-        print(f"--{name} {limit}: {spent:.2f} s, the selection of the filters included")
+        print(f"--{name} {limit}: {spent:.2f} s, including filter selection")
     kept = choose(candidate, evidence, pfa_en, Budget("footprint", 0.25)).kept
     spent = seconds(lambda: count_costs(rebuild(model, kept, structure), SHAPE), options.rounds)
-    print(f"building and counting one network: {spent:.2f} s")
+    print(f"building one network and counting its costs: {spent:.2f} s")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Cost of the PFA mathematics: against dnikit, against the machine's matrix rate, against size.
+"""Cost of the PFA mathematics, compared with dnikit and a matrix product, and by size.
 
     python benchmarks/covariance.py [--rounds 3] [--wide]
 
-Where dnikit 2.0.0 is installed, its covariance (in batches of its default size) and selection take
-turns with ours: aims are 1.5x for 50,000 x 512 responses and 100x for the selection. Ours is also
-told as a share of the rate of an fp32 matrix product in the same run (aim: 50 %), counting
-2 m n^2 FLOPs. Then time and peak memory for growing numbers of filters and samples; ``--wide``
-goes up to 4,096 filters and 100,000 samples, and selects among 2,048 filters beside dnikit.
+If dnikit 2.0.0 is installed, its covariance (in batches of its default size) and its selection are
+timed in turns with ours. Goals: 1.5 times as fast for 50,000 x 512 responses, and 100 times as fast
+for the selection. The rate of our covariance, at 2 m n^2 FLOPs, is also reported as a share of the
+rate of an fp32 matrix product in the same run (goal: 50 %).
+
+The benchmark then reports time and peak memory for growing numbers of filters and samples.
+``--wide`` goes up to 4,096 filters and 100,000 samples, and also compares the selection from
+2,048 filters.
 """
 
 import argparse
@@ -40,7 +43,7 @@ def ours(matrix):
 
 
 def find_dnikit():
-    """dnikit's covariance and selection as functions of ours' arguments, or None."""
+    """dnikit's covariance and selection with the arguments of ours; None if not installed."""
     try:
         from dnikit.base import Batch
         from dnikit.introspectors import PFA
@@ -72,7 +75,7 @@ def find_dnikit():
 
 
 def matrix_rate():
-    """FLOPs a second of an fp32 product of 2,048 x 2,048 matrices."""
+    """FLOPs per second of an fp32 product of two 2,048 x 2,048 matrices."""
     a = np.random.default_rng(0).normal(size=(2048, 2048)).astype(np.float32)
     return 2 * 2048**3 / seconds(lambda: a @ a)
 
@@ -99,7 +102,7 @@ def compare_covariances(dnikit, rounds):
         ratios = [b / a for a, b in zip(times["workbench"], times["dnikit"], strict=True)]
         print(f"  dnikit / workbench: {statistics.median(ratios):.1f} "
               f"({min(ratios):.1f} to {max(ratios):.1f})")  # fmt: skip
-    print(f"  rate over that of an fp32 product: {100 * statistics.median(shares):.0f} %")
+    print(f"  rate, as a share of an fp32 product's rate: {100 * statistics.median(shares):.0f} %")
     matrix = matrix[:5000] + np.float32(1e4)
     exact = np.cov(matrix.astype(np.float64), rowvar=False)
     print(f"  relative error at mean / spread = 10,000: workbench {error(ours(matrix), exact):.1e}"

@@ -1,11 +1,11 @@
-"""Speed of a streamed folder against torchvision's ImageFolder and DataLoader, interleaved.
+"""Speed of a streamed folder compared with torchvision's ImageFolder and DataLoader.
 
     python benchmarks/images.py [--images 600] [--size 224] [--rounds 5] [--workers 2]
 
-Prints images a second of one training epoch's images (random resized crops and flips, normalised,
-ready for the network) and of one evaluation pass, ours and the plain pipeline's, and the ratio
-(aim: 0.95 or more). Both have the same files, workers and batch size; the files are JPEGs of
-500 x 500 pixels, written for the occasion. The network itself does not run.
+Prints images per second for one training epoch (random resized crops and flips, normalised, ready
+for the network) and for one evaluation pass, for both pipelines, and their ratio (goal: 0.95 or
+more). The pipelines run in turns with the same files, workers and batch size. The files are JPEGs
+of 500 x 500 pixels, which the benchmark writes to a temporary folder. No network is run.
 """
 
 import argparse
@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 
 def write_photos(folder, images):
-    """JPEGs with as much detail as a photo: about 60 kB each."""
+    """Write JPEGs with as much detail as a photo, about 60 kB each."""
     rng = np.random.default_rng(0)
     for number in range(images):
         coarse = Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8))

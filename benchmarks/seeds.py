@@ -1,12 +1,15 @@
-"""Seeds trained together against the same seeds one by one, interleaved in one process.
+"""Speed of training seeds together, compared with the same seeds trained one by one.
 
     python benchmarks/seeds.py [--model vgg16] [--images 1000] [--seeds 5] [--rounds 3]
                                [--paired-seeds 10]
 
-Prints optimiser steps a second, summed over the seeds, of both ways and their ratio, for an epoch
-on a set as small as a domain of two classes. Together should win on a GPU, where launches are the
-bound; on a CPU arithmetic is, and it does not. Then a paired test of the accuracies that both ways
-come to on scikit-learn's digits: they should differ by no more than chance.
+Prints optimiser steps per second, summed over the seeds, for both ways and their ratio, for an
+epoch on a set as small as a domain of two classes. Both ways run in turns in one process. Training
+together should be faster on a GPU, where kernel launches limit the speed; on a CPU arithmetic does,
+and it is not faster.
+
+The benchmark then compares the accuracies of both ways on scikit-learn's digits in a paired test:
+they should differ by no more than chance.
 """
 
 import argparse
@@ -28,7 +31,7 @@ from workbench.training.stacked_seeds import Learner, fit_together
 
 
 def paired_line(seeds, processor):
-    """The same seeds trained both ways: their accuracies, and a paired test of the differences."""
+    """Train the same seeds both ways; report the accuracies and a paired test of them."""
     source = SOURCES["digits"]
     train, test = (load_images("digits", split, None) for split in ("train", "test"))
     plan = training_plan("simplecnn", source, "one-cycle", epochs=2, lr=0.05, batch_size=64)

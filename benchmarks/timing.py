@@ -1,13 +1,13 @@
-"""How the benchmarks take times: what is compared runs in turns, in one process."""
+"""Timing for the benchmarks: the functions to compare run in turns, in one process."""
 
 import statistics
 import time
 
 
 def take_turns(runs, rounds):
-    """Seconds of each of ``runs`` (functions by name), ``rounds`` times.
+    """Time each of ``runs`` (functions by name) ``rounds`` times, in seconds.
 
-    The first turn warms up and is not counted.
+    One more turn comes first as a warm-up and is not counted.
     """
     times = {name: [] for name in runs}
     for turn in range(rounds + 1):
@@ -20,7 +20,7 @@ def take_turns(runs, rounds):
 
 
 def ratio_line(above, below):
-    """Ratio of two lists of times, turn by turn: its median and range."""
+    """The median and range of the ratio of two lists of times, turn by turn."""
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     return (
         f"ratio: median {statistics.median(ratios):.2f}, "

@@ -1,10 +1,11 @@
-"""Speed of ``fit()`` against the plain fp32 loop of a tutorial, interleaved in one process.
+"""Speed of ``fit()`` compared with the plain fp32 loop of a tutorial.
 
     python benchmarks/training.py [--model vgg16] [--images 512] [--rounds 3]
 
-Prints images a second of both and their ratio. The plain loop is what most people write: fp32,
-contiguous memory, a DataLoader over normalised, cropped and flipped images, one host
-synchronisation a step. On a processor with bfloat16 the ratio for vgg16 should be 2.5 or more.
+Prints images per second for both and their ratio; the two run in turns in one process. The plain
+loop is what most people write: fp32, contiguous memory, a DataLoader over normalised, cropped and
+flipped images, and one host synchronisation per step. On a processor with bfloat16 the ratio for
+vgg16 should be 2.5 or more.
 """
 
 import argparse
@@ -43,7 +44,7 @@ class TutorialSet(Dataset):
 
 
 def tutorial_epoch(model, images, source, plan, device):
-    """One epoch as a tutorial writes it."""
+    """Train one epoch with the loop of a tutorial."""
     model.to(device).train()
     optimizer = torch.optim.SGD(
         model.parameters(), plan.learning_rate, momentum=0.9, weight_decay=plan.weight_decay

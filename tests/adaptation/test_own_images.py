@@ -171,7 +171,7 @@ def test_a_known_domain_of_another_set_gets_a_new_head(run_cli):
     assert result["settings"]["head"] == "new"
     assert result["settings"]["images"]["from"] == "cifar100"
     err = adapt(run_cli, *options, *weights, "--head", "slice", fails=True)
-    assert "none of the 10 classes of cifar10; use --head new" in err
+    assert "is not among the 10 classes of cifar10; use --head new" in err
 
 
 def test_weights_of_imagenet_are_specialised_for_a_folder(run_cli, pets):
@@ -188,7 +188,7 @@ def test_weights_of_imagenet_are_specialised_for_a_folder(run_cli, pets):
     assert status == 0, err
     assert len(json.loads(out)["recipe"]) > 5
     err = adapt(run_cli, *options, fails=True)
-    assert "--source imagenet: its images are not here to train on; take --weights DEFAULT" in err
+    assert "--source imagenet: the workbench has no imagenet images to train on; use" in err
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_the_size_of_a_domain_must_suit_the_weights(run_cli, pets):
     assert pets.is_dir()
     Path("domains/pets.yaml").write_text("name: pets\nfolder: ../pets\nimage_size: 64\n")
     err = adapt(run_cli, "--source", "cifar10", "--target", "pets", "--model", "vgg16", fails=True)
-    assert "image_size 64: the weights of vgg16 are tied to the 32x32 images of cifar10" in err
+    assert "image_size 64: the weights of vgg16 fit only the 32x32 images of cifar10" in err
 
 
 def test_dry_run_and_domains_know_folders(run_cli, pets):

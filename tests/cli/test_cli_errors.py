@@ -352,7 +352,7 @@ def test_the_evil_pickle_would_run_if_it_were_loaded():
 def test_source_epochs_have_no_use_beside_weights(mistake):
     written(save(simplecnn()))
     (line,) = mistake(f"{ADAPT} --weights w.safetensors --source-epochs 3")
-    assert line == "--source-epochs has no effect beside --weights; leave one out"
+    assert line == "--source-epochs has no effect with --weights; leave one out"
 
 
 # --- data -----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 from processes import take_interrupts
 
-INTERRUPTED = "workbench: interrupted; the same command goes on from here\n"
+INTERRUPTED = "workbench: interrupted; run the same command again to continue\n"
 #: What every child begins with; ``send`` also says when it sends.
 PRELUDE = """
 import os, signal, sys, time

@@ -406,8 +406,8 @@ def test_fresh_trains_each_cell_and_source_once(run_cli, tmp_path):
             ["bench", *QUICK, "--target", "digits-3v8", "--methods", "pf"],
             "--methods: unknown value",
         ),
-        (["bench", *QUICK, "--target", ","], "--target ',' names none"),
-        (["reproduce", "figure4", *QUICK, "--domains", ","], "--domains ',' names none"),
+        (["bench", *QUICK, "--target", ","], "--target ',' contains no name"),
+        (["reproduce", "figure4", *QUICK, "--domains", ","], "--domains ',' contains no name"),
         (["reproduce", "table2", "--seeds", 300000], "--seeds 300000 is too large"),
         (["reproduce", "table2", "--weights", "~nobody-here/w"], "home folder does not exist"),
         (

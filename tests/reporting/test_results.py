@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from workbench.adaptation.verdict import judge
-from workbench.cli.console import tell_table
+from workbench.cli.console import print_table
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.statistics import student_interval, wilson_interval
 from workbench.reporting.tables import markdown_text, table_rows
@@ -132,7 +132,7 @@ def test_intervals_stay_within_0_and_1():
 
 def test_a_name_is_shown_as_it_is_on_a_terminal_and_in_a_note(capsys):
     name = "[red]a|b[/red] :cat: `c` <i>\x1b[2J\n[d](http://e)"
-    tell_table("", ("domain", "n"), [(name, "1")])
+    print_table("", ("domain", "n"), [(name, "1")])
     shown = capsys.readouterr().out
     assert "[red]a|b[/red] :cat: `c` <i>\\x1b[2J\\n[d](http://e)" in shown
     assert "\x1b" not in shown

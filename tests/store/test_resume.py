@@ -136,7 +136,7 @@ def test_an_interrupt_marks_the_runs_killed_and_says_how_to_go_on(tmp_path, numb
     assert "Traceback" not in err
     assert set(states(tmp_path).values()) == {KILLED}
     if number == signal.SIGINT:
-        assert "the same command goes on from here" in err
+        assert "run the same command again to continue" in err
 
 
 @pytest.mark.slow

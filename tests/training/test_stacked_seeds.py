@@ -228,7 +228,7 @@ def test_seeds_that_cannot_be_stacked_are_trained_one_by_one(run_cli, tmp_path, 
     status, out, err = run_cli(*QUICK, "--seeds", 2, "--model", "own_deep:deep", "--json")
     assert status == 0, err
     assert len(json.loads(out)["protocols"][0]["accuracies"]) == 2
-    assert "seeds 0, 1: one by one, not together (vmap: called random operation" in err
+    assert "seeds 0, 1: trained one by one, not together (vmap: called random operation" in err
 
 
 @pytest.mark.slow
@@ -244,7 +244,7 @@ def test_seeds_that_memory_does_not_hold_are_halved(run_cli, monkeypatch):
     monkeypatch.setattr("workbench.adaptation.joint_training.fit_together", scarce)
     status, _, err = run_cli(*QUICK, "--seeds", 3)
     assert status == 0, err
-    assert "seeds 0, 1, 2: too much memory together; in two halves" in err
+    assert "seeds 0, 1, 2: not enough memory to train all together; trying two halves" in err
     assert "seeds 0, 1 together: 1/1" in err
     assert "seed 2: 1/1" in err
 

@@ -1,4 +1,4 @@
-"""The analysis of a target: its recipe and both networks' costs, measured once and recorded."""
+"""The analysis of a target: the recipe and the costs of both networks, measured and recorded."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from workbench.store.runs import StoredRun
 from workbench.store.stored_results import RECIPE_FILE, SPECTRA_FILE, stored_recipe
 from workbench.training.progress import Display
 
-#: Timed passes by images a pass: one of 64 images is long enough to be steady.
+#: Number of timed passes by images per pass. Passes of 64 images vary less, so fewer are enough.
 _ROUNDS = {1: 30, 64: 7}
 
 
 def find_analysis(
     loaded: LoadedTask, weights: str, recorder: Recorder
 ) -> tuple[StoredRun, Analysis] | None:
-    """The analysis if it is recorded, and its run."""
+    """Find the recorded analysis and its run; None if it is not recorded."""
     run = recorder.find(analysis_key(loaded, weights))
     return (run, _fetch_analysis(run, recorder)) if run else None
 
@@ -51,15 +51,17 @@ def analyse(
     parent: str | None,
     measure: Callable[[], Analysis] | None = None,
 ) -> Analysis:
-    """The recipe and both networks' costs, measured once.
+    """Find the recorded analysis, or measure and record it.
 
     Args:
-        parent: id of the run that a new one is put under.
-        measure: does the work; the source network's own analysis when None.
+        parent: id of the parent run of a new run; None for a run without a parent.
+        measure: function that measures the analysis; None analyses the source network.
     """
     task, display = loaded.task, recorder.display
     key = analysis_key(loaded, source.fingerprint)
-    with recorder.work.lock(key, lambda: display.say("another process analyses; waiting")):
+    with recorder.work.lock(
+        key, lambda: display.say("another process runs the same analysis; waiting for it")
+    ):
         found = done = None if recorder.fresh else recorder.find(key)
         if done is None:
             params = {**task.params(), "protocol": "analysis"}
@@ -76,7 +78,7 @@ def analyse(
     analysis = replace(_fetch_analysis(done, recorder), measured=found is None)
     for layer in analysis.recipe.dead_layers:
         display.say(
-            f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1"
+            f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1 filter"
         )
     for line in _remarks(analysis, task):
         display.say(line)
@@ -84,14 +86,15 @@ def analyse(
 
 
 def _remarks(analysis: Analysis, task: Task) -> list[str]:
-    """A warning of unsuited scales, and what a budget and a rounding came to."""
+    """A warning about unpenalised scales, and the effects of a budget and of rounding."""
     lines = []
     weights = task.settings.what.weights
     if task.settings.recipe.reads_scales and weights and not has_penalty(weights):
         penalty = find_network(task.model).schedule.sparsity
         lines.append(
-            f"warning: network-slimming: {weights} does not say that its scales were penalised in "
-            f"training, which the method asks for; try 'workbench train --sparsity {penalty:g}'"
+            "warning: network-slimming needs a source network with penalised scales; "
+            f"{weights} has no record of a penalty; train one with "
+            f"'workbench train --sparsity {penalty:g}'"
         )
     if task.budget and analysis.recipe.threshold is not None:
         method = task.settings.recipe.method
@@ -126,10 +129,15 @@ def _measure(loaded: LoadedTask, source: SourceNetwork, display: Display) -> Ana
 def gather(
     loaded: LoadedTask, network: nn.Module, structure: Structure, display: Display, title: str
 ) -> tuple[Evidence, ...]:
-    """What the task's method has to know of every filter group, on the target's images.
+    """Collect the evidence that the task's method needs about every filter group.
+
+    Args:
+        network: analysed on the target's training images.
+        structure: its filter groups.
+        title: of the progress bar.
 
     Raises:
-        NetworkError: when the network runs other layers on them than the proof saw.
+        NetworkError: when the network runs other layers on these images than in its proof.
     """
     task, options = loaded.task, loaded.task.recipe_options()
     looks = (structure.groups, loaded.train, task.source, loaded.processor.torch_device)
@@ -150,14 +158,14 @@ def decide(
     full: Costs | None = None,
     steps_left: int = 1,
 ) -> tuple[Recipe, Costs | None]:
-    """The recipe that the task asks for, and its costs before rounding if it is rounded.
+    """Make the task's recipe, and compute its costs before rounding if it is rounded.
 
     Args:
-        network: what is narrowed, with the target's classes.
+        network: the network to compress, with the target's classes.
         structure: its filter groups.
-        evidence: what is known of them.
-        full: costs that shares of a budget are shares of; the network's own when None.
-        steps_left: of iterative PFA.
+        evidence: the evidence about each group.
+        full: costs of the network that a budget's shares refer to; None means ``network``.
+        steps_left: steps of iterative PFA from this one on; 1 is one shot.
 
     Raises:
         SettingsError: when no network is within the budget.
@@ -177,7 +185,7 @@ def decide(
 
 
 def compare_costs(full: nn.Module, small: nn.Module, loaded: LoadedTask) -> tuple[Costs, Costs]:
-    """Costs of the full and the compressed network, their latencies measured in turns."""
+    """Costs of the full and the compressed network; their latencies are measured in turns."""
     shape = loaded.task.source.shape
     networks, device = (full, small), loaded.processor.torch_device
     one, many = (

@@ -1,4 +1,4 @@
-"""What the analysis of a target finds: the recipe and the costs of both networks."""
+"""The result of a target's analysis: the recipe and the costs of both networks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LATENCY_64 = "latency_64_ms"
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the analysis found.
+    """The result of an analysis.
 
     Attributes:
         recipe: how many and which filters each layer keeps.
         full, compressed: costs of both networks.
-        measured: whether this call measured it; else it was found in the store.
-        unrounded: costs before the widths were rounded to a multiple; None where they were not.
-        start: of iterative PFA: makes the network that pfa-fine goes on from. None stands for
-            the source's kept filters.
+        measured: whether this call measured it; False if it was found in the store.
+        unrounded: costs before the widths were rounded to a multiple; None without rounding.
+        start: makes the network that pfa-fine starts from, after iterative PFA. None means the
+            kept filters of the source network.
     """
 
     recipe: Recipe
@@ -39,14 +39,14 @@ class Analysis:
         return self.compressed if protocol.compressed else self.full
 
     def metrics(self, protocol: Protocol) -> dict[str, float]:
-        """The same as MLflow metrics, with the ratios to the full network."""
+        """These costs as MLflow metrics, with their ratios to the full network."""
         return cost_metrics(self.costs(protocol), self.full)
 
 
 def cost_metrics(costs: Costs, full: Costs) -> dict[str, float]:
-    """Costs of a network and their ratios to the full one's, under the names of the store.
+    """Costs of a network and their ratios to those of the full network, as MLflow metrics.
 
-    Ratios and times are rounded: MLflow shows every digit that it is given.
+    Ratios are rounded to 6 decimals and times to 0.001 ms, because MLflow shows all digits.
     """
     known = {
         "parameters": costs.parameters,

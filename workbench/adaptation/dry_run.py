@@ -1,7 +1,7 @@
-"""``--dry-run``: the steps of an adaptation, and which of them are done already.
+"""``--dry-run``: the steps of an adaptation, and which of them are already done.
 
-Nothing is downloaded, created or written. What depends on a result that is not there yet (the
-recipe, the source weights) is reported as to do.
+Nothing is downloaded, created or written. A step that depends on a missing result (the recipe, the
+source weights) is reported as to do.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ def preview(*, display: Display | None = None, **options: Any) -> dict[str, Any]
     """The plan of an adaptation as plain data.
 
     Args:
-        display: takes warnings.
-        **options: those of ``pipeline.adapt``.
+        display: shows warnings; None shows none.
+        **options: the options of ``pipeline.adapt``.
 
     Returns:
-        ``settings``, ``full_network`` (parameters and FLOPs), ``data`` ("present" or not),
-        ``steps``: a list of step, state ("done" or "to do") and the finished run's id, and
-        ``time``: seconds that the steps to do will take (``time_needed.TimeNeeded``).
+        A dictionary with the keys ``settings``; ``data`` (folder, whether it is present, and the
+        numbers of images); ``full_network`` (parameters and FLOPs); ``steps``, a list with each
+        step, its state ("done" or "to do") and the id of its finished run; and ``time``, the
+        fields of ``time_needed.TimeNeeded``.
 
     Raises:
-        WorkbenchError: for the mistakes that ``adapt`` would report before its work.
+        WorkbenchError: for every error that ``adapt`` would report before it starts to work.
     """
     say = (display or Display()).say
     call = check_call(options)
     task = call.task
     folder = data_folder(task.settings.what.data_dir)
     present = all(is_present(name, folder) for name in task.known_sets)
-    recorder = _reader(call) if present else None  # a wrong store is found before images are read
+    recorder = _reader(call) if present else None  # report a bad store before reading images
     loaded = load_task(task, call.processor, say) if present else None
     states = states_of(call, loaded, recorder, say)
     classes, own = len(task.domain.classes), task.domain.folder
@@ -72,13 +73,13 @@ def preview(*, display: Display | None = None, **options: Any) -> dict[str, Any]
 
 
 def preview_lines(plan: dict[str, Any]) -> list[str]:
-    """The plan as text, a line each."""
+    """The plan as lines of text."""
     settings, data, full = plan["settings"], plan["data"], plan["full_network"]
     train, test = data["images"]
     training = settings["plan"]
     fine = settings["fine_plan"]["learning_rate"]
     origin = settings.get("images", {}).get("from", settings["source"])
-    there = "present" if data["present"] else "not there yet: adapt fetches it"
+    there = "present" if data["present"] else "not on this machine; 'workbench adapt' downloads it"
     lines = [
         f"target      {settings['target']} of {origin}: "
         f"{len(settings['classes'])} classes, {train:,} training and {test:,} test images",
@@ -101,7 +102,7 @@ def preview_lines(plan: dict[str, Any]) -> list[str]:
 
 
 def _reader(call: Call) -> Recorder | None:
-    """A recorder on the store as it is, None when there is no store or experiment yet."""
+    """A recorder for the existing store; None without store or experiment, or with --fresh."""
     task, record = call.task, call.task.settings.record
     if record.fresh or not store_exists(record.tracking_uri):
         return None

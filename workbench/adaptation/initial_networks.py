@@ -1,4 +1,4 @@
-"""The networks that trainings start from, and those that they follow."""
+"""The networks that trainings start from, and the teachers of distilled trainings."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ def make_network(
     source: SourceNetwork,
     recipe: Recipe | None,
 ) -> nn.Module:
-    """The network that a protocol starts from.
+    """Make the network that a protocol starts from.
 
-    "Scratch" draws all weights anew. "Fine" keeps the (kept) filters' weights; its classifier
-    keeps the rows of the target's classes (``--head slice``) or is drawn anew (``new``).
+    A "scratch" protocol starts from random weights. A "fine" protocol starts from the source's
+    weights of the filters that the recipe keeps, or of all filters. Its classifier has the
+    source's rows of the target's classes (``--head slice``) or random weights (``--head new``).
+
+    Args:
+        recipe: the filters to keep; None for the full network.
     """
     task = loaded.task
     fresh = build_narrow(
@@ -55,7 +59,10 @@ def make_network(
 def starting_network(
     loaded: LoadedTask, protocol: Protocol, seed: int, source: SourceNetwork, analysis: Analysis
 ) -> Callable[[], nn.Module]:
-    """Makes the network that a protocol starts from, iterative PFA's included."""
+    """A function that makes the network that a protocol starts from.
+
+    After iterative PFA, pfa-fine and pfa-distill start from the network that its steps made.
+    """
     if analysis.start and protocol.compressed and protocol.inherited:
         return analysis.start
     recipe = analysis.recipe if protocol.compressed else None
@@ -63,7 +70,10 @@ def starting_network(
 
 
 def watched_network(loaded: LoadedTask, make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    """Makes a network that stops when it takes another path than the source network's proof."""
+    """A function that makes a network with a watch on its layers.
+
+    The network raises NetworkError when it runs other layers than in the source network's proof.
+    """
 
     def make_watched() -> nn.Module:
         network = make()
@@ -76,7 +86,11 @@ def watched_network(loaded: LoadedTask, make: Callable[[], nn.Module]) -> Callab
 def teacher_of(
     loaded: LoadedTask, source: SourceNetwork, teacher: SourceNetwork
 ) -> Callable[[], Teacher]:
-    """Makes the network that a protocol follows, from the weights of its training."""
+    """A function that makes the teacher of a distilled protocol.
+
+    Args:
+        teacher: the trained weights of the teacher.
+    """
     settings = loaded.task.settings
 
     def make() -> Teacher:

@@ -1,17 +1,18 @@
-"""Iterative PFA: analyse, compress a part of the way, fine-tune, and again (method card).
+"""Iterative PFA: analyse, compress partly, fine-tune, and repeat (method card).
 
-Idea: a network that has lost some filters uses the others differently. Source paper, section 5
-names this as likely better than one shot, and does not measure it.
-Formula: of N steps, step s analyses the network as it is, and a group of w filters that the
-method would narrow to k goes to ceil(w (k/w)^(1/(N-s+1))): an equal factor each step, all the
-way in the last. Between two steps the network is fine-tuned on the target, with seed 0.
-Cost: the protocol's epochs are divided among the steps, so pfa-fine trains as long as in one
-shot; one more analysis a step.
-When it does not help: with few epochs each part of the training is too short to recover; on
-domains of two classes it was seen to end at chance.
+Idea: a network that has lost some filters uses the others differently. The paper's section 5
+expects this to be better than one shot, but does not measure it.
+Formula: with N steps, step s analyses the current network. Where the method would reduce a group
+of w filters to k, the step reduces it to ceil(w (k/w)^(1/(N-s+1))). This divides the reduction into
+equal factors, and the last step reaches k. Between two steps the network is fine-tuned on the
+target, with seed 0.
+Cost: one analysis per step. The protocol's epochs are divided among the steps, so pfa-fine trains
+as long as in one shot.
+When it does not help: with few epochs, each part of the training is too short to recover. On
+domains of two classes, trainings have ended at chance accuracy.
 
-The recipe that comes out is one of the full network, like any other, and pfa-scratch takes its
-widths; pfa-fine goes on from the network that the steps left.
+The result is a recipe for the full network, as with any other method. pfa-scratch uses its widths;
+pfa-fine starts from the network after the last step.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ Kept = Mapping[str, tuple[int, ...]]
 def iterate(
     loaded: LoadedTask, source: SourceNetwork, recorder: Recorder, parent: str | None
 ) -> Analysis:
-    """The analysis that all steps together come to, measured once and recorded.
+    """Find the recorded analysis of all steps together, or execute the steps and record it.
 
     Args:
-        parent: id of the run that the steps' runs are put under.
+        parent: id of the parent run of the steps' runs.
     """
     walk = cache(partial(_walk, loaded, source, recorder, parent))
     analysis = analyse(loaded, source, recorder, parent, measure=lambda: walk()[0])
@@ -57,7 +58,7 @@ def iterate(
 def _walk(
     loaded: LoadedTask, source: SourceNetwork, recorder: Recorder, parent: str | None
 ) -> tuple[Analysis, nn.Module]:
-    """Go all steps; trainings that are recorded are taken from the store."""
+    """Execute all steps; trainings that are already recorded are reused."""
     task, shape = loaded.task, loaded.task.source.shape
     full = make_network(loaded, PROTOCOLS["full-fine"], 0, source, None)
     network, origin = full, source.fingerprint
@@ -72,7 +73,7 @@ def _walk(
             job = step_job(loaded, step, kept, origin, network)
             run, _ = recorder.train(job, parent, lambda outcome: True)
             weights = recorder.store.fetch(run, WEIGHTS_FILE)
-            assert weights is not None  # the recorder returns whole runs only
+            assert weights is not None  # the recorder returns complete runs only
             tensors = read_weights(weights)
             put_weights(network, tensors, job.title)
             origin = job.key
@@ -85,7 +86,7 @@ def _walk(
 def _recipe(
     loaded: LoadedTask, network: nn.Module, full: Costs, recorder: Recorder, step: int
 ) -> Recipe:
-    """The recipe of one step, for the network as it is."""
+    """The recipe of one step, for the current network."""
     task = loaded.task
     structure = find_structure(network, task.source.shape)
     title = f"analysis · {task.domain.name} · step {step}"
@@ -95,5 +96,5 @@ def _recipe(
 
 
 def _whole(layer: LayerRecipe, kept: Kept) -> LayerRecipe:
-    """A line of the first step's recipe with the filters that all steps left."""
+    """A layer of the first step's recipe with the filters that remain after all steps."""
     return replace(layer, kept_indices=kept[layer.layer], wanted=len(kept[layer.layer]))

@@ -1,9 +1,9 @@
-"""Several seeds' trainings done at once, where that pays, before they are recorded one by one.
+"""Training of several seeds together, where that is faster, before each is recorded.
 
-What is trained here lies in the work folder as if each had been trained by itself:
-``Recorder.train`` finds the outcomes there and records them. So records and locks need no second
-way, and finished seeds are not trained again. There are no checkpoints on the way: only small sets
-are trained so, and killed in the middle they begin anew.
+The outcomes are stored in the work folder as if each seed had been trained by itself;
+``Recorder.train`` finds them there and records them. Records and locks therefore work as for
+single trainings, and finished seeds are not trained again. No checkpoints are written, because
+only small sets are trained this way; an interrupted training starts again.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from workbench.store.unfinished_work import Outcome
 from workbench.training.evaluation import evaluate
 from workbench.training.stacked_seeds import Learner, fit_together, pays
 
-#: Seeds that are trained at once: each costs memory, and with so many launches are no bound.
+#: Most seeds to train together. Each needs memory, and with 8 of them kernel launches no longer
+#: limit the speed.
 MOST_AT_ONCE = 8
 
 
 def train_jointly(jobs: Sequence[Job], recorder: Recorder) -> None:
-    """Train what is missing of these jobs together and leave the outcomes in the work folder.
+    """Train the missing ones of these jobs together and store the outcomes in the work folder.
 
-    Nothing happens where it does not pay, or where what is recorded shall be trained anew. A
-    training that breaks down is left to be done, and reported, by itself; so are seeds that cannot
-    be trained together: for want of memory, or because the network draws random numbers otherwise
-    than by dropout (stochastic depth).
+    The function does nothing where training together is not faster, or with ``--fresh``. It leaves
+    out jobs whose training fails, so that the single training reports the error. It also leaves out
+    seeds that cannot be trained together, because memory is too small or because the network draws
+    random numbers in other ways than dropout (such as stochastic depth).
 
     Args:
-        jobs: one protocol's, which differ in their seeds alone.
+        jobs: the jobs of one protocol, which differ only in their seeds.
     """
     processor, work = recorder.processor, recorder.work
     if recorder.fresh or not pays(len(jobs[0].train), len(jobs), processor):
@@ -56,10 +57,12 @@ def train_jointly(jobs: Sequence[Job], recorder: Recorder) -> None:
             except torch.OutOfMemoryError:
                 half = (len(group) + 1) // 2
                 groups[:0] = [group[:half], group[half:]]
-                recorder.display.say(f"seeds {seeds}: too much memory together; in two halves")
+                recorder.display.say(
+                    f"seeds {seeds}: not enough memory to train all together; trying two halves"
+                )
             except RuntimeError as error:
                 reason = str(error).strip().partition("\n")[0]
-                recorder.display.say(f"seeds {seeds}: one by one, not together ({reason})")
+                recorder.display.say(f"seeds {seeds}: trained one by one, not together ({reason})")
 
 
 def _train(jobs: Sequence[Job], recorder: Recorder) -> None:

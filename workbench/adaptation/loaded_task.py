@@ -1,4 +1,4 @@
-"""What is adapted to what: a task with its images and processor, and the source network."""
+"""A task with its images and its processor, and its settings as plain data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LoadedTask:
     """A task with its data and processor.
 
     Attributes:
-        train, test: the target's images; the test images are only evaluated on.
+        train, test: the target's images; the test images are used for evaluation only.
     """
 
     task: Task
@@ -41,7 +41,7 @@ class LoadedTask:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """What the keys say of the data."""
+        """The data's part of every key."""
         domain = self.task.domain
         return {
             "train": self.train.fingerprint(),
@@ -54,21 +54,22 @@ class LoadedTask:
 
     @property
     def class_rows(self) -> list[int]:
-        """The source's labels of the target's classes."""
+        """The source's labels for the target's classes."""
         return [self.task.source.classes.index(name) for name in self.task.domain.classes]
 
 
 def _foreign_parts(task: Task) -> dict[str, Any]:
-    """What a key says of images that are not of the set that the network was trained on."""
+    """The part of a key for images from another set than the network was trained on."""
     if task.domain.folder is None and task.domain.source == task.trained_on.name:
         return {}
     return {"trained_on": task.trained_on.name, **image_parts(task.source)}
 
 
 def head_rows(loaded: LoadedTask) -> dict[str, Sequence[int]]:
-    """The classifier's rows of the target's classes, by the classifier's name.
+    """The classifier's rows for the target's classes, by the classifier's name.
 
-    Nothing where these are others than the source's: the network was built with them.
+    Empty where the source does not have all these classes: the network is then built with the
+    target's classes.
     """
     if not knows_classes(loaded.task.source, loaded.task.domain):
         return {}
@@ -76,21 +77,21 @@ def head_rows(loaded: LoadedTask) -> dict[str, Sequence[int]]:
 
 
 def load_task(task: Task, processor: Processor, say: Say = lambda line: None) -> LoadedTask:
-    """The target's images.
+    """Load the target's images.
 
     Args:
-        say: takes warnings.
+        say: called with each warning.
 
     Raises:
-        DataError: when they cannot be had, or a class has fewer than two training images.
+        DataError: when the images cannot be loaded, or a class has fewer than two training images.
     """
     folder = data_folder(task.settings.what.data_dir)
     mixed = shared_images(task.trained_on, task.domain)
     if mixed:
         say(
             f"warning: {mixed} test image(s) of {task.domain.name} are training images of "
-            f"{task.trained_on.name}: accuracies will be too good; divide both alike, or name a "
-            "folder with train/ and test/"
+            f"{task.trained_on.name}: accuracies will be too high; use the same split for both, or "
+            "a folder with train/ and test/"
         )
     train, test = load_domain_images(
         task.domain, task.source, folder, task.settings.what.strict, say
@@ -101,11 +102,11 @@ def load_task(task: Task, processor: Processor, say: Say = lambda line: None) ->
 def settings_dict(
     task: Task, processor: Processor, loaded: LoadedTask | None = None
 ) -> dict[str, Any]:
-    """All settings as they were resolved, as plain data.
+    """All resolved settings as plain data.
 
     Args:
-        loaded: the same with its images, once they are read: fewer than the files of a folder
-            where some are no images.
+        loaded: the task with its images, if they are loaded. A folder may have fewer images than
+            files, because files that are not images are skipped.
     """
     settings: Settings = task.settings
     images = len(loaded.train) if loaded else task.domain.images()[0]

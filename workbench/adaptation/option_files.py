@@ -1,7 +1,8 @@
-"""Options of a command as a YAML file: read strictly, and written so that a run can be repeated.
+"""Options of a command in a YAML file: read for ``--config``, written to repeat a run.
 
-A file holds flat ``option: value`` lines, named as in Python (``batch_size``). What is not in the
-file has its default. Relative paths start at the file's folder.
+A file has one ``option: value`` line for each option, with names as in Python (``batch_size``).
+Options that are not in the file have their defaults. Relative paths start at the file's folder.
+Unknown options are errors.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from workbench.store.mlflow_store import Store
 from workbench.store.recorder import KIND, VERSION
 
 OPTIONS_FILE = "options.yaml"
-#: The types that the values of each command's options may have, by the option's name.
+#: The types that an option's value may have, by the option's name.
 Types = Mapping[str, tuple[type, ...]]
 
 
@@ -39,40 +40,41 @@ def _types_of(*groups: type) -> dict[str, tuple[type, ...]]:
             hint = hints[each.name]
             args = get_args(hint)
             plain = hint in (str, int, float, bool, Path)
-            # tuple[str, ...] is written as a list, or as text with commas.
+            # tuple[str, ...] may be a list, or text with commas.
             found[each.name] = (hint,) if plain else (list, str) if ... in args else args
     return found
 
 
-#: A number of parameters may be text: 2.5M.
+#: A number of parameters may be text, such as 2.5M.
 _ADAPT = _types_of(*GROUPS.values()) | {"params": (int, str, NoneType)}
-#: By command: a file of ``adapt`` serves ``analyze``, too.
+#: The options of each command. ``analyze`` reads the same files as ``adapt``.
 TYPES: dict[str, Types] = {
     "adapt": _ADAPT,
     "analyze": _ADAPT,
     "train": _types_of(SourceSettings)
     | {name: _ADAPT[name] for name in ("data_dir", "tracking_uri", "output", "fresh")},
 }
-#: Where and whether a run is recorded is not what repeats it; an address may hold a password.
+#: Options that are not written: repeating a run does not need them, and an address may contain a
+#: password.
 _NOT_REPEATED = ("fresh", "output", "tracking_uri")
-_FOLDERS = ("source", "target")  # names, or paths of folders
+_FOLDERS = ("source", "target")  # their values are names or paths of folders
 
 
 def read_options(path: Path, types: Types, command: str) -> dict[str, Any]:
-    """The options in a file.
+    """Read the options in a file.
 
     Args:
         types: a value of ``TYPES``.
-        command: for messages: "adapt".
+        command: name of the command, for messages.
 
     Raises:
-        SettingsError: with all that is wrong in the file, one line each.
+        SettingsError: with one line for each mistake in the file.
     """
     kind = FileKind(
-        noun="file of options",
+        noun="option file",
         fields=tuple(types),
         needs="lines such as 'target: S2'",
-        made_by=f"'workbench {command} --like RUN' takes the options of a run",
+        made_by=f"'workbench {command} --like RUN' reuses the options of a run",
         example="'target: S2'",
         error=SettingsError,
     )
@@ -87,19 +89,19 @@ def read_options(path: Path, types: Types, command: str) -> dict[str, Any]:
             options[name] = _convert(name, value, types[name], path.parent)
         except ValueError as error:
             problems.append(f"{place(name)}: {error}")
-    # One finding about a line is enough: an odd tag makes its value wrong, too.
-    told = {line_of(problem) for problem in odd}
-    problems = odd + [problem for problem in problems if line_of(problem) not in told]
+    # Report one problem per line: a value with an unknown tag has the wrong type, too.
+    reported = {line_of(problem) for problem in odd}
+    problems = odd + [problem for problem in problems if line_of(problem) not in reported]
     if problems:
         raise SettingsError(*problems)
     return options
 
 
 def _convert(name: str, value: Any, kinds: tuple[type, ...], folder: Path) -> Any:
-    """A value of the file as one of the types.
+    """Convert a value of the file to the first type that fits.
 
     Raises:
-        ValueError: with the reason, when it is none of them.
+        ValueError: with the reason, when no type fits.
     """
     if isinstance(value, Odd) and value.kind == "null" and NoneType in kinds:
         return None
@@ -112,7 +114,7 @@ def _convert(name: str, value: Any, kinds: tuple[type, ...], folder: Path) -> An
 
 
 def _located(name: str, value: str | Path, folder: Path) -> str | Path:
-    """A path of the file, from the file's folder on."""
+    """A path in the file, relative to the file's folder; a name is returned unchanged."""
     if isinstance(value, Path):
         return value if str(value) == DEFAULT_WEIGHTS else folder / value
     if name in _FOLDERS and "/" in value:
@@ -173,14 +175,14 @@ _WORDS: dict[type, str] = {
 
 
 def adaptation_options(settings: Settings, **changed: Any) -> str:
-    """The file that repeats an adaptation, or with ``changed`` options a part of it."""
+    """The text of a file that repeats an adaptation, or part of it with ``changed`` options."""
     defaults = {each.name: each.default for group in GROUPS.values() for each in fields(group)}
     options = settings.flat() | changed
     return _file("adapt", _chosen(options, defaults))
 
 
 def source_options(task: SourceTask) -> str:
-    """The file that repeats the training of a source network."""
+    """The text of a file that repeats the training of a source network."""
     folder, plan = task.source.folder, task.plan
     defaults = {each.name: each.default for each in fields(SourceSettings)}
     options = {
@@ -203,7 +205,7 @@ def source_options(task: SourceTask) -> str:
 
 
 def _chosen(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that differ from their defaults, as YAML can hold them."""
+    """The options that differ from their defaults, as YAML values."""
     return {
         name: _plain(name, value)
         for name, value in options.items()
@@ -212,7 +214,7 @@ def _chosen(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Text, a number or a list; paths are absolute, so that any folder repeats the run."""
+    """A value as text, number or list; paths are absolute, so the file works in any folder."""
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, Path):
@@ -230,14 +232,16 @@ def _file(command: str, options: Mapping[str, Any]) -> str:
 def read_run_options(
     run_id: str, tracking_uri: str | None, types: Types, command: str
 ) -> dict[str, Any]:
-    """The options that repeat a recorded run.
+    """Read the options that repeat a recorded run.
 
     Raises:
-        SettingsError: when there is no such run, or it does not hold options of the command.
+        SettingsError: when there is no such run, or it has no options for the command.
         StoreError: when the store cannot be used.
     """
     if not store_exists(tracking_uri):
-        raise SettingsError(f"--like {run_id}: there is no store here; name it by --tracking-uri")
+        raise SettingsError(
+            f"--like {run_id}: there is no store here; name one with --tracking-uri"
+        )
     store = Store(tracking_uri)
     try:
         run = store.run(run_id)
@@ -246,13 +250,13 @@ def read_run_options(
     kind = run.tags.get(KIND, "unknown")
     if (kind == "source") != (command == "train"):
         raise SettingsError(
-            f"--like {run_id}: is a run of kind '{kind}'; use "
+            f"--like {run_id}: this is a run of kind '{kind}'; use "
             f"'workbench {'train' if kind == 'source' else 'adapt'} --like {run_id}'"
         )
     path = store.fetch(run, OPTIONS_FILE)
     if path is None:
         raise SettingsError(
-            f"--like {run_id}: the run has no {OPTIONS_FILE} (version "
-            f"{run.tags.get(VERSION, 'unknown')} recorded it); write the options out"
+            f"--like {run_id}: the run has no {OPTIONS_FILE} (it was recorded by version "
+            f"{run.tags.get(VERSION, 'unknown')}); give the options on the command line"
         )
     return read_options(path, types, command)

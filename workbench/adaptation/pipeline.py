@@ -1,7 +1,7 @@
 """The main job: source -> responses -> recipe -> protocols -> verdict.
 
-``adapt`` executes all steps, ``analyze`` stops at the recipe. Every training and analysis goes
-through ``store.recorder``: what is already in the store is not done again.
+``adapt`` executes all steps; ``analyze`` stops at the recipe. Every training and analysis goes
+through ``store.recorder``, which reuses recorded results.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from workbench.training.progress import Display
 def adapt(
     *, display: Display | None = None, fresh_source: bool = True, **options: Any
 ) -> Adaptation:
-    """Specialise a network for a target domain and report what that costs.
+    """Specialise a network for a target domain and report accuracies and costs.
 
     Args:
-        display: where progress goes; silent when None.
-        fresh_source: whether ``fresh`` means the source network, too.
-        **options: the fields of the groups of ``settings.Settings``, named as on the command line.
+        display: shows progress and messages; None shows nothing.
+        fresh_source: whether ``fresh`` also trains the source network again.
+        **options: the fields of the groups of ``settings.Settings``.
 
     Returns:
-        Recipe, results of every protocol, and verdict.
+        The recipe, the results of every protocol, and the verdict.
 
     Raises:
-        WorkbenchError: for anything that the user can mend; see ``errors``.
+        WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
     """
     display = display or Display()
     prepared = prepare(options, display)
@@ -69,14 +69,14 @@ def adapt(
 def analyze(*, display: Display | None = None, **options: Any) -> Recipe:
     """Measure the target's responses and make the recipe; no protocol is trained.
 
-    Arguments and errors are those of ``adapt``; a source network is trained when no weights
-    are given and none is recorded.
+    The source network is trained first if no weights are given and no training is recorded.
+    Arguments and errors are those of ``adapt``.
     """
     return predict_costs(display=display, **options).recipe
 
 
 def predict_costs(*, display: Display | None = None, **options: Any) -> Analysis:
-    """``analyze``, with what the full and the compressed network cost.
+    """Run ``analyze`` and return also the costs of the full and the compressed network.
 
     Arguments and errors are those of ``analyze``.
     """
@@ -87,7 +87,7 @@ def predict_costs(*, display: Display | None = None, **options: Any) -> Analysis
 
 
 def _announce(prepared: Prepared, display: Display) -> None:
-    """Report how long the trainings will take, where that is more than a few minutes."""
+    """Report how long the trainings will take if that is more than five minutes."""
     if display.quiet or not may_take_long(prepared.call):
         return
     recorder = None if prepared.recorder.fresh else prepared.recorder
@@ -101,7 +101,7 @@ def _announce(prepared: Prepared, display: Display) -> None:
 def _execute(
     prepared: Prepared, parent: str, fresh_source: bool
 ) -> tuple[Analysis, dict[str, ProtocolRuns]]:
-    """Execute the steps of an adaptation: the analysis, and every protocol's runs by its name."""
+    """Execute all steps and return the analysis and the runs of each protocol by its name."""
     call, loaded, recorder = prepared.call, prepared.loaded, prepared.recorder
     source, analysis = call.given, None
     done: dict[str, ProtocolRuns] = {}

@@ -1,4 +1,4 @@
-"""Everything that can fail before any work is done, cheapest first."""
+"""Checks and loading before any training starts, cheapest first."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from workbench.training.progress import Display
 
 @dataclass(frozen=True)
 class Call:
-    """What a call asks for, checked; neither images nor a store were needed.
+    """The checked options of a call; the checks need no images and no store.
 
     Attributes:
-        given: the source network of ``--weights``; None when it is trained here.
+        given: the source network from ``--weights``; None if it has to be trained.
     """
 
     task: Task
@@ -42,7 +42,7 @@ def check_call(options: dict[str, Any]) -> Call:
     """Check the options of ``adapt`` and read the source weights.
 
     Raises:
-        WorkbenchError: for anything that the user can mend; see ``errors``.
+        WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
     """
     task = resolve(Settings.of(**options))
     processor = resolve_processor(task.settings.training.device, task.settings.training.precision)
@@ -54,15 +54,15 @@ def prepare(options: dict[str, Any], display: Display) -> Prepared:
     """Check the options, load the images and open the store.
 
     Raises:
-        WorkbenchError: for anything that the user can mend; see ``errors``.
+        WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
     """
     call = check_call(options)
     task, record = call.task, call.task.settings.record
     folder = data_folder(task.settings.what.data_dir)
     for name in task.known_sets:
         if not is_present(name, folder):
-            load_images(name, "train", folder)  # a store is not made for nothing
-    # A folder may turn out to be unusable, and no store is made for that.
+            load_images(name, "train", folder)  # create no store if this fails
+    # Load a folder before the store is created: its images may be unusable.
     loaded = load_task(task, call.processor, display.say) if task.domain.folder else None
     recorder = open_recorder(
         task.source.name,

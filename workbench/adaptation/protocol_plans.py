@@ -14,13 +14,13 @@ from workbench.training.protocols import Protocol
 
 
 def protocol_plan(loaded: LoadedTask, protocol: Protocol, analysis: Analysis | None) -> Plan:
-    """The protocol's training, its batch size capped at the number of images.
+    """The plan of a protocol's training; its batch size is at most the number of images.
 
-    With iterative PFA the steps have had their share of pfa-fine's epochs already. Training for
-    equal compute takes as many more epochs as an image takes fewer FLOPs.
+    With iterative PFA, the epochs of its steps are subtracted from those of pfa-fine and
+    pfa-distill. For equal compute, the epochs are multiplied by full FLOPs / compressed FLOPs.
 
     Args:
-        analysis: the costs of both networks; only training for equal compute reads it.
+        analysis: the costs of both networks; needed for training with equal compute only.
     """
     task = loaded.task
     plan = fit_to(task.fine_plan if protocol.inherited else task.plan, len(loaded.train))
@@ -54,7 +54,7 @@ def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
 
 
 def step_plan(loaded: LoadedTask) -> Plan:
-    """The training between two steps: an equal share of the fine protocols' epochs."""
+    """The plan of the training between two steps: an equal share of the fine-tuning epochs."""
     task = loaded.task
     plan = fit_to(task.fine_plan, len(loaded.train))
     epochs = plan.epochs // task.settings.recipe.steps

@@ -1,4 +1,4 @@
-"""One protocol with all its seeds: what is trained, and which weights are kept."""
+"""One protocol with all its seeds: its trainings, and the choice of the weights to keep."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def run_protocol(
     recorder: Recorder,
     parent: str,
 ) -> ProtocolRuns:
-    """Run a protocol with every seed; of the trained weights those asked for are kept.
+    """Run a protocol with every seed and keep the weights that ``--keep-weights`` selects.
 
-    The best seed is the one with the lowest training loss: test images do not choose it.
+    The best seed is the one with the lowest training loss; test images have no influence on it.
     """
     settings = loaded.task.settings
     teacher = None
@@ -56,7 +56,7 @@ def run_protocol(
         run, new = recorder.train(job, parent, keeper(job))
         trained += new and protocol.trained
         if run.tags.get(WEIGHTS) != DROPPED and is_better(run.train_loss):
-            # Only weights of this adaptation are dropped: another's are not ours to delete.
+            # Drop only weights of this adaptation, not those of another one that are reused.
             own = best and settings.record.keep_weights == "best" and best.parent == parent
             if best and own and not (settings.training.distils and _is_teacher(best)):
                 recorder.drop_weights(best)
@@ -76,18 +76,18 @@ def teacher_network(
     recorder: Recorder,
     parent: str,
 ) -> SourceNetwork:
-    """The trained full network that a small one follows; its weights are kept.
+    """The trained full network that is the teacher of pfa-distill; its weights are kept.
 
-    It is trained again where only its result was kept.
+    It is trained again if its weights were not kept.
     """
     job = protocol_job(loaded, PROTOCOLS[TEACHER], TEACHER_SEED, source, analysis)
     run, _ = replace(recorder, fresh=False).train(job, parent, lambda outcome: True)
     if run.tags.get(WEIGHTS) == DROPPED:
         recorder.display.say(
-            f"{TEACHER}, seed {TEACHER_SEED}: its weights were not kept; it is trained again, to "
-            "be followed"
+            f"{TEACHER}, seed {TEACHER_SEED}: its weights were not kept; it is trained again as "
+            "the teacher"
         )
         run, _ = replace(recorder, fresh=True).train(job, parent, lambda outcome: True)
     path = recorder.store.fetch(run, WEIGHTS_FILE)
-    assert path is not None  # the recorder returns whole runs only
+    assert path is not None  # the recorder returns complete runs only
     return SourceNetwork(read_weights(path), run.run_id)

@@ -1,4 +1,4 @@
-"""Keys of runs: what determines a result and nothing else."""
+"""Keys of runs: hashes of everything that determines a result, and of nothing else."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def protocol_key(
 
     Args:
         weights: fingerprint of the source weights.
-        analysis: only compressed networks need it.
-        teacher: fingerprint of the network that is followed.
+        analysis: needed for compressed networks only.
+        teacher: fingerprint of the teacher; "" for a protocol without one.
     """
     recipe = analysis.recipe if analysis and protocol.compressed else None
     parts: dict[str, Any] = {
@@ -60,7 +60,7 @@ def _how(plan: Plan, processor: Processor) -> dict[str, Any]:
 
 
 def analysis_key(loaded: LoadedTask, weights: str) -> str:
-    """Key of the analysis; its latencies make the processor part of it."""
+    """Key of the analysis; it includes the processor, because latencies depend on it."""
     task = loaded.task
     return key_of(
         "analysis",
@@ -78,7 +78,7 @@ def analysis_key(loaded: LoadedTask, weights: str) -> str:
 
 
 def step_parts(loaded: LoadedTask) -> dict[str, Any]:
-    """What a key says of iterative PFA; nothing of one shot."""
+    """The part of a key for iterative PFA; empty for one shot."""
     task = loaded.task
     if task.settings.recipe.steps == 1:
         return {}
@@ -90,10 +90,10 @@ def step_parts(loaded: LoadedTask) -> dict[str, Any]:
 
 
 def adapt_key(loaded: LoadedTask, given: SourceNetwork | None) -> str:
-    """Key of a whole adaptation: the same call on the same data goes on in the same run."""
+    """Key of a whole adaptation: the same call on the same data continues the same run."""
     settings = settings_dict(loaded.task, loaded.processor, loaded)
     settings.pop("torch")
     weights = given.fingerprint if given else None
     parts = {**loaded.data, **model_parts(loaded.task.model, loaded.task.source)}
-    parts.pop("model")  # among the settings
+    parts.pop("model")  # the settings contain it
     return key_of("adapt", {**parts, "settings": settings, "weights": weights})

@@ -1,7 +1,7 @@
-"""What the user asks for: one frozen group of options for each package that uses it.
+"""The user's options: one frozen group for each package that uses them.
 
 ``adapt`` and the command line take flat names; ``Settings.of`` sorts them into the groups. Each
-group is checked by itself, in its own package; here are the checks that need two groups.
+package checks its own group. This module has the checks that need two groups.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ _PATHS = ("weights", "data_dir", "domains", "output")
 
 @dataclass(frozen=True, kw_only=True)
 class DomainSettings:
-    """What is adapted to what.
+    """The source network and the target domain.
 
     Attributes:
         source: name of the data set that the network was trained on, D_A, or a folder of images.
         target: name of the domain, D_Z.
-        model: architecture; the source's usual one when None.
-        weights: file with a trained source network; the network is trained here when None.
-        image_size: pixels high and wide of the images of a folder as ``source``.
-        strict: files that are no readable images are an error.
-        tolerance: percentage points that the recommended network may lie below the best.
-        data_dir, domains: where data sets and domain files are.
+        model: architecture; None means the source's default.
+        weights: weight file of the trained source network; None means that it is trained first.
+        image_size: height and width in pixels of the images, if ``source`` is a folder.
+        strict: whether files that are not readable images are errors.
+        tolerance: percentage points of accuracy that the recommended network may lie below the
+            best one, 0 to 100.
+        data_dir, domains: folders of the data sets and of the domain files.
     """
 
     source: str
@@ -52,7 +53,7 @@ class Settings:
     Attributes:
         what: source network and target domain.
         recipe: how many filters each layer keeps, and which.
-        training: the trainings.
+        training: how networks are trained.
         record: what is recorded, and where.
     """
 
@@ -66,7 +67,7 @@ class Settings:
         """Settings from flat keywords, named as on the command line; paths may be text.
 
         Raises:
-            TypeError: for a keyword that is no option, or without source or target.
+            TypeError: for a keyword that is not an option, or if source or target is missing.
             SettingsError: for text that cannot be converted.
         """
         for name in _PATHS:
@@ -75,7 +76,7 @@ class Settings:
         unknown = [name for name in options if name not in OPTIONS]
         if unknown:
             hint = did_you_mean(unknown[0], list(OPTIONS))
-            raise TypeError(f"'{unknown[0]}' is no option of an adaptation{hint}")
+            raise TypeError(f"'{unknown[0]}' is not an option of an adaptation{hint}")
         groups: dict[str, dict[str, Any]] = {name: {} for name in GROUPS}
         for name, value in options.items():
             groups[OPTIONS[name]][name] = value
@@ -87,7 +88,7 @@ class Settings:
         )
 
     def flat(self) -> dict[str, Any]:
-        """The options by their flat names: what ``of`` takes."""
+        """The options by their flat names, as ``of`` takes them."""
         return {name: value for group in asdict(self).values() for name, value in group.items()}
 
 
@@ -104,10 +105,10 @@ OPTIONS: dict[str, str] = {
 
 
 def check_together(settings: Settings) -> list[str]:
-    """One line for each option of one group that contradicts another group's."""
+    """One line for a wrong tolerance and for each contradiction between two groups."""
     problems = []
     if not 0 <= settings.what.tolerance <= 100:
         problems.append(f"--tolerance {settings.what.tolerance:g} is not within 0 to 100 points")
     if settings.what.weights is not None and settings.training.source_epochs is not None:
-        problems.append("--source-epochs has no effect beside --weights; leave one out")
+        problems.append("--source-epochs has no effect with --weights; leave one out")
     return problems

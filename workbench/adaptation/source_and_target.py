@@ -1,9 +1,8 @@
-"""The data set that a network was trained on, the images that it is specialised for, and
-whether they meet.
+"""The source of a network and the images of a target domain: checks that they fit, and loading.
 
-A domain's ``source`` is the set that its images come from; ``--source`` is the set that the
-network was trained on. They may differ where the images have one shape, and always where the
-domain's images are a folder, which are made to fit.
+A domain's ``source`` is the data set that its images come from; ``--source`` is the data set that
+the network was trained on. The two may differ if their images have the same shape. The images of a
+folder are resized to fit any network.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ from workbench.models.networks import build_network
 
 
 def check_source(name: str, image_size: int | None, weights: bool = False) -> Sequence[str]:
-    """One line for each thing that is wrong with ``--source`` and ``--image-size``.
+    """One line for each mistake in ``--source`` and ``--image-size``.
 
     Args:
-        weights: whether there are weights of a network that was trained on it.
+        weights: whether a trained source network is given, so that no source images are needed.
     """
     problems = []
     if image_size is not None and not SMALLEST_IMAGE <= image_size <= LARGEST_IMAGE:
@@ -46,15 +45,16 @@ def check_source(name: str, image_size: int | None, weights: bool = False) -> Se
     if name in SOURCES:
         if image_size is not None:
             problems.append(
-                f"--image-size: the images of {name} have {SOURCES[name].shape[1]} pixels; it is "
-                "for a folder as --source (a domain's is 'image_size' in its file)"
+                f"--image-size applies to a folder as --source; the images of {name} have "
+                f"{SOURCES[name].shape[1]} pixels (for a domain, set 'image_size' in its file)"
             )
         return problems
     if name == IMAGENET:
         if not weights:
             problems.append(
-                f"--source {name}: its images are not here to train on; take --weights DEFAULT "
-                "with --model torchvision:NAME, a weight file, or your copy's folder as --source"
+                f"--source {name}: the workbench has no {name} images to train on; use --weights "
+                "DEFAULT with --model torchvision:NAME, a weight file, or the folder of your copy "
+                "as --source"
             )
         return problems
     if not name or not ("/" in name or os.path.isdir(name)):
@@ -74,7 +74,8 @@ def fit_source(source: Source, domain: Domain) -> Source:
     """The source with the size of the domain's images.
 
     Raises:
-        SettingsError: when a known set's images have another shape than the network takes.
+        SettingsError: when the images of a known data set do not have the shape or the colours
+            that the network takes.
     """
     if domain.folder is not None:
         size = domain.image_size or source.shape[1]
@@ -90,10 +91,10 @@ def fit_source(source: Source, domain: Domain) -> Source:
 
 
 def check_sizes(model: str, source: Source, fitted: Source, domain: Domain) -> None:
-    """See that the source's weights are right for images of the domain's size.
+    """Check that the source's weights fit images of the domain's size.
 
     Raises:
-        SettingsError: when a layer of the network is tied to the size.
+        SettingsError: when the shape of some weights depends on the image size.
         NetworkError: when the network cannot be built.
     """
     if source.shape == fitted.shape:
@@ -107,19 +108,22 @@ def check_sizes(model: str, source: Source, fitted: Source, domain: Domain) -> N
     )
     if ours != theirs:
         raise SettingsError(
-            f"{domain.path}: image_size {fitted.shape[1]}: the weights of {model} are tied to the "
+            f"{domain.path}: image_size {fitted.shape[1]}: the weights of {model} fit only the "
             f"{source.shape[1]}x{source.shape[2]} images of {source.name}; leave image_size out, "
             "or use a network that averages over the image (--model simplecnn)"
         )
 
 
 def knows_classes(source: Source, domain: Domain) -> bool:
-    """Whether all classes of the domain are among the source's, each once (ImageNet has cranes)."""
+    """Whether the source has each class of the domain exactly once.
+
+    ImageNet has two classes with the name "crane".
+    """
     return all(source.classes.count(name) == 1 for name in domain.classes)
 
 
 def shared_images(source: Source, domain: Domain) -> int:
-    """How many test images of the domain the source network was trained on."""
+    """The number of the domain's test images that the source network was trained on."""
     if source.folder is None or domain.folder is None:
         return 0
     learned = {path.resolve() for path, _ in source.folder.files("train")}
@@ -127,17 +131,17 @@ def shared_images(source: Source, domain: Domain) -> int:
 
 
 def choose_head(asked: str, source: Source, domain: Domain) -> str:
-    """ "slice" or "new" for ``--head``.
+    """Resolve ``--head`` to "slice" or "new".
 
     Raises:
-        SettingsError: when rows are asked for that the source does not have.
+        SettingsError: when ``asked`` is "slice" and the source does not have all classes.
     """
     known = knows_classes(source, domain)
     if asked == "slice" and not known:
         other = next(name for name in domain.classes if name not in source.classes)
         raise SettingsError(
-            f"--head slice: class '{other}' of {domain.name} is none of the {len(source.classes)} "
-            f"classes of {source.name}; use --head new"
+            f"--head slice: class '{other}' of {domain.name} is not among the "
+            f"{len(source.classes)} classes of {source.name}; use --head new"
         )
     if asked == "auto":
         return "slice" if known else "new"
@@ -145,7 +149,7 @@ def choose_head(asked: str, source: Source, domain: Domain) -> str:
 
 
 def image_parts(source: Source) -> dict[str, Any]:
-    """What a key says of the images' form where it does not follow from the set's name."""
+    """The images' part of a key, needed where the set's name does not determine their form."""
     return {
         "shape": list(source.shape),
         "mean": list(source.mean),
@@ -159,10 +163,10 @@ def image_parts(source: Source) -> dict[str, Any]:
 def load_source_images(
     source: Source, data_dir: Path, strict: bool, say: Say
 ) -> tuple[ImageSet, ImageSet]:
-    """Training and test images of all classes of a source.
+    """Load the training and test images of all classes of a source.
 
     Raises:
-        DataError: when they cannot be had.
+        DataError: when the images cannot be loaded.
     """
     if source.folder is not None:
         return load_folder(source.folder, source, strict=strict, say=say)
@@ -173,10 +177,10 @@ def load_source_images(
 def load_domain_images(
     domain: Domain, source: Source, data_dir: Path, strict: bool, say: Say
 ) -> tuple[ImageSet, ImageSet]:
-    """Training and test images of a domain, as a network of ``source`` takes them.
+    """Load the training and test images of a domain in the form that ``source`` has.
 
     Raises:
-        DataError: when they cannot be had, or a class has fewer than two training images.
+        DataError: when the images cannot be loaded, or a class has fewer than two training images.
     """
     if domain.folder is not None:
         return load_folder(domain.folder, source, strict=strict, say=say)

@@ -1,4 +1,4 @@
-"""The source network: where its weights come from and whether it can be compressed."""
+"""The source network: its weights, and checks that it can be compressed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SourceNetwork:
 
     Attributes:
         tensors: its state dict, float32.
-        origin: where it came from, for people: a file's name or a run's id.
+        origin: display name of its origin: a file name or a run id.
     """
 
     tensors: Mapping[str, Tensor]
@@ -39,11 +39,13 @@ class SourceNetwork:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the tensors, whatever file they came in."""
+        """Hash of the tensors; it does not depend on the file that they were read from."""
         return weights_fingerprint(self.tensors)
 
     def build(self, task: Task) -> nn.Module:
-        """The network with all classes of the source; with the target's where these are others.
+        """Build the network with these weights.
+
+        It has all classes of the source, or the target's classes if the source lacks some of them.
 
         Raises:
             WeightsError: when the tensors do not fit.
@@ -54,7 +56,7 @@ class SourceNetwork:
 
 
 def _with_new_classes(model: nn.Module, task: Task) -> nn.Module:
-    """The network with the target's classes; what depends on their number is drawn anew."""
+    """The network with the target's classes; layers that depend on their number are random."""
     fresh = build_network(task.model, task.source.shape, len(task.domain.classes))
     state = model.state_dict()
     fresh.load_state_dict(
@@ -70,16 +72,17 @@ def source_structure(task: Task) -> Structure:
     """The filter groups of the source network.
 
     Raises:
-        NetworkError: when it cannot be compressed.
+        NetworkError: when the network cannot be compressed.
     """
     return structure_of(task.model, task.source.shape, len(task.source.classes))
 
 
 def check_network(task: Task) -> None:
-    """See that the task's method can compress the network, before anything is trained.
+    """Check that the task's method can compress the network, before anything is trained.
 
     Raises:
-        NetworkError: when it cannot be compressed, or lacks what the method reads.
+        NetworkError: when the network cannot be compressed, or has no batch norm whose scales the
+            method needs.
     """
     structure = source_structure(task)
     if not task.settings.recipe.reads_scales:
@@ -91,29 +94,33 @@ def check_network(task: Task) -> None:
 
 
 def check_penalty(task: SourceTask) -> None:
-    """See that a penalty on batch norms' scales finds some.
+    """Check that a network has batch norms if their scales are to be penalised.
 
     Raises:
-        NetworkError: when the network has none.
+        NetworkError: when it has none.
     """
     if not task.plan.sparsity:
         return
     network = build_network(task.model, task.source.shape, len(task.source.classes))
     if not scaled_norms(network):
         raise NetworkError(
-            f"--sparsity {task.plan.sparsity:g}: {task.model} has no batch norm whose scales could "
-            "be penalised; leave it out"
+            f"--sparsity {task.plan.sparsity:g}: {task.model} has no batch norm with scales to "
+            "penalise; leave it out"
         )
 
 
 def model_parts(model: str, source: Source) -> dict[str, Any]:
-    """What a key says of the architecture."""
+    """The architecture's part of a key."""
     definition = definition_of(model, source.shape, len(source.classes))
     return {"model": model, **({} if definition is None else {"definition": definition})}
 
 
 def given_weights(task: Task) -> SourceNetwork | None:
-    """The source network of ``--weights``, checked against the architecture."""
+    """The source network from ``--weights``; None without this option.
+
+    Raises:
+        WeightsError: when the weights do not fit the architecture.
+    """
     path = task.settings.what.weights
     if path is None:
         return None
@@ -123,19 +130,20 @@ def given_weights(task: Task) -> SourceNetwork | None:
 
 
 def read_network(path: Path, model: str, source: Source) -> SourceNetwork:
-    """The tensors of a weight file, or of the model's own weights, for this source.
+    """Read a weight file, or the weights that torchvision provides (``DEFAULT``).
 
     Raises:
-        WeightsError: when the file is damaged, or its card names another network.
+        WeightsError: when the file is damaged, or its card names another model or other classes.
+        NetworkError: when the model has no default weights or they cannot be downloaded.
     """
     if str(path) == DEFAULT_WEIGHTS:
-        return SourceNetwork(pretrained(model), f"{model} (its own weights)")
+        return SourceNetwork(pretrained(model), f"{model} (default weights)")
     tensors = read_weights(path)
     if has_card(path):
         card = read_card(path)
         if (card.model, card.classes) != (model, source.classes):
             raise WeightsError(
-                f"{path}: holds a {card.model} for {len(card.classes)} classes of {card.source}, "
-                f"not a {model} for all classes of {source.name}"
+                f"{path}: contains a {card.model} for {len(card.classes)} classes of "
+                f"{card.source}, not a {model} for all classes of {source.name}"
             )
     return SourceNetwork(tensors, path.name)

@@ -1,4 +1,4 @@
-"""What ``workbench train`` is asked for, with every name looked up."""
+"""The options of ``workbench train``, and the same with all names looked up."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from workbench.training.settings import (
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSettings:
-    """The options of ``workbench train``; None stands for the network's own value.
+    """The options of ``workbench train``; None means the network's default.
 
     Attributes:
         source: name of a data set, or a folder of images.
-        model: architecture; the source's usual one when None.
-        weights: file of a network that the training goes on from.
+        model: architecture; None means the source's default.
+        weights: weight file that the training starts from; None means random weights.
         image_size, strict: as in ``settings.DomainSettings``.
-        epochs, schedule, lr, batch_size, weight_decay: of the training.
-        seed: draws weights, order, crops and dropout.
-        sparsity: weight of the penalty of network slimming, in [0, 1).
-        label_smoothing, reflect_crops: as ``label_smoothing`` and ``reflect`` of ``plans.Plan``.
-        device, precision: where and how to compute.
+        epochs, schedule, lr, batch_size, weight_decay: settings of the training.
+        seed: seed of the weights, order, crops and dropout.
+        sparsity: weight of network slimming's penalty, in [0, 1).
+        label_smoothing, reflect_crops: as ``label_smoothing`` and ``reflect`` in
+            ``training.plans.Plan``.
+        device, precision: processor and number format.
     """
 
     source: str
@@ -56,7 +57,7 @@ class SourceSettings:
     precision: str = TrainingSettings.precision
 
     def problems(self) -> list[str]:
-        """One line for each value that an option cannot have."""
+        """One line for each wrong value."""
         problems = [
             *check_source(self.source, self.image_size),
             *check_model(self.model),
@@ -73,8 +74,8 @@ class SourceSettings:
         ]
         if not 0 <= self.sparsity < 1:
             problems.append(
-                f"--sparsity {self.sparsity:g} is not within [0, 1); try 1e-4, for a residual "
-                "network 1e-5"
+                f"--sparsity {self.sparsity:g} is not within [0, 1); try 1e-4, or 1e-5 for a "
+                "residual network"
             )
         if not 0 <= self.label_smoothing < 1:
             problems.append(
@@ -85,7 +86,7 @@ class SourceSettings:
 
 @dataclass(frozen=True)
 class SourceTask:
-    """The training of a source network: data set, architecture, plan, seed, where it starts."""
+    """The training of a source network: data set, architecture, plan, seed, start weights."""
 
     source: Source
     model: str
@@ -96,7 +97,7 @@ class SourceTask:
 
 
 def resolve_source(settings: SourceSettings) -> SourceTask:
-    """Check the options and look everything up.
+    """Check the options and look up all names.
 
     Raises:
         SettingsError: with one line for each wrong value.

@@ -37,14 +37,16 @@ def train(
     """Train a source network by itself and save its weights.
 
     Args:
-        out: safetensors file to write; an existing file is not overwritten.
+        out: safetensors file to write; it must not exist.
+        display: shows progress and messages; None shows nothing.
+        data_dir, tracking_uri, output, fresh: as on the command line.
         **options: the fields of ``source_task.SourceSettings``.
 
     Returns:
         Test accuracy on all classes of the source, in [0, 1].
 
     Raises:
-        WorkbenchError: for anything that the user can mend; see ``errors``.
+        WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
     """
     settings = SourceSettings(**options)
     task = resolve_source(settings)
@@ -53,21 +55,21 @@ def train(
     processor = resolve_processor(settings.device, settings.precision)
     display = display or Display()
     make_job = partial(_load_job, task, processor, data_folder(data_dir), display)
-    job = make_job() if task.source.folder else None  # a store is not made for a bad folder
+    job = make_job() if task.source.folder else None  # create no store for a bad folder
     recorder = open_recorder(task.source.name, processor, display, tracking_uri, output, fresh)
     job = job or make_job()
     _announce(task, job, recorder)
     run = _train_once(job, recorder)
     weights = recorder.store.fetch(run, WEIGHTS_FILE)
-    assert weights is not None  # the recorder returns whole runs only
+    assert weights is not None  # the recorder returns complete runs only
     with disk_errors(out.parent):
-        # The card is written again: a run of an earlier version may lack some of its fields.
+        # Write a new card: a run of an earlier version may lack some of its fields.
         save_tensors(read_weights(weights), out, job.card.metadata())
     return run.metrics["test_accuracy"]
 
 
 def _announce(task: SourceTask, job: Job, recorder: Recorder) -> None:
-    """Report how long the training will take, where that is more than a few minutes."""
+    """Report how long the training will take if that is more than five minutes."""
     form = task.source
     network = build_network(task.model, form.shape, len(form.classes))
     if recorder.display.quiet or not may_be_long(network, form, len(job.train), job.plan):
@@ -79,17 +81,20 @@ def _announce(task: SourceTask, job: Job, recorder: Recorder) -> None:
         each = duration(seconds / job.plan.epochs)
         recorder.display.say(
             f"time        about {duration(seconds)} of training on this processor ({each} an "
-            "epoch); fewer --epochs with --schedule one-cycle are quicker"
+            "epoch); --schedule one-cycle needs fewer --epochs"
         )
 
 
 def train_source(task: Task, processor: Processor, recorder: Recorder) -> SourceNetwork:
-    """The source network of an adaptation without ``--weights``, trained once for all targets."""
+    """The source network of an adaptation without ``--weights``.
+
+    It is trained once and reused for all targets.
+    """
     folder = data_folder(task.settings.what.data_dir)
     job = _load_job(source_task_of(task), processor, folder, recorder.display)
     run = _train_once(job, recorder)
     path = recorder.store.fetch(run, WEIGHTS_FILE)
-    assert path is not None  # the recorder returns whole runs only
+    assert path is not None  # the recorder returns complete runs only
     return SourceNetwork(read_weights(path), run.run_id)
 
 
@@ -105,7 +110,7 @@ def _load_job(task: SourceTask, processor: Processor, folder: Path, display: Dis
 
 
 def _train_once(job: Job, recorder: Recorder) -> StoredRun:
-    """The run of a source network's training."""
+    """Train a source network, or find its recorded run, and report its accuracy."""
     run, trained = recorder.train(job, None, lambda outcome: True)
     accuracy = percent(run.metrics["test_accuracy"])
     how = "trained" if trained else "found in the store"

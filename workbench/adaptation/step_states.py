@@ -1,4 +1,4 @@
-"""Which steps of an adaptation are done already, by what the store holds. Nothing is changed."""
+"""The states of an adaptation's steps, looked up in the store; nothing is changed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class StepState:
     """One step, or one seed of it.
 
     Attributes:
-        title: what it is called on the screen.
-        run: in which it is done; None when it is to do, or when that is unknown.
+        title: its name on the screen.
+        run: the finished run; None if the step is to do or its state is unknown.
     """
 
     step: Step
@@ -36,13 +36,13 @@ class StepState:
 
 @dataclass(frozen=True)
 class _Found:
-    """What is known at a step: results of earlier steps that are in the store.
+    """Recorded results of earlier steps, which the next steps need.
 
     Attributes:
-        loaded: the task with its images; None when they are not on this machine.
-        recorder: of the store as it is; None when there is none.
-        weights: fingerprint of the source weights.
-        analysis: the recorded analysis.
+        loaded: the task with its images; None if they are not on this machine.
+        recorder: recorder for the existing store; None if there is none.
+        weights: fingerprint of the source weights; None if they are not trained yet.
+        analysis: the recorded analysis; None if there is none.
     """
 
     call: Call
@@ -55,12 +55,12 @@ class _Found:
 def states_of(
     call: Call, loaded: LoadedTask | None, recorder: Recorder | None, say: Say
 ) -> list[StepState]:
-    """The steps in their order, one entry a seed.
+    """The steps in order, with one entry for each seed.
 
     Args:
-        loaded: the task with its images; None when they are not on this machine.
-        recorder: of the store as it is; None when there is none, or nothing in it counts.
-        say: takes warnings.
+        loaded: the task with its images; None if they are not on this machine.
+        recorder: recorder for the existing store; None if there is none, or to ignore its results.
+        say: called with each warning.
     """
     found = _Found(call, loaded, recorder, call.given.fingerprint if call.given else None)
     states: list[StepState] = []
@@ -71,7 +71,7 @@ def states_of(
 
 
 def _look_up(step: Step, found: _Found, say: Say) -> tuple[_Found, list[StepState]]:
-    """What the store has of one step, and what the next steps can know."""
+    """Look up one step in the store; return the results known after it and its states."""
     if step.kind == "source":
         run = _source_run(found, say)
         weights = run.tags.get(FINGERPRINT) if run else None

@@ -1,6 +1,6 @@
 """The steps of an adaptation, in the order in which they are executed.
 
-The list is made once: ``pipeline`` executes it and ``dry_run`` shows it.
+``pipeline`` executes this list and ``dry_run`` shows it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Step:
 
     Attributes:
         kind: train the source network, analyse the target, train a teacher, or run a protocol.
-        title: what it is called on the screen.
-        protocol: that is run; None for the source and the analysis.
-        seeds: with which it is run.
+        title: its name on the screen.
+        protocol: the protocol to run; None for the source and the analysis.
+        seeds: the seeds to run it with; empty for the source and the analysis.
     """
 
     kind: Kind
@@ -35,8 +35,8 @@ class Step:
 def steps_of(task: Task) -> list[Step]:
     """The steps of an adaptation.
 
-    A protocol that follows a teacher comes after all others, in whatever order they were named;
-    a teacher that no protocol trains has a step of its own.
+    Protocols with a teacher come after all others; the rest keep the user's order. If the chosen
+    protocols and seeds do not include the teacher's training, it is a separate step.
     """
     steps = []
     if task.settings.what.weights is None:
@@ -50,7 +50,7 @@ def steps_of(task: Task) -> list[Step]:
         title = f"teacher: {TEACHER}, seed {TEACHER_SEED}"
         steps.append(Step("teacher", title, PROTOCOLS[TEACHER], (TEACHER_SEED,)))
     ordered = sorted(names, key=lambda name: PROTOCOLS[name].distilled)
-    # Untrained networks of all seeds are the same: one is enough where nobody asked for more.
+    # The untrained network is the same for all seeds: one is enough if the user did not choose it.
     implied = set(names) - set(training.protocols)
     steps += [
         Step("protocol", name, PROTOCOLS[name], seeds[:1] if name in implied else seeds)

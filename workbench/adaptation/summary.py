@@ -1,4 +1,4 @@
-"""The end of an adaptation: results, verdict, and what its own run shows."""
+"""The end of an adaptation: results, verdict, and the content of its own run."""
 
 from __future__ import annotations
 
@@ -32,12 +32,17 @@ from workbench.training.protocols import Protocol
 
 @dataclass(frozen=True)
 class ProtocolRuns:
-    """One protocol over its seeds: the runs, and which of them this call trained."""
+    """The runs of one protocol, one for each seed.
+
+    Attributes:
+        trained: number of runs that this call trained.
+        best: the run whose weights are kept; None if there is none.
+    """
 
     protocol: Protocol
     runs: tuple[StoredRun, ...]
     trained: int
-    best: StoredRun | None  # whose weights are kept
+    best: StoredRun | None
 
 
 def conclude(
@@ -47,7 +52,7 @@ def conclude(
     recorder: Recorder,
     parent: str,
 ) -> Adaptation:
-    """Results and verdict."""
+    """The result of every protocol, and the verdict."""
     results = []
     for part in protocols:
         costs = analysis.costs(part.protocol)
@@ -94,7 +99,7 @@ def is_concluded(recorder: Recorder, parent: str) -> bool:
 def write_conclusion(
     adaptation: Adaptation, protocols: Sequence[ProtocolRuns], recorder: Recorder, parent: str
 ) -> None:
-    """Note, aggregate metrics, recipe, settings and figures of the adaptation's own run."""
+    """Write note, metrics, recipe, settings and figures to the adaptation's own run."""
     store, recipe = recorder.store, adaptation.recipe
     elsewhere = [run for part in protocols for run in part.runs if run.parent != parent]
     links = [

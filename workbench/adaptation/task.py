@@ -1,6 +1,6 @@
-"""From settings to a task: every name looked up, every default filled in, every mistake found.
+"""From settings to a task: look up all names, fill in all defaults, and check all values.
 
-All wrong values are reported together, before any data or training is touched.
+All wrong values are reported together, before data are loaded or networks trained.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from workbench.training.protocols import UNTRAINED
 
 @dataclass(frozen=True)
 class Task:
-    """Settings with every name looked up and every default filled in.
+    """Settings with all names looked up and all defaults filled in.
 
     Attributes:
-        plan: training of the protocols that start from random weights.
-        fine_plan: training of those that start from inherited ones.
-        source_plan: training of the source network.
         source: the data set that the network was trained on, with the size of the target's images.
-        trained_on: the same with the size of its own images.
+        plan: training of the protocols that start from random weights.
+        fine_plan: training of the protocols that start from inherited weights.
+        source_plan: training of the source network.
+        trained_on: the same data set as ``source``, with the size of its own images.
     """
 
     settings: Settings
@@ -52,20 +52,20 @@ class Task:
 
     @property
     def energy(self) -> float | None:
-        """Threshold of PFA-En; None for other methods, and where a budget takes its place."""
+        """Threshold of PFA-En; None for other methods, and with a budget."""
         return self.settings.recipe.threshold
 
     @property
     def budget(self) -> Budget | None:
-        """What the network may cost."""
+        """The largest cost of the network; None without a budget."""
         return self.settings.recipe.budget
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """The protocols that were asked for, and after them the untrained source.
+        """The user's protocols, then the untrained source network.
 
-        What an untrained network does is the first thing to know about every trained one. It is
-        left out only where its classifier does not have the target's classes.
+        The accuracy of the untrained network is the baseline of every trained one. It is left out
+        if its classifier does not have the target's classes.
         """
         asked = self.settings.training.protocols
         if UNTRAINED in asked or self.settings.training.head != "slice":
@@ -74,7 +74,7 @@ class Task:
 
     @property
     def known_sets(self) -> list[str]:
-        """The data sets of ``catalog.SOURCES`` that are read."""
+        """The data sets of ``catalog.SOURCES`` that the task loads."""
         names = [] if self.domain.folder else [self.domain.source]
         if self.settings.what.weights is None and self.trained_on.folder is None:
             names.append(self.trained_on.name)
@@ -82,11 +82,11 @@ class Task:
 
     @property
     def title(self) -> str:
-        """Domain, network and method, for people."""
+        """Display name: domain, network and method."""
         return f"{self.domain.name} · {self.model} · {self.settings.recipe.method}"
 
     def params(self) -> dict[str, object]:
-        """What people filter runs by."""
+        """MLflow parameters to filter runs by."""
         params: dict[str, object] = {
             "domain": self.domain.name,
             "source": self.source.name,
@@ -98,7 +98,7 @@ class Task:
         return params if self.energy is None else {**params, "energy": self.energy}
 
     def recipe_options(self) -> RecipeOptions:
-        """What shapes the recipe, but for a budget."""
+        """The options of the recipe, without the budget."""
         settings = self.settings
         recipe, selection = METHODS[settings.recipe.method]
         return RecipeOptions(
@@ -113,10 +113,10 @@ class Task:
 
 
 def resolve(settings: Settings) -> Task:
-    """Check all settings together and look everything up.
+    """Check all settings and look up all names.
 
     Raises:
-        SettingsError: with one line for each wrong value, those of the domain file included.
+        SettingsError: with one line for each wrong value, including those in the domain file.
         NetworkError: when the images are too small for the network.
     """
     what, training = settings.what, settings.training
@@ -159,7 +159,7 @@ def resolve(settings: Settings) -> Task:
 
 
 def _with_defaults(settings: Settings, source: Source, domain: Domain) -> Settings:
-    """The settings with "auto" and a budget's default replaced by what they mean here."""
+    """The settings with ``--head auto`` and a budget's default value resolved."""
     head = choose_head(settings.training.head, source, domain)
     settings = replace(settings, training=replace(settings.training, head=head))
     budget = settings.recipe.budget
@@ -169,21 +169,21 @@ def _with_defaults(settings: Settings, source: Source, domain: Domain) -> Settin
 
 
 def _check_resolved(task: Task) -> None:
-    """Check what depends on the classes and on the length of the trainings."""
+    """Check options that depend on the classes and on the number of epochs."""
     training, steps = task.settings.training, task.settings.recipe.steps
     if training.head == "new" and UNTRAINED in training.protocols:
         raise SettingsError(
-            "--protocols source: the classifier would be new and know nothing; leave it out"
+            "--protocols source: its classifier would be new and untrained; leave it out"
         )
     if steps > task.fine_plan.epochs:
         raise SettingsError(
-            f"--steps {steps}: the {task.fine_plan.epochs} epoch(s) cannot be divided into so "
-            "many parts; take fewer steps or more --epochs"
+            f"--steps {steps}: the {task.fine_plan.epochs} epoch(s) cannot be divided into "
+            f"{steps} parts; use fewer steps or more --epochs"
         )
 
 
 def _source_plan(settings: Settings, model: str, source: Source) -> Plan:
-    """The training of the source network; with a penalty where the method reads its scales."""
+    """The plan of the source network's training; with a penalty if the method reads scales."""
     training = settings.training
     plan = training_plan(model, source, training.schedule, epochs=training.source_epochs)
     if not settings.recipe.reads_scales:
@@ -204,13 +204,16 @@ def _target_plan(settings: Settings, model: str, source: Source, lr: float | Non
 
 
 def whole_domain(source: Source) -> Domain:
-    """All classes of the source: to compress a network for what it was trained on."""
+    """A domain of all classes of the source, to compress a network for its own data set."""
     size = source.shape[1] if source.folder else None
     return Domain(source.name, source.name, source.classes, folder=source.folder, image_size=size)
 
 
 def _trained_on(settings: Settings) -> Source:
-    """The source; of a folder, size and normalisation are those of the weights where they say."""
+    """The source of the network.
+
+    A folder has the image size and normalisation in the weight file's card, if there is one.
+    """
     path = settings.what.weights
     card = read_card(path) if path and os.path.isfile(path) and has_card(path) else None
     if card is None or settings.what.source in SOURCES:

@@ -1,4 +1,4 @@
-"""How long the trainings of an adaptation will take on this processor, and what is quicker."""
+"""The estimated time of an adaptation's trainings on this processor, and quicker options."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from workbench.models.networks import build_network
 from workbench.training.progress import duration
 from workbench.training.time_estimate import LONG_SECONDS, estimate_seconds, may_be_long
 
-_SHORT_SOURCE = 12  # one-cycle epochs that make a source good enough to specialise from
+_SHORT_SOURCE = 12  # one-cycle epochs that are enough for a usable source network
 
 
 @dataclass(frozen=True)
 class TimeNeeded:
-    """Seconds of the trainings that are to do; 0 for what is short.
+    """Estimated seconds of the trainings to do; all 0 if they are surely under five minutes.
 
     Attributes:
         source: training of the source network.
-        target: all trainings on the target together, compressed networks counted as full ones.
-        trainings: how many these are.
-        short_source: of the source with ``--schedule one-cycle --source-epochs 12``; 0 where
+        target: all trainings on the target together; compressed networks count as full ones.
+        trainings: number of trainings on the target.
+        short_source: training of the source with ``--schedule one-cycle --source-epochs 12``; 0 if
             that is not shorter.
     """
 
@@ -38,12 +38,12 @@ class TimeNeeded:
 
     @property
     def long(self) -> bool:
-        """Whether the user should know before it begins."""
+        """Whether the time is long enough to be reported before the trainings start."""
         return self.source + self.target > LONG_SECONDS
 
 
 def may_take_long(call: Call) -> bool:
-    """Whether the trainings may take five minutes, by their FLOPs alone, if all are to do."""
+    """Whether all trainings together may take five minutes, judged by their FLOPs."""
     task = call.task
     training = task.settings.training
     plan = replace(task.plan, epochs=task.plan.epochs * training.seeds * len(training.protocols))
@@ -55,7 +55,7 @@ def may_take_long(call: Call) -> bool:
 
 
 def time_needed(call: Call, states: Sequence[StepState]) -> TimeNeeded:
-    """Time a few steps of the full network, and count the epochs that are to do."""
+    """Estimate the time: time a few steps of the full network and count the epochs to do."""
     if not may_take_long(call):
         return TimeNeeded()
     task = call.task
@@ -71,7 +71,7 @@ def time_needed(call: Call, states: Sequence[StepState]) -> TimeNeeded:
 
 
 def _image_seconds(call: Call) -> Callable[[Source], float]:
-    """Seconds of training for one image of a form, timed once a form."""
+    """A function that returns the seconds of training per image; each form is timed once."""
     task = call.task
     plan = replace(task.plan, epochs=1)
 
@@ -84,7 +84,7 @@ def _image_seconds(call: Call) -> Callable[[Source], float]:
 
 
 def time_lines(needed: TimeNeeded) -> list[str]:
-    """What the user reads before the first training."""
+    """The estimate as lines of text, with quicker options."""
     if not needed.long:
         return ["time        less than five minutes of training on this processor"]
     parts = [f"source {duration(needed.source)}"] if needed.source else []
@@ -94,7 +94,7 @@ def time_lines(needed: TimeNeeded) -> list[str]:
     whole = duration(needed.source + needed.target)
     lines = [f"time        about {whole} of training on this processor ({', '.join(parts)})"]
     if needed.source > LONG_SECONDS:
-        quicker = "--weights FILE of a network that is trained already"
+        quicker = "--weights FILE with a trained source network"
         if needed.short_source:
             quicker += (
                 f", or --schedule one-cycle --source-epochs {_SHORT_SOURCE}: about "

@@ -1,11 +1,11 @@
-"""What each training and analysis of an adaptation is: its network, its data, its key.
+"""The jobs of an adaptation: for each training its network, data, plan and key.
 
-Pure assembly: nothing is trained or recorded here. A key holds what determines the result and
-nothing else, so a full network is not trained again because the method changed, nor a scratch
-one because the source weights did.
+Jobs are only assembled here; nothing is trained or recorded. A key contains only what determines
+the result (``run_keys``). A full network is therefore not trained again when the method changes,
+nor a network from scratch when the source weights change.
 
-Every network is made with a watch on its layers (``compression.watched_layers``), so trainings
-and evaluations need not know of it: one whose path depends on its images raises NetworkError.
+Every network is made with a watch on its layers (``compression.watched_layers``), so trainings and
+evaluations need no code for it: a network whose path depends on its images raises NetworkError.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from workbench.store.stored_results import IMAGES_FILE, RECIPE_FILE
 from workbench.training.plans import derive_seed, fit_to
 from workbench.training.protocols import Protocol
 
-LISTED_IMAGES = 32  # that a run remembers of a folder's test images
-_SOURCE_CHECKPOINT, _PROTOCOL_CHECKPOINT = 0.0, 60.0  # seconds between two
+LISTED_IMAGES = 32  # number of a folder's test images that a run lists
+_SOURCE_CHECKPOINT, _PROTOCOL_CHECKPOINT = 0.0, 60.0  # seconds between two checkpoints
 
 
 def source_job(task: SourceTask, processor: Processor, train: ImageSet, test: ImageSet) -> Job:
@@ -103,7 +103,7 @@ def protocol_job(
     """The training of one protocol with one seed.
 
     Args:
-        teacher: the trained full network, for a protocol that follows one.
+        teacher: the trained full network; None for a protocol without a teacher.
     """
     task = loaded.task
     plan = protocol_plan(loaded, protocol, analysis)
@@ -161,10 +161,10 @@ def step_job(
     """The training between two steps of iterative PFA.
 
     Args:
-        step: its number, from 1.
-        kept: by filter group, the filters of the full network that are left.
-        origin: key of the training before, or fingerprint of the source weights.
-        network: the compressed network that is trained.
+        step: number of the step, from 1.
+        kept: the remaining filters of the full network, by filter group.
+        origin: key of the previous training, or fingerprint of the source weights.
+        network: the compressed network to train.
     """
     task, plan = loaded.task, step_plan(loaded)
     parts = {
@@ -205,7 +205,7 @@ def step_job(
 
 
 def image_list(folder: Folder | None) -> dict[str, str]:
-    """Where test images of a folder are, for ``workbench export``; nothing for known sets."""
+    """Paths of some of a folder's test images, for ``workbench export``; empty for known sets."""
     if folder is None:
         return {}
     files = [str(path.resolve()) for path in sample_files(folder, LISTED_IMAGES)]

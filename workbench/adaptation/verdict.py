@@ -1,4 +1,4 @@
-"""The verdict: which network to take."""
+"""The verdict: the recommended network."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ def judge(results: Sequence[ProtocolResult], tolerance: float) -> Verdict:
     """Recommend the smallest network whose mean accuracy is close enough to the best.
 
     Args:
-        results: at least one.
-        tolerance: in percentage points, 0 to 100.
+        results: results of at least one protocol.
+        tolerance: largest accepted difference to the best, in percentage points, 0 to 100.
     """
     best = max(results, key=lambda result: result.accuracy_mean)
-    # 1e-9: 0.99 - 0.01 must not lose to 0.98 by the last bit.
+    # 1e-9 tolerates rounding: 0.98 must count as within 0.01 of 0.99.
     enough = best.accuracy_mean - tolerance / 100 - 1e-9
     good = [result for result in results if result.accuracy_mean >= enough]
     recommended = min(good, key=lambda result: (result.parameters, -result.accuracy_mean))

@@ -1,17 +1,17 @@
 """The command line: parse, call one function, print.
 
-``commands`` has the table of commands. It is imported when Ctrl-C is taken care of, and heavy
-imports stay inside the commands.
+``commands`` has the table of commands. It is imported after the signal handlers for Ctrl-C are
+installed, and heavy imports stay inside the commands.
 """
 
 from __future__ import annotations
 
 try:
     from workbench.cli import interrupts
-except KeyboardInterrupt:  # the handlers are not there yet
+except KeyboardInterrupt:  # the handlers are not installed yet
     raise SystemExit(130) from None
 
-TYPE_CHECKING = False  # typing itself takes longer to import than all of this
+TYPE_CHECKING = False  # importing typing would take longer than importing this module
 if TYPE_CHECKING:
     from typing import NoReturn
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import tell, tell_table
+from workbench.cli.console import print_line, print_table
 from workbench.cli.options import (
     BUDGET,
     FROM_FILE,
@@ -32,13 +32,18 @@ def adapt(
         bool,
         typer.Option(
             "--dry-run",
-            help="Print what would be done and what is done already.",
+            help="Print the steps and which of them are already done; change nothing.",
             rich_help_panel="Output",
         ),
     ] = False,
     **chosen: Any,
 ) -> None:
-    """Specialise a network for a target domain by four protocols and say which one to take.
+    """Specialise a network for a target domain and recommend one of the results.
+
+    The command analyses how many filters each layer needs on the target, trains full
+    and compressed networks by the chosen protocols, and compares their accuracies and
+    costs. Results are recorded in an MLflow store and reused by later commands. Run the
+    same command again to continue after an interruption.
 
     \b
     Examples:
@@ -66,16 +71,16 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
     if not result.trained:
         display.say("nothing to train: every protocol of this adaptation is already recorded")
     elif result.reused:
-        display.say(f"{len(result.reused)} training(s) were found in the store and reused")
+        display.say(f"{len(result.reused)} training(s) found in the store and reused")
     if as_json:
         print(json.dumps(as_dict(result), indent=1))
         return
-    tell_table(title(result), COLUMNS, table_rows(result.protocols))
+    print_table(title(result), COLUMNS, table_rows(result.protocols))
     for line in (
         interval_note(result.protocols), "", verdict_sentence(result.verdict), "",
         *next_steps(result),
     ):  # fmt: skip
-        tell(line)
+        print_line(line)
 
 
 def _preview(chosen: dict[str, Any], as_json: bool) -> None:
@@ -87,4 +92,4 @@ def _preview(chosen: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(plan, indent=1))
         return
     for line in preview_lines(plan):
-        tell(line)
+        print_line(line)

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from workbench.cli.console import tell, tell_table
+from workbench.cli.console import print_line, print_table
 from workbench.cli.options import BUDGET, FROM_FILE, NETWORK, RECIPE, WHERE, from_file, takes
 
 
@@ -16,7 +16,10 @@ from workbench.cli.options import BUDGET, FROM_FILE, NETWORK, RECIPE, WHERE, fro
     "fresh", "json", "config", "like", **FROM_FILE,
 )  # fmt: skip
 def analyze(context: typer.Context, **chosen: Any) -> None:
-    """Measure how many filters each layer needs on a target domain; train no protocol.
+    """Measure how many filters each layer needs on a target domain.
+
+    No protocol is trained. Without --weights, the source network is trained first,
+    unless the store already has it.
 
     \b
     Example:
@@ -41,6 +44,6 @@ def analyze(context: typer.Context, **chosen: Any) -> None:
         print(json.dumps(whole, indent=1))
         return
     title = f"{chosen['target']} · {recipe.method} · responses to {recipe.images} images"
-    tell_table(title, RECIPE_COLUMNS, recipe_rows(recipe))
+    print_table(title, RECIPE_COLUMNS, recipe_rows(recipe))
     for line in (*group_notes(recipe), cost_sentence(full, small)):
-        tell(line)
+        print_line(line)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import tell
+from workbench.cli.console import print_line
 from workbench.cli.experiment_options import COMMON, RESULTS_OPTION, names_of, typed_command
 from workbench.cli.options import takes
 from workbench.compression.method_names import METHODS
@@ -15,20 +15,29 @@ from workbench.compression.method_names import METHODS
 
 @takes("source", *COMMON, "domains", results=RESULTS_OPTION)
 def bench(
-    target: Annotated[str, typer.Option(help="Domains, comma-separated.")],
+    target: Annotated[str, typer.Option(help="Target domains, comma-separated.")],
     methods: Annotated[
-        str, typer.Option(help=f"Of {', '.join(METHODS)}; all but pfa-en when left out.")
+        str,
+        typer.Option(
+            help=f"Methods, comma-separated: {', '.join(METHODS)}. (default: all but pfa-en)"
+        ),
     ] = "",
     footprints: Annotated[
-        str, typer.Option(help="pfa-kl, or shares of the parameters, comma-separated.")
+        str,
+        typer.Option(
+            help="Footprints, comma-separated: pfa-kl, or shares of the full network's parameters. "
+            "(default: pfa-kl)"
+        ),
     ] = "",
     slimming_weights: Annotated[
         Path | None,
-        typer.Option(help="Source of network-slimming, from 'workbench train --sparsity'."),
+        typer.Option(
+            help="Source network for network-slimming, trained by 'workbench train --sparsity'."
+        ),
     ] = None,
     **options: Any,
 ) -> None:
-    """Put methods side by side on the same domains at equal footprints.
+    """Compare compression methods on the same domains at equal footprints.
 
     \b
     Example:
@@ -52,4 +61,4 @@ def bench(
         display=Display(quiet=False),
         **chosen,
     )
-    tell(f"{page}: written")
+    print_line(f"{page}: written")

@@ -6,17 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import tell
+from workbench.cli.console import print_line
 from workbench.cli.options import takes
 from workbench.errors import SettingsError
 
 
 @takes("tracking_uri", "output")
 def clean(
-    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without confirmation.")] = False,
     **chosen: Any,
 ) -> None:
-    """List what no run refers to any more, and remove it after asking.
+    """List files that no run refers to, and remove them after confirmation.
 
     \b
     Example:
@@ -29,17 +29,19 @@ def clean(
         chosen["tracking_uri"], open_work(chosen["output"], chosen["tracking_uri"])
     )
     for leftover in found:
-        tell(f"{leftover.size / 1e6:9.1f} MB  {leftover.path}  ({leftover.reason})")
+        print_line(f"{leftover.size / 1e6:9.1f} MB  {leftover.path}  ({leftover.reason})")
     if not found:
-        tell("nothing to remove: every file belongs to a run")
+        print_line("nothing to remove: every file belongs to a run")
         return
     total = sum(leftover.size for leftover in found) / 1e6
     try:
         agreed = yes or typer.confirm(f"remove {len(found)} item(s), {total:.1f} MB?")
     except typer.Abort:
-        raise SettingsError("no answer, nothing was removed; use --yes to remove unasked") from None
+        raise SettingsError(
+            "no answer, nothing was removed; use --yes to skip the question"
+        ) from None
     if agreed:
         remove(found)
-        tell(f"removed {len(found)} item(s), {total:.1f} MB")
+        print_line(f"removed {len(found)} item(s), {total:.1f} MB")
     else:
-        tell("nothing was removed")
+        print_line("nothing was removed")

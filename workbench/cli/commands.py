@@ -1,4 +1,4 @@
-"""The table of commands, and how their errors are shown."""
+"""The table of commands, and the display of their errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _root(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Make a big network small for what your device really has to tell apart.
+    """Compress a trained network for the few classes that your device has to recognise.
 
     Start with:  workbench adapt --source digits --target digits-3v8
     """
@@ -63,7 +63,10 @@ app.command("clean")(clean)
 
 
 def run_command() -> int:
-    """Run the command line; a user's mistake is one line a problem on stderr, exit status 2."""
+    """Run the command line and return its exit status.
+
+    An error that the user can fix prints one line per problem on stderr.
+    """
     try:
         status = app(standalone_mode=False)
     except WorkbenchError as error:
@@ -71,7 +74,7 @@ def run_command() -> int:
             print(f"workbench: {problem}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
-        # typer carries its own copy of click, so a usage error is known by its method.
+        # typer has its own copy of click, so a usage error is recognised by its method.
         if not hasattr(error, "format_message"):
             raise
         _explain_usage(error)
@@ -80,7 +83,7 @@ def run_command() -> int:
 
 
 def _explain_usage(error: Any) -> None:
-    """One line for a call that cannot be parsed; the help where nothing was asked for."""
+    """Print one line about arguments that cannot be parsed, or the help if there are none."""
     context = error.ctx
     message = printable(" ".join(error.format_message().split()))
     if not message and context:

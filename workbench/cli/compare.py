@@ -7,20 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import tell, tell_table
+from workbench.cli.console import print_line, print_table
 from workbench.cli.options import takes
 
 
 @takes("tracking_uri")
 def compare(
-    source: Annotated[str | None, typer.Option(help="Only runs from this source.")] = None,
-    target: Annotated[str | None, typer.Option(help="Only runs for this domain.")] = None,
+    source: Annotated[str | None, typer.Option(help="Show only runs with this source.")] = None,
+    target: Annotated[str | None, typer.Option(help="Show only runs for this domain.")] = None,
     figure: Annotated[
-        Path | None, typer.Option(help="PNG file for the two charts.", metavar="FILE.png")
+        Path | None, typer.Option(help="PNG file to write the two charts to.", metavar="FILE.png")
     ] = None,
     **chosen: Any,
 ) -> None:
-    """Put all finished runs of the store side by side.
+    """Compare all finished runs of the store in one table.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def compare(
     cells = [
         (*cell[:4], str(len(r.hits)), *cell[4:]) for cell, r in zip(cells, results, strict=True)
     ]
-    tell_table("", columns, cells)
+    print_table("", columns, cells)
     if figure is not None:
         draw_comparison(rows, figure)
-        tell(f"{figure}: written")
+        print_line(f"{figure}: written")

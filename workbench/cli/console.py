@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 from workbench.errors import printable
 
-_FILE_WIDTH = 200  # a pipe or a file has no width: nothing is folded or cut there
+_FILE_WIDTH = 200  # a pipe or a file has no width: lines are not wrapped or cut there
 
 
-def tell(text: str = "") -> None:
+def print_line(text: str = "") -> None:
     """Print one line."""
     print(printable(text, longest=None), flush=True)
 
 
-def tell_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table, as wide as the terminal, or wide enough for any in a file."""
     from rich.console import Console
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import tell
+from workbench.cli.console import print_line
 from workbench.cli.options import takes
 from workbench.errors import DomainError, SettingsError
 
@@ -17,7 +17,7 @@ app = typer.Typer(invoke_without_command=True)
 @app.callback(invoke_without_command=True)
 @takes("domains", "data_dir")
 def domains(context: typer.Context, **chosen: Any) -> None:
-    """List the domains in reach; show, check and write domain files.
+    """List the available domains; show, check and write domain files.
 
     \b
     Examples:
@@ -52,9 +52,9 @@ def domains(context: typer.Context, **chosen: Any) -> None:
             cell.ljust(width) if i < 2 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        tell("  ".join(cells).rstrip())
+        print_line("  ".join(cells).rstrip())
     if any(row[3] == "-" for row in rows):
-        tell("- : the images are not on this machine yet; 'workbench adapt' downloads them")
+        print_line("-: the images are not on this machine; 'workbench adapt' downloads them")
     if problems:
         raise DomainError(*problems)
 
@@ -66,7 +66,7 @@ def show(
     name: Annotated[str, typer.Argument(help="Domain to show.")],
     **chosen: Any,
 ) -> None:
-    """Print a domain and the file that it comes from.
+    """Print a domain and the path of its file.
 
     \b
     Example:
@@ -76,25 +76,25 @@ def show(
 
     domain = find_domain(name, chosen["domains"] or context.obj)
     train, test = domain.images()
-    tell(f"name:         {domain.name}")
+    print_line(f"name:         {domain.name}")
     if domain.folder:
-        tell(f"folder:       {domain.folder.path}")
-        tell(f"image size:   {domain.image_size or 'that of the network'}")
+        print_line(f"folder:       {domain.folder.path}")
+        print_line(f"image size:   {domain.image_size or 'that of the network'}")
     else:
-        tell(f"source:       {domain.source}")
-    tell(f"classes:      {', '.join(domain.classes)}")
-    tell(f"images:       {train:,} for training, {test:,} for testing")
-    tell(f"description:  {domain.description or '-'}")
-    tell(f"file:         {domain.path}")
+        print_line(f"source:       {domain.source}")
+    print_line(f"classes:      {', '.join(domain.classes)}")
+    print_line(f"images:       {train:,} for training, {test:,} for testing")
+    print_line(f"description:  {domain.description or '-'}")
+    print_line(f"file:         {domain.path}")
     source = "SOURCE" if domain.folder else domain.source
-    tell(f"run it:       workbench adapt --source {source} --target {domain.name}")
+    print_line(f"run it:       workbench adapt --source {source} --target {domain.name}")
     if domain.folder:
-        tell("              SOURCE: the data set, or folder, that the network was trained on")
+        print_line("              SOURCE: the data set, or folder, that the network was trained on")
 
 
 @app.command("check")
 def check(paths: Annotated[list[Path], typer.Argument(help="Domain files to check.")]) -> None:
-    """Check domain files; every mistake of every file is told.
+    """Check domain files and report all mistakes in all of them.
 
     \b
     Example:
@@ -106,7 +106,7 @@ def check(paths: Annotated[list[Path], typer.Argument(help="Domain files to chec
     for path in paths:
         try:
             load_domain(path)
-            tell(f"{path}: ok")
+            print_line(f"{path}: ok")
         except DomainError as error:
             problems += error.problems
     if problems:
@@ -119,15 +119,18 @@ def new(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the new domain.")],
     source: Annotated[
-        str | None, typer.Option(help="Data set of the images: digits, cifar10, cifar100.")
+        str | None,
+        typer.Option(help="Data set that the images come from: digits, cifar10, cifar100."),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Folder of the images, a subfolder for each class.")
+        Path | None,
+        typer.Option(help="Folder of images with a subfolder for each class, instead of --source."),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Class names, comma-separated. (default: all of the folder)")
+        str | None,
+        typer.Option(help="Class names, comma-separated. (default: all classes of the folder)"),
     ] = None,
-    description: Annotated[str, typer.Option(help="What the domain is for.")] = "",
+    description: Annotated[str, typer.Option(help="Description of the domain.")] = "",
     **chosen: Any,
 ) -> None:
     """Write a new domain file; an existing one is not overwritten.
@@ -141,23 +144,29 @@ def new(
 
     names = [part.strip() for part in (classes or "").split(",") if part.strip()]
     if folder is not None and classes is not None and not names:
-        raise SettingsError(f"--classes '{classes}' names none; name some, or leave it out")
+        raise SettingsError(
+            f"--classes '{classes}' contains no name; name classes, or leave it out"
+        )
     place = chosen["domains"] or context.obj or Path("domains")
     if folder is not None:
         if source is not None:
-            raise SettingsError("--source beside --folder: the images come from one; leave one out")
+            raise SettingsError("--source and --folder exclude each other; leave one out")
         text = folder_text(name, folder, names, description, place)
     else:
         _demand(source=source, classes=classes)
         text = domain_text(name, str(source), names, description)
     path = write_domain(place, name, text)
     run = f"workbench adapt --source {source or 'SOURCE'} --target {name}"
-    tell(f"{path}: written; run it:  {run}")
+    print_line(f"{path}: written; run it:  {run}")
 
 
 def _demand(**options: str | None) -> None:
-    """What a parser says of options that only a folder makes needless."""
+    """Require options that are optional only with ``--folder``.
+
+    Raises:
+        SettingsError: with the parser's message for each missing option.
+    """
     missing = [name for name, value in options.items() if value is None]
-    said = "Missing option '--{}'. (see 'workbench domains new --help')"
+    text = "Missing option '--{}'. (see 'workbench domains new --help')"
     if missing:
-        raise SettingsError(*(said.format(name) for name in missing))
+        raise SettingsError(*(text.format(name) for name in missing))

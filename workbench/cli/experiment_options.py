@@ -1,4 +1,4 @@
-"""What ``reproduce`` and ``bench`` share: their options, lists, and the command on a page."""
+"""Code that ``reproduce`` and ``bench`` share: options, lists, and the command on a page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from workbench.cli.options import Option
 from workbench.errors import SettingsError
 from workbench.experiments.settings import RESULTS
 
-RESULTS_OPTION = Option(Path, "Where", "Folder of the pages, figures and rows.", RESULTS)
-#: Shared options of experiments.
+RESULTS_OPTION = Option(Path, "Where", "Folder for the pages, figures and result rows.", RESULTS)
+#: Names of the options that both commands have.
 COMMON = (
     "model", "weights", "image_size", "seeds", "first_seed", "epochs", "source_epochs", "schedule",
     "lr", "fine_lr", "batch_size", "device", "precision", "data_dir", "tracking_uri", "output",
@@ -20,15 +20,23 @@ _PLACES = ("--data-dir", "--tracking-uri", "--output", "--results", "--domain-fi
 
 
 def names_of(option: str, text: str) -> tuple[str, ...]:
-    """What a list separated by commas names; nothing where the option is left out."""
+    """The names in a comma-separated list; none where the option is left out.
+
+    Raises:
+        SettingsError: when the text contains no name.
+    """
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if text and not names:
-        raise SettingsError(f"{option} '{text}' names none; leave it out for all")
+        raise SettingsError(f"{option} '{text}' contains no name; name some, or leave it out")
     return names
 
 
 def typed_command(*more: str) -> list[str]:
-    """What the user typed, without where things are on this machine."""
+    """The command that the user typed, without folders and addresses of this machine.
+
+    Args:
+        more: further options whose values are locations.
+    """
     places = (*_PLACES, *more)
     words, skip = ["workbench"], False
     for word in sys.argv[1:]:

@@ -1,10 +1,10 @@
-"""Ctrl-C and SIGTERM end a command within two seconds, whatever it is doing.
+"""Ctrl-C and SIGTERM end a command within two seconds at any point of its work.
 
-The handler raises KeyboardInterrupt or SystemExit, so that runs are marked KILLED on the way
-out. Libraries lose such exceptions: torch-pruning imports timm inside a bare ``except:``, and
-Python drops what is raised in a ``__del__``. A timer therefore looks again every tenth of a
-second. It raises anew unless some ``except``, ``finally`` or ``with`` is just handling the
-exception, and ends the process where raising does not help.
+The handler raises KeyboardInterrupt or SystemExit, so that runs are marked KILLED before the
+process ends. Libraries sometimes lose such exceptions: torch-pruning imports timm inside a bare
+``except:``, and Python ignores exceptions raised in a ``__del__``. A timer therefore calls the
+handler again every tenth of a second. The handler raises again unless an ``except``, ``finally``
+or ``with`` is handling the exception, and ends the process if raising does not help.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import time
 from contextlib import suppress
 from types import FrameType
 
-TYPE_CHECKING = False  # typing itself takes longer to import than all of this
+TYPE_CHECKING = False  # importing typing would take longer than importing this module
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-_TICK = 0.1  # seconds between two looks
-_LOST = 1.5  # seconds after which an exception that is lost again and again is given up
+_TICK = 0.1  # seconds between two calls of the handler
+_LOST = 1.5  # seconds after which the process ends if the exception is lost every time
 _CLEANUP = 10.0  # seconds for marking runs in a store and for stopping the MLflow UI
-_EXIT = 0.5  # seconds for what is registered by atexit
-_AGAIN = 1.0  # a second Ctrl-C ends the process at once; a doubled one is the same
-_MESSAGE = "workbench: interrupted; the same command goes on from here\n"
+_EXIT = 0.5  # seconds for functions registered with atexit
+_AGAIN = 1.0  # seconds; a later signal ends the process immediately, an earlier one is a duplicate
+_MESSAGE = "workbench: interrupted; run the same command again to continue\n"
 
 
 class _State:
-    """What was asked of this process; the handler and ``run`` share it.
+    """The state that the signal handler and ``run`` share.
 
     Attributes:
-        number: the first signal, 0 before there is one.
-        since: when it came, then when the command was over, by the monotonic clock.
-        ending: whether the command is over, so that nothing is left to clean up.
-        told: whether the user has read that it was interrupted.
+        number: the first signal; 0 before any signal.
+        since: time of the first signal, later of the command's end, on the monotonic clock.
+        ending: whether the command has ended, so that nothing is left to clean up.
+        told: whether the message about the interruption has been printed.
     """
 
     number = 0
@@ -57,21 +57,22 @@ def run(command: Callable[[], int]) -> NoReturn:
             _install()
             status = command()
         finally:
-            _state.ending = True  # no call before it: a signal would be handled there
+            _state.ending = True  # must come first: a call here could receive a signal
     except BaseException as error:
         if not _state.number and not isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         status = error.code if isinstance(error, SystemExit) else 128 + signal.SIGINT
     if _state.number:
-        # Whatever came of it: a lost exception leaves half an import, which fails elsewhere.
+        # Ignore how the command ended: an exception lost during an import makes other code fail.
         status = 128 + _state.number
     if status == 128 + signal.SIGINT:
         _state.told = True
         print(_MESSAGE, end="", file=sys.stderr)
     _state.since = time.monotonic()
     if _state.number:
-        # Python's own end waits for threads, and dies of SIGINT where a library in C has seen a
-        # KeyboardInterrupt. What is registered still runs: temporary folders go.
+        # A normal exit waits for threads, and Python kills itself by SIGINT after a C library has
+        # seen a KeyboardInterrupt. Functions registered with atexit still run, so that temporary
+        # folders are removed.
         atexit._run_exitfuncs()
         _exit_at_once()
     sys.exit(status)
@@ -81,7 +82,7 @@ def _install() -> None:
     global _state
     _state = _State()
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, a shell's background job
+        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup, or in the background
             signal.signal(number, _on_signal)
     show = sys.unraisablehook
 
@@ -94,7 +95,7 @@ def _install() -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    """Raise, wait or end the process: at the first signal, the next ones, and each tick."""
+    """Raise, wait or end the process, at the first signal, at later ones and at each tick."""
     first = not _state.number
     if first:
         _state.number, _state.since = number, time.monotonic()
@@ -117,7 +118,7 @@ def _exception() -> BaseException:
 
 
 def _is_handled() -> bool:
-    """Whether the interrupted code runs because of the exception that was raised here."""
+    """Whether the interrupted code is handling the exception that this module raised."""
     error = sys.exception()
     while error is not None:
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
@@ -128,7 +129,7 @@ def _is_handled() -> bool:
 
 def _exit_at_once() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # it may be closed, or just being written to
+        with suppress(Exception):  # the stream may be closed or in the middle of a write
             stream.flush()
     if _state.number == signal.SIGINT and not _state.told:
         os.write(2, _MESSAGE.encode())

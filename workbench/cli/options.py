@@ -1,7 +1,7 @@
 """Options that several commands share, each declared once.
 
-A command names the shared options that it takes; ``takes`` adds them to its signature, where
-typer reads them, and hands their values on as keywords:
+A command names the shared options that it takes. ``takes`` adds them to the command's signature,
+which typer reads; the command receives their values as keywords:
 
     @takes("target", *TRAINING)
     def adapt(dry_run: Annotated[bool, ...] = False, **chosen: Any) -> None: ...
@@ -34,11 +34,11 @@ class Option:
     """One option of the command line.
 
     Attributes:
-        kind: its Python type.
-        panel: the part of the help page that it stands in.
-        help: what it does.
-        default: its value when left out; ``REQUIRED`` for one that must be given.
-        names: as typed, where it is not the parameter's name.
+        kind: the Python type of its value.
+        panel: title of its section on the help page.
+        help: its text on the help page.
+        default: its value when left out; ``REQUIRED`` if it must be given.
+        names: its names on the command line, if they differ from the parameter's name.
     """
 
     kind: Any
@@ -79,40 +79,47 @@ SHARED: dict[str, Option] = {
     "model": Option(
         str | None,
         _NETWORK,
-        "simplecnn, vgg16, resnet56, resnet34, vgg16-convolutional, torchvision:NAME, timm:NAME, "
-        "or package.module:function of your own. (default: the source's usual one)",
+        "Architecture: simplecnn, vgg16, resnet56, resnet34, vgg16-convolutional, "
+        "torchvision:NAME, timm:NAME, or your own function as package.module:function. "
+        "(default: depends on the source)",
     ),
     "weights": Option(
         Path | None,
         _NETWORK,
-        "Trained source network (.safetensors or .pt), or DEFAULT for torchvision's own; "
-        "trained here if missing.",
+        "Weight file of the trained source network (.safetensors or .pt), or DEFAULT for the "
+        "weights that torchvision provides. (default: train the source network first)",
     ),
     "image_size": Option(
         int | None,
         _NETWORK,
-        "Pixels of a folder's images. (default: 224, or their own where small)",
+        "Height and width in pixels of the images of a source folder. (default: 224, or less if "
+        "the images are small)",
     ),
     "strict": Option(
         bool,
         _NETWORK,
-        "Files of a folder that are not readable images are an error.",
+        "Fail if a folder contains files that are not readable images, instead of skipping them.",
         DomainSettings.strict,
         ("--strict",),
     ),
     "method": Option(
         str,
         _RECIPE,
-        f"How many filters to keep, and which: {', '.join(METHODS)}.",
+        f"Compression method, which decides how many filters each layer keeps and which ones: "
+        f"{', '.join(METHODS)}.",
         _Recipe.method,
     ),
     "recipe": Option(
-        str | None, _RECIPE, f"How many filters, by another method: {', '.join(RECIPES)}."
+        str | None,
+        _RECIPE,
+        f"Decide how many filters to keep by another method: {', '.join(RECIPES)}.",
     ),
     "selection": Option(
-        str | None, _RECIPE, f"Which filters, by another method: {', '.join(SELECTIONS)}."
+        str | None,
+        _RECIPE,
+        f"Decide which filters to keep by another method: {', '.join(SELECTIONS)}.",
     ),
-    "draw": Option(int, _RECIPE, "Number of the draw of a random recipe.", _Recipe.draw),
+    "draw": Option(int, _RECIPE, "Seed of a random recipe or selection.", _Recipe.draw),
     "energy": Option(
         float | None,
         _RECIPE,
@@ -121,20 +128,21 @@ SHARED: dict[str, Option] = {
     "divergence": Option(
         str,
         _RECIPE,
-        "How pfa-kl measures a spectrum: kl, chi2, wasserstein.",
+        "pfa-kl: divergence of the spectrum from a uniform one: kl, chi2, wasserstein.",
         _Recipe.divergence,
     ),
     "gamma_map": Option(
         str,
         _RECIPE,
-        "How pfa-kl maps that to filters: linear, sqrt, square.",
+        "pfa-kl: map from the divergence to the number of filters: linear, sqrt, square.",
         _Recipe.gamma_map,
         ("--map",),
     ),
     "multiple_of": Option(
         int,
         _RECIPE,
-        "Round widths up to a multiple of this, as some hardware prefers.",
+        "Round the filters of each layer up to a multiple of this number, which can be faster on "
+        "some hardware.",
         _Recipe.multiple_of,
     ),
     "steps": Option(
@@ -146,75 +154,87 @@ SHARED: dict[str, Option] = {
     "footprint": Option(
         str | None,
         _BUDGET,
-        "Share of the full network's parameters, or pfa-kl for the share of PFA-KL.",
+        "Largest share of the full network's parameters, in (0, 1], or pfa-kl for the share that "
+        "PFA-KL keeps.",
     ),
-    "flops": Option(float | None, _BUDGET, "Share of the full network's FLOPs."),
-    "params": Option(str | None, _BUDGET, "Number of parameters, as in 2500000, 2.5M, 800k."),
+    "flops": Option(float | None, _BUDGET, "Largest share of the full network's FLOPs, in (0, 1]."),
+    "params": Option(
+        str | None, _BUDGET, "Largest number of parameters, such as 2500000, 2.5M or 800k."
+    ),
     "latency_ms": Option(
-        float | None, _BUDGET, "Milliseconds for one image, measured on this machine."
+        float | None, _BUDGET, "Longest time for one image in ms, measured on this machine."
     ),
     "protocols": Option(
         str,
         _SEEDS,
-        f"Which to run, comma-separated: {', '.join(PROTOCOLS)}.",
+        f"Protocols to run, comma-separated: {', '.join(PROTOCOLS)}.",
         ",".join(_Training.protocols),
     ),
-    "seeds": Option(int, _SEEDS, "How often each protocol is run.", _Training.seeds),
-    "first_seed": Option(int, _SEEDS, "Number of the first seed.", _Training.first_seed),
+    "seeds": Option(
+        int, _SEEDS, "Number of runs of each protocol, each with its own seed.", _Training.seeds
+    ),
+    "first_seed": Option(int, _SEEDS, "First seed; the others follow it.", _Training.first_seed),
     "tolerance": Option(
         float,
         _SEEDS,
-        "Percentage points that the recommended network may lie below the best.",
+        "Percentage points of accuracy that the recommended network may lie below the best one.",
         DomainSettings.tolerance,
     ),
     "temperature": Option(
         float,
         _SEEDS,
-        "pfa-distill: temperature of the probabilities.",
+        "pfa-distill: temperature of the softmax; higher values give softer probabilities.",
         _Training.temperature,
     ),
     "distill_weight": Option(
         float,
         _SEEDS,
-        "pfa-distill: share of the loss that comes from the full network.",
+        "pfa-distill: share of the loss that compares with the full network, in [0, 1].",
         _Training.distill_weight,
     ),
-    "epochs": Option(int | None, _TRAINING, "Length of a training. (default: the network's own)"),
+    "epochs": Option(
+        int | None, _TRAINING, "Epochs of each training. (default: depends on the network)"
+    ),
     "source_epochs": Option(
-        int | None, _TRAINING, "Length of the source's training. (default: the network's own)"
+        int | None,
+        _TRAINING,
+        "Epochs of the source network's training. (default: depends on the network)",
     ),
     "schedule": Option(
         str,
         _TRAINING,
-        "'paper' (a tenth of the rate late in the training) or 'one-cycle'.",
+        "Learning-rate schedule: 'paper' (divides the rate by 10 late in the training) or "
+        "'one-cycle'.",
         _Training.schedule,
     ),
-    "lr": Option(float | None, _TRAINING, "Learning rate. (default: the network's own)"),
+    "lr": Option(float | None, _TRAINING, "Learning rate. (default: depends on the network)"),
     "fine_lr": Option(
-        float | None, _TRAINING, "Learning rate of the fine protocols. (default: --lr)"
+        float | None, _TRAINING, "Learning rate of the fine-tuning protocols. (default: --lr)"
     ),
     "batch_size": Option(
-        int | None, _TRAINING, "Images a step, 2 or more. (default: the network's own)"
+        int | None, _TRAINING, "Images per step, at least 2. (default: depends on the network)"
     ),
-    "weight_decay": Option(float | None, _TRAINING, "L2 penalty. (default: the network's own)"),
+    "weight_decay": Option(
+        float | None, _TRAINING, "L2 penalty, in [0, 1). (default: depends on the network)"
+    ),
     "head": Option(
         str,
         _TRAINING,
-        "Classifier of the fine protocols: 'slice' the source's rows, draw a 'new' one, or 'auto': "
-        "slice where the source has all classes.",
+        "Classifier of the fine-tuning protocols: 'slice' (the source's rows), 'new' (random) or "
+        "'auto' ('slice' if the source has all classes).",
         _Training.head,
     ),
-    "device": Option(str, _TRAINING, "auto, cpu or cuda.", _Training.device),
+    "device": Option(str, _TRAINING, "Processor: auto, cpu or cuda.", _Training.device),
     "precision": Option(
         str,
         _TRAINING,
-        "auto (bf16 where the processor has it), fp32 or bf16.",
+        "Number format: auto (bf16 if the processor supports it), fp32 or bf16.",
         _Training.precision,
     ),
     "data_dir": Option(
         Path | None,
         _WHERE,
-        "Folder of the data sets. (default: $WORKBENCH_DATA, else the cache folder)",
+        "Folder of the data sets. (default: $WORKBENCH_DATA, else the user's cache folder)",
     ),
     "domains": Option(
         Path | None,
@@ -226,31 +246,39 @@ SHARED: dict[str, Option] = {
         _WHERE,
         "MLflow store. (default: $MLFLOW_TRACKING_URI, else mlruns/mlflow.db)",
     ),
-    "output": Option(Path | None, _WHERE, "Folder of unfinished work. (default: mlruns/work)"),
+    "output": Option(Path | None, _WHERE, "Folder for unfinished work. (default: mlruns/work)"),
     "fresh": Option(
         bool,
         _OUTPUT,
-        "Train again what is already recorded.",
+        "Repeat analyses and trainings that are already recorded.",
         RecordSettings.fresh,
         ("--fresh",),
     ),
     "keep_weights": Option(
         str,
         _OUTPUT,
-        "Trained networks to keep: best (one a protocol), all, none.",
+        "Trained networks to keep: best (one per protocol), all or none.",
         RecordSettings.keep_weights,
     ),
     "config": Option(
-        Path | None, _WHERE, "YAML file of options, 'name: value' lines; the command line wins."
+        Path | None,
+        _WHERE,
+        "YAML file with options as 'name: value' lines; options on the command line override it.",
     ),
     "like": Option(
-        str | None, _WHERE, "Id of a run whose options are taken; the command line wins."
+        str | None,
+        _WHERE,
+        "Id of a run whose options to reuse; options on the command line override them.",
     ),
     "json": Option(
-        bool, _OUTPUT, "Print the result as JSON on stdout, all else on stderr.", False, ("--json",)
+        bool,
+        _OUTPUT,
+        "Print the result as JSON on stdout and messages on stderr.",
+        False,
+        ("--json",),
     ),
 }
-#: Required options of commands that take them from a file, too.
+#: Required options, for commands that can also read them from a file.
 FROM_FILE = {
     name: replace(SHARED[name], kind=str | None, default=None) for name in ("source", "target")
 }
@@ -265,7 +293,7 @@ TRAINING = (
 )  # fmt: skip
 SEEDS = ("seeds", "first_seed")
 WHERE = ("data_dir", "domains", "tracking_uri", "output")
-#: Options that replace each other: one on the command line drops the others of a file.
+#: Options that replace each other: one on the command line cancels the others in a file.
 _EXCLUSIVE = ("energy", *BUDGET)
 
 
@@ -273,8 +301,8 @@ def takes(*names: str, **changed: Option) -> Callable[[Command], Command]:
     """Add shared options to a command's own parameters.
 
     Args:
-        names: in ``SHARED``; the values arrive as keywords.
-        changed: options of the command's own, or other forms of shared ones, by name.
+        names: names in ``SHARED``; the command receives the values as keywords.
+        changed: the command's own options, or variants of shared ones, by name.
     """
 
     def decorate(command: Command) -> Command:
@@ -297,15 +325,15 @@ def takes(*names: str, **changed: Option) -> Callable[[Command], Command]:
 def from_file(
     context: typer.Context, chosen: dict[str, Any], required: Sequence[str]
 ) -> dict[str, Any]:
-    """The options of a command with ``--config`` and ``--like``: the file's, then the typed ones.
+    """The options of a command, merged from ``--config`` or ``--like`` and the command line.
 
     Args:
-        context: of the command, whose name says which options a file may have.
-        chosen: all values as parsed, those two included.
-        required: options that must come from one of the two.
+        context: the command's context; the command's name decides which options a file may have.
+        chosen: all parsed values, including ``config`` and ``like``.
+        required: options that the file or the command line must have.
 
     Raises:
-        SettingsError: when the file is wrong or a required option is missing.
+        SettingsError: when the file is not valid or a required option is missing.
     """
     config, like = chosen.pop("config"), chosen.pop("like")
     typed = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import tell
+from workbench.cli.console import print_line
 from workbench.cli.options import takes
 from workbench.cli.run_argument import Own, Run
 
@@ -16,11 +16,11 @@ from workbench.cli.run_argument import Own, Run
 def predict(
     run: Run,
     images: Annotated[list[str], typer.Argument(help="Image files.", show_default=False)],
-    top: Annotated[int, typer.Option(help="How many classes to name for each image.")] = 3,
+    top: Annotated[int, typer.Option(help="Number of classes to print for each image.")] = 3,
     model: Own = None,
     **chosen: Any,
 ) -> None:
-    """Name the classes of image files.
+    """Print the most probable classes of image files.
 
     \b
     Examples:
@@ -43,5 +43,5 @@ def predict(
         return
     for item in found:
         named = zip(item.classes, item.probabilities, strict=True)
-        told = ", ".join(f"{name} {100 * share:.1f} %" for name, share in named)
-        tell(f"{item.image}: {told}")
+        classes = ", ".join(f"{name} {100 * share:.1f} %" for name, share in named)
+        print_line(f"{item.image}: {classes}")

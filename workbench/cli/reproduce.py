@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import tell
+from workbench.cli.console import print_line
 from workbench.cli.experiment_options import COMMON, RESULTS_OPTION, names_of, typed_command
 from workbench.cli.options import takes
 
@@ -15,41 +15,63 @@ from workbench.cli.options import takes
 @takes(*COMMON, results=RESULTS_OPTION)
 def reproduce(
     experiment: Annotated[
-        str, typer.Argument(help="figure4, figure1, table1 to table8, distillation, equal-compute.")
+        str,
+        typer.Argument(
+            help="Name of the experiment: figure4, figure1, table1 to table8, distillation or "
+            "equal-compute."
+        ),
     ],
     source: Annotated[
-        str | None, typer.Option(help="Another data set than the paper's, or ImageNet's folder.")
+        str | None,
+        typer.Option(help="Data set to use instead of the paper's, or your folder of ImageNet."),
     ] = None,
-    domains: Annotated[str, typer.Option(help="Only these of figure4's, comma-separated.")] = "",
+    domains: Annotated[
+        str, typer.Option(help="Train only these domains of the experiment, comma-separated.")
+    ] = "",
     methods: Annotated[
-        str, typer.Option(help="Only these of a table ('pfa-kl,pfa-en 0.95') or of figure1.")
+        str,
+        typer.Option(
+            help="Tables and figure1: train only these methods, comma-separated, such as "
+            "'pfa-kl,pfa-en 0.95'."
+        ),
     ] = "",
     footprints: Annotated[
-        str, typer.Option(help="Of figure1: shares of the parameters, comma-separated.")
+        str,
+        typer.Option(
+            help="figure1: footprints as shares of the full network's parameters, comma-separated."
+        ),
     ] = "",
     draws: Annotated[
-        int | None, typer.Option(help="Of figure1: random recipes a footprint; the paper has 300.")
+        int | None,
+        typer.Option(help="figure1: number of random recipes per footprint; the paper uses 300."),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Of distillation: how soft the probabilities are.")
+        float | None,
+        typer.Option(
+            help="distillation: temperature of the softmax; higher values give softer "
+            "probabilities."
+        ),
     ] = None,
     distill_weight: Annotated[
         float | None,
-        typer.Option(help="Of distillation: share of the loss that follows the full network."),
+        typer.Option(
+            help="distillation: share of the loss that compares with the full network, in [0, 1]."
+        ),
     ] = None,
     domain_files: Annotated[
         Path | None, typer.Option("--domain-files", help="Folder of domain files.")
     ] = None,
     **options: Any,
 ) -> None:
-    """Train a figure or table of the paper and put the numbers beside the published ones.
+    """Repeat a figure or table of the paper and compare the results with the published ones.
 
-    Two experiments go beyond the paper: distillation (is the small network better
-    than the full one when it follows it?) and equal-compute (does training it from
-    scratch for as many FLOPs close the gap?).
+    Two experiments go beyond the paper. distillation trains the small network with
+    the full network as teacher and asks whether it becomes better than the full one.
+    equal-compute trains the small network from scratch for as many FLOPs as the full
+    one and asks whether that closes the gap.
 
-    Every cell is trained once: what is in the results folder or in the store is not
-    repeated, so an experiment may be run in parts, on several machines.
+    Every cell is trained once. Cells in the results folder and trainings in the store
+    are reused, so you can run an experiment in parts, also on several machines.
 
     \b
     Examples:
@@ -73,4 +95,4 @@ def reproduce(
     from workbench.training.progress import Display
 
     page = run(experiment, command=typed_command(), display=Display(quiet=False), **chosen)
-    tell(f"{page}: written")
+    print_line(f"{page}: written")

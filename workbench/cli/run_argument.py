@@ -1,4 +1,4 @@
-"""The argument RUN and the option --model of commands that read a trained network."""
+"""The argument RUN and the option ``--model`` of commands that read a trained network."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import typer
 Run = Annotated[
     str,
     typer.Argument(
-        help="Id of a training's run, of an adaptation's run (its recommended network), or a "
-        "weight file.",
+        help="Trained network: a weight file, the id of a training's run, or the id of an "
+        "adaptation's run (for its recommended network).",
         show_default=False,
     ),
 ]
 Own = Annotated[
     str | None,
-    typer.Option(
-        help="The network's name, where it is code of your own (package.module:function)."
-    ),
+    typer.Option(help="Architecture, if the network is your own code (package.module:function)."),
 ]

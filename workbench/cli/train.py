@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import tell
+from workbench.cli.console import print_line
 from workbench.cli.options import FROM_FILE, from_file, takes
 
 
@@ -20,19 +20,26 @@ def train(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Weight file to write (.safetensors).")],
     weights: Annotated[
-        Path | None, typer.Option(help="Go on from this network instead of random weights.")
+        Path | None, typer.Option(help="Start from this weight file instead of random weights.")
     ] = None,
     sparsity: Annotated[
-        float, typer.Option(help="Penalty on batch norms' scales, for network-slimming: 1e-4.")
+        float,
+        typer.Option(
+            help="L1 penalty on the scales of batch norms, for network-slimming; try 1e-4."
+        ),
     ] = 0.0,
     label_smoothing: Annotated[
-        float, typer.Option(help="Share of the label that is spread over all classes: 0.1.")
+        float,
+        typer.Option(help="Share of each label that is spread over all classes; try 0.1."),
     ] = 0.0,
     reflect_crops: Annotated[
         bool,
-        typer.Option("--reflect-crops", help="Crops reach into the mirrored image, not zeros."),
+        typer.Option(
+            "--reflect-crops",
+            help="Pad images by reflection instead of zeros before they are cropped.",
+        ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Draws weights, order, crops and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the weights, order, crops and dropout.")] = 0,
     **chosen: Any,
 ) -> None:
     """Train a source network on all classes of a data set and save its weights.
@@ -41,7 +48,7 @@ def train(
     Examples:
       workbench train --source cifar100 --epochs 12 --schedule one-cycle --out vgg16.safetensors
       workbench train --source photos --image-size 64 --out photos.safetensors
-      workbench train --source cifar100 --weights vgg16.safetensors --sparsity 1e-4 --epochs 3 \
+      workbench train --source cifar100 --weights vgg16.safetensors --sparsity 1e-4 --epochs 3 \\
         --schedule one-cycle --lr 0.01 --out sparse.safetensors
     """
     from workbench.adaptation.source_training import train as run
@@ -56,4 +63,4 @@ def train(
     }
     chosen = from_file(context, {**own, **chosen}, ("source",))
     accuracy = run(out, display=Display(quiet=False), **chosen)
-    tell(f"{out}: {100 * accuracy:.1f} % test accuracy on {chosen['source']}")
+    print_line(f"{out}: {100 * accuracy:.1f} % test accuracy on {chosen['source']}")

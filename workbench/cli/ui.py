@@ -6,16 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import tell
+from workbench.cli.console import print_line
 from workbench.cli.options import takes
 
 
 @takes("tracking_uri")
 def ui(
-    port: Annotated[int | None, typer.Option(help="(default: a free one)")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the server. (default: a free one)")
+    ] = None,
     **chosen: Any,
 ) -> None:
-    """Start the MLflow UI on 127.0.0.1 and print its address; Ctrl-C ends it.
+    """Start the MLflow UI on 127.0.0.1 and print its address; Ctrl-C stops it.
 
     \b
     Example:
@@ -26,5 +28,5 @@ def ui(
     serve(
         chosen["tracking_uri"],
         port,
-        lambda address: tell(f"MLflow UI: {address} (Ctrl-C ends it)"),
+        lambda address: print_line(f"MLflow UI: {address} (Ctrl-C stops it)"),
     )
