@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workbench.adaptation.option_files import TYPES, adaptation_options, read_options
+from workbench.adaptation.option_files import TYPES, override, read_options
+from workbench.adaptation.recorded_options import adaptation_options
 from workbench.adaptation.settings import OPTIONS, Settings
+from workbench.adaptation.task import resolve
 from workbench.errors import SettingsError
 from workbench.store.mlflow_store import Store
 
@@ -51,6 +53,9 @@ def test_every_option_of_adapt_may_stand_in_a_file():
         ("energy: null", "energy", None),
         ("params: 2.5M", "params", "2.5M"),
         ("params: 2500000", "params", 2500000),
+        ("epochs: -5", "epochs", -5),
+        ("first_seed: 99999999999999999999999", "first_seed", 99999999999999999999999),
+        ("lr: -1", "lr", -1.0),
     ],
 )
 def test_values_have_the_types_of_their_options(line, name, value):
@@ -136,16 +141,131 @@ def test_a_run_is_repeated_from_its_own_file(run_cli):
     assert (status, len(err.splitlines())) == (2, 1)
 
 
-def test_a_stored_file_has_what_differs_from_the_defaults_and_whole_paths():
+def test_a_stored_file_has_what_was_asked_for_and_whole_paths():
+    Path("nets").mkdir()
+    Path("nets/a.safetensors").touch()
+    Path("domains").mkdir()
+    Path("domains/d.yaml").write_text("name: d\nsource: digits\nclasses: [1, 2]\n")
     settings = Settings.of(
-        source="cifar100", target="S2", weights="nets/a.safetensors", seeds=2,
-        tracking_uri="postgresql://me:secret@host/db", fresh=True,
+        source="digits", target="d", weights="nets/a.safetensors", seeds=2, method="uniform",
+        fresh=True,
     )  # fmt: skip
-    text = adaptation_options(settings)
+    text = adaptation_options(resolve(settings))
     assert text.startswith("# workbench adapt --config")
+    assert text.endswith("# end of options\n")
     assert yaml.safe_load(text) == {
-        "source": "cifar100",
-        "target": "S2",
+        "source": "digits",
+        "target": "d",
         "weights": str(Path("nets/a.safetensors").absolute()),
+        "domains": str(Path("domains").absolute()),
+        "method": "uniform",
         "seeds": 2,
-    }
+    }  # neither the head nor the footprint that these options come to
+
+
+@pytest.mark.parametrize(
+    ("given", "typed", "left"),
+    [
+        ({"source_epochs": 1}, {"weights": "w"}, {"weights": "w"}),
+        ({"weights": "w"}, {"source_epochs": 2}, {"source_epochs": 2}),
+        ({"energy": 0.9, "seeds": 2}, {"flops": 0.5}, {"flops": 0.5, "seeds": 2}),
+        (
+            {"method": "pfa-en", "energy": 0.9}, {"method": "fp"}, {"method": "fp"},
+        ),
+        (
+            {"method": "fp", "footprint": 0.2, "draw": 1}, {"method": "pfa-kl"},
+            {"method": "pfa-kl"},
+        ),
+        (
+            {"method": "fp", "footprint": 0.2}, {"method": "uniform"},
+            {"method": "uniform", "footprint": 0.2},
+        ),
+        ({"seeds": 3}, {"seeds": 1}, {"seeds": 1}),
+    ],
+)  # fmt: skip
+def test_what_is_typed_drops_what_contradicts_it(given, typed, left):
+    assert override(given, typed) == left
+
+
+def test_flags_of_a_file_can_be_turned_off(run_cli):
+    write(f"{QUICK}strict: true\nfresh: true\n")
+    call = ("adapt", "--config", "options.yaml", "--no-strict", "--no-fresh", "--json")
+    assert run_cli(*call)[0] == 0
+    assert json.loads(run_cli(*call)[1])["trained"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("map: sqrt", "unknown option; did you mean 'gamma_map'?"),
+        ("json: true", "is an option of the command line only"),
+        ("model: ''", "an empty value is not text"),
+        ("weights: [a]", "a list is not a path"),
+        ("seeds: 1.5", "'1.5' is not a whole number"),
+        ('output: "a\\0b"', "a path cannot have a NUL character"),
+        ("data_dir: ~nobody_at_all/x", "this home folder does not exist"),
+        ("sparsity: 0.1", "is an option of 'train', not of 'adapt'"),
+    ],
+)
+def test_the_reason_fits_the_mistake(run_cli, line, said):
+    write(f"{QUICK}{line}\n")
+    status, out, err = run_cli("adapt", "--config", "options.yaml", "--dry-run")
+    assert (status, out) == (2, "")
+    (problem,) = err.splitlines()
+    assert said in problem
+    assert "options.yaml:9: " in problem
+
+
+def test_a_wrong_count_is_reported_with_the_other_mistakes(run_cli):
+    status, _, err = run_cli(
+        "adapt", "--source", "digits", "--target", "digits-0v1", "--method", "pfa-en",
+        "--params", "lots", "--seeds", 0,
+    )  # fmt: skip
+    assert (status, len(err.splitlines())) == (2, 2)
+
+
+def test_a_source_folder_starts_at_the_file(draw_folder, run_cli):
+    draw_folder(Path("sub/photos"), {"a": 6, "b": 6})
+    write("source: photos\ntarget: photos\nepochs: 1\nsource_epochs: 1\n", "sub/o.yaml")
+    options = read_options(Path("sub/o.yaml"), TYPES["adapt"], "adapt")
+    assert options["source"] == options["target"] == "sub/photos"
+
+
+def test_a_damaged_file_of_a_run_is_reported_and_written_again(run_cli):
+    write(QUICK)
+    call = ("adapt", "--config", "options.yaml", "--json")
+    run_id = json.loads(run_cli(*call)[1])["run_id"]
+    (path,) = Path("mlruns").rglob(f"{run_id}/artifacts/options.yaml")
+    whole = path.read_bytes()
+    for damaged in (whole[:60], b""):
+        path.write_bytes(damaged)
+        status, _, err = run_cli("adapt", "--like", run_id)
+        assert (status, len(err.splitlines())) == (2, 1)
+        assert f"{path} is damaged; run the command of that run again" in err
+        assert json.loads(run_cli(*call)[1])["trained"] == 0
+        assert path.read_bytes() == whole
+
+
+def test_a_run_can_be_repeated_for_another_kind_of_target(run_cli, draw_folder):
+    draw_folder(Path("photos"), {"a": 6, "b": 6}, size=(8, 8))
+    write("name: photos\nfolder: photos\n", "photos.yaml")
+    Path("domains").mkdir()
+    write("name: photos\nfolder: ../photos\n", "domains/photos.yaml")
+    write(QUICK)
+    run_id = json.loads(run_cli("adapt", "--config", "options.yaml", "--json")[1])["run_id"]
+    status, out, err = run_cli("adapt", "--like", run_id, "--target", "photos", "--dry-run")
+    assert status == 0, err
+    assert "target      photos" in out
+
+
+def test_the_source_of_a_run_keeps_its_precision(run_cli):
+    call = ("train", "--source", "digits", "--epochs", 1, "--precision", "bf16", "--seed", 3)
+    assert run_cli(*call, "--out", "a.safetensors")[0] == 0
+    store = Store()
+    (run,) = store.runs(["1"], {"workbench.kind": "source"})
+    status, _, err = run_cli("train", "--like", run.run_id, "--out", "b.safetensors")
+    assert (status, "found in the store" in err) == (0, True)
+    text = store.fetch(run, "options.yaml").read_text()
+    assert yaml.safe_load(text) == {
+        "source": "digits", "epochs": 1, "precision": "bf16", "seed": 3,
+    }  # fmt: skip

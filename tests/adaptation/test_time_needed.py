@@ -55,3 +55,12 @@ def test_train_reports_it_too(run_cli, impatient):
     assert re.search(r"time +about .* of training on this processor \(.* an epoch\)", err)
     status, _, err = run_cli(*call, "b.safetensors")
     assert (status, "of training on this processor" in err) == (0, False)
+
+
+def test_analyze_reports_the_training_of_its_source(run_cli, impatient):
+    call = ("analyze", *ADAPT[1:], "--source-epochs", 1)
+    status, _, err = run_cli(*call)
+    assert status == 0, err
+    assert re.search(r"time +about .* of training on this processor \(source [^,]*\)", err)
+    status, _, err = run_cli(*call)
+    assert (status, "of training on this processor" in err) == (0, False)

@@ -120,7 +120,7 @@ def test_a_rebuilt_network_trains():
     [
         ({"features.99": [0]}, "no layer 'features.99'"),
         ({"features.0": []}, "at least one"),
-        ({"features.0": [1, 1]}, "different"),
+        ({"features.0": [1, 1]}, "each only once"),
         ({"features.0": [96]}, r"within 0..95"),
         ({"features.0": [-1]}, r"within 0..95"),
     ],

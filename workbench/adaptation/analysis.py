@@ -11,7 +11,9 @@ from torch import nn
 
 from workbench.adaptation.analysis_result import LATENCY_64, Analysis, cost_metrics
 from workbench.adaptation.loaded_task import LoadedTask, head_rows, subject_inputs
-from workbench.adaptation.option_files import OPTIONS_FILE, adaptation_options
+from workbench.adaptation.recorded_options import (
+    adaptation_options,
+)
 from workbench.adaptation.run_keys import analysis_key
 from workbench.adaptation.source_network import SourceNetwork, source_structure
 from workbench.adaptation.task import Task
@@ -29,7 +31,12 @@ from workbench.models.weight_files import has_penalty
 from workbench.store.keys import file_hash
 from workbench.store.recorder import HASH, Recorder
 from workbench.store.runs import StoredRun
-from workbench.store.stored_results import RECIPE_FILE, SPECTRA_FILE, stored_recipe
+from workbench.store.stored_results import (
+    OPTIONS_FILE,
+    RECIPE_FILE,
+    SPECTRA_FILE,
+    stored_recipe,
+)
 from workbench.training.progress import Display
 
 #: Number of timed passes by images per pass. Passes of 64 images vary less, so fewer are enough.
@@ -70,7 +77,7 @@ def analyse(
             )
             with recorder.closing(run_id):
                 recorder.store.log_inputs(run_id, subject_inputs(loaded)[:1])
-                options = adaptation_options(task.settings)
+                options = adaptation_options(task)
                 recorder.store.attach_text(run_id, OPTIONS_FILE, options)
                 result = measure() if measure else _measure(loaded, source, display)
                 _record_analysis(result, recorder, run_id)

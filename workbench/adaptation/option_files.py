@@ -1,8 +1,8 @@
-"""Options of a command in a YAML file: read for ``--config``, written to repeat a run.
+"""Options of a command in a YAML file (``--config``).
 
 A file has one ``option: value`` line for each option, with names as in Python (``batch_size``).
 Options that are not in the file have their defaults. Relative paths start at the file's folder.
-Unknown options are errors.
+Unknown options are errors. ``recorded_options`` writes such a file for every run.
 """
 
 from __future__ import annotations
@@ -14,20 +14,16 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-import yaml
-
-from workbench.adaptation.settings import GROUPS, Settings
-from workbench.adaptation.source_task import SourceSettings, SourceTask
+from workbench.adaptation.settings import GROUPS
+from workbench.adaptation.source_task import SourceSettings
+from workbench.compression.method_names import REFERENCE
+from workbench.compression.recipe_settings import BUDGETS
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
 from workbench.domains.strict_yaml import FileKind, Odd, line_of, read_mapping
-from workbench.errors import SettingsError, StoreError, did_you_mean
+from workbench.errors import DataError, SettingsError, did_you_mean
 from workbench.models.external_networks import DEFAULT_WEIGHTS
-from workbench.store.addresses import store_exists
-from workbench.store.mlflow_store import Store
-from workbench.store.recorder import KIND, VERSION
 
-OPTIONS_FILE = "options.yaml"
 #: The types that an option's value may have, by the option's name.
 Types = Mapping[str, tuple[type, ...]]
 
@@ -54,10 +50,19 @@ TYPES: dict[str, Types] = {
     "train": _types_of(SourceSettings)
     | {name: _ADAPT[name] for name in ("data_dir", "tracking_uri", "output", "fresh")},
 }
-#: Options that are not written: repeating a run does not need them, and an address may contain a
-#: password.
-_NOT_REPEATED = ("fresh", "output", "tracking_uri")
-_FOLDERS = ("source", "target")  # their values are names or paths of folders
+#: Options of the command line that have another name in Python.
+_OTHER_NAMES = {"map": "gamma_map"}
+_TYPED_ONLY = ("config", "like", "json", "dry_run", "out")
+_LONGEST_NUMBER = 100  # characters
+_METHOD = ("recipe", "selection", "draw", "energy", "divergence", "gamma_map")
+_SIZES = ("energy", *BUDGETS)
+#: What an option on the command line removes from a file: options that contradict it.
+_REMOVES: dict[str, tuple[str, ...]] = {
+    "weights": ("source_epochs",),
+    "source_epochs": ("weights",),
+    "method": _METHOD,
+    **{name: tuple(other for other in _SIZES if other != name) for name in _SIZES},
+}
 
 
 def read_options(path: Path, types: Types, command: str) -> dict[str, Any]:
@@ -83,21 +88,58 @@ def read_options(path: Path, types: Types, command: str) -> dict[str, Any]:
     problems: list[str] = []
     for name, value in raw.items():
         if name not in types:
-            problems.append(f"{place(name)}: unknown option{did_you_mean(name, list(types))}")
+            problems.append(f"{place(name)}: {_unknown(name, types, command)}")
             continue
         try:
-            options[name] = _convert(name, value, types[name], path.parent)
+            options[name] = _convert(value, types[name], path.parent)
         except ValueError as error:
             problems.append(f"{place(name)}: {error}")
+        except DataError as error:
+            problems += [f"{place(name)}: {problem}" for problem in error.problems]
     # Report one problem per line: a value with an unknown tag has the wrong type, too.
     reported = {line_of(problem) for problem in odd}
     problems = odd + [problem for problem in problems if line_of(problem) not in reported]
     if problems:
         raise SettingsError(*problems)
-    return options
+    return _with_folders(options, path.parent)
 
 
-def _convert(name: str, value: Any, kinds: tuple[type, ...], folder: Path) -> Any:
+def override(options: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a file with those of the command line in their place.
+
+    An option of the file that contradicts a typed one is dropped: the user cannot remove it
+    otherwise.
+    """
+    removed = {other for name in typed for other in _REMOVES.get(name, ())} - typed.keys()
+    if typed.get("method") == REFERENCE:
+        removed |= BUDGETS.keys() - typed.keys()
+    return {name: value for name, value in options.items() if name not in removed} | {**typed}
+
+
+def _unknown(name: str, types: Types, command: str) -> str:
+    if name in _TYPED_ONLY:
+        return "is an option of the command line only; remove the line"
+    others = [other for other, known in TYPES.items() if name in known]
+    if others:
+        return f"is an option of '{others[0]}', not of '{command}'; remove the line"
+    if name in _OTHER_NAMES:
+        return f"unknown option; did you mean '{_OTHER_NAMES[name]}'?"
+    return f"unknown option{did_you_mean(name, list(types))}"
+
+
+def _with_folders(options: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The options with a source that is a folder relative to the file's folder."""
+    source = options.get("source")
+    if source is None or source in SOURCES:
+        return options
+    path = folder / user_path(source)
+    if "/" not in source and not os.path.isdir(path):
+        return options
+    same = {"target": str(path)} if options.get("target") == source else {}
+    return options | {"source": str(path)} | same
+
+
+def _convert(value: Any, kinds: tuple[type, ...], folder: Path) -> Any:
     """Convert a value of the file to the first type that fits.
 
     Raises:
@@ -107,19 +149,17 @@ def _convert(name: str, value: Any, kinds: tuple[type, ...], folder: Path) -> An
         return None
     for kind in kinds:
         if kind in _READERS and (read := _READERS[kind](value)) is not None:
-            return _located(name, read, folder) if kind in (Path, str) else read
-    text = value.text if isinstance(value, Odd) else "a list" if isinstance(value, list) else value
+            located = isinstance(read, Path) and str(read) != DEFAULT_WEIGHTS
+            return folder / read if located else read
     wanted = " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
-    raise ValueError(f"'{text}' is not {wanted}")
+    raise ValueError(f"{_shown(value)} is not {wanted}")
 
 
-def _located(name: str, value: str | Path, folder: Path) -> str | Path:
-    """A path in the file, relative to the file's folder; a name is returned unchanged."""
-    if isinstance(value, Path):
-        return value if str(value) == DEFAULT_WEIGHTS else folder / value
-    if name in _FOLDERS and "/" in value:
-        return str(folder / user_path(value))
-    return value
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list"
+    text = str(value.text if isinstance(value, Odd) else value)
+    return f"'{text}'" if text else "an empty value"
 
 
 def _text(value: Any) -> str | None:
@@ -131,13 +171,19 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
+    numeric = isinstance(value, Odd) and value.kind in ("float", "int")
     try:
-        return float(value.text if isinstance(value, Odd) and value.kind == "float" else value)
-    except (TypeError, ValueError):
+        return float(value.text if numeric else value)
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _whole(value: Any) -> int | None:
+    if isinstance(value, Odd) and value.kind == "int" and len(value.text) <= _LONGEST_NUMBER:
+        try:  # a negative or a very large number, whose range is checked later
+            return int(value.text)
+        except ValueError:
+            return None
     return value if isinstance(value, int) else None
 
 
@@ -172,91 +218,3 @@ _WORDS: dict[type, str] = {
     Path: "a path",
     str: "text",
 }
-
-
-def adaptation_options(settings: Settings, **changed: Any) -> str:
-    """The text of a file that repeats an adaptation, or part of it with ``changed`` options."""
-    defaults = {each.name: each.default for group in GROUPS.values() for each in fields(group)}
-    options = settings.flat() | changed
-    return _file("adapt", _chosen(options, defaults))
-
-
-def source_options(task: SourceTask) -> str:
-    """The text of a file that repeats the training of a source network."""
-    folder, plan = task.source.folder, task.plan
-    defaults = {each.name: each.default for each in fields(SourceSettings)}
-    options = {
-        "source": str(folder.path) if folder else task.source.name,
-        "model": task.model,
-        "weights": task.weights,
-        "image_size": task.source.shape[1] if folder else None,
-        "strict": task.strict,
-        "epochs": plan.epochs,
-        "schedule": plan.schedule,
-        "lr": plan.learning_rate,
-        "batch_size": plan.batch_size,
-        "weight_decay": plan.weight_decay,
-        "seed": task.seed,
-        "sparsity": plan.sparsity,
-        "label_smoothing": plan.label_smoothing,
-        "reflect_crops": plan.reflect,
-    }
-    return _file("train", _chosen(options, defaults))
-
-
-def _chosen(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that differ from their defaults, as YAML values."""
-    return {
-        name: _plain(name, value)
-        for name, value in options.items()
-        if name not in _NOT_REPEATED and value != defaults[name]
-    }
-
-
-def _plain(name: str, value: Any) -> Any:
-    """A value as text, number or list; paths are absolute, so the file works in any folder."""
-    if isinstance(value, tuple):
-        return list(value)
-    if isinstance(value, Path):
-        return str(value) if str(value) == DEFAULT_WEIGHTS else str(value.absolute())
-    if name in _FOLDERS and value not in SOURCES and os.path.isdir(value):
-        return str(user_path(value).absolute())
-    return value
-
-
-def _file(command: str, options: Mapping[str, Any]) -> str:
-    body = yaml.safe_dump(dict(options), sort_keys=False, allow_unicode=True)
-    return f"# workbench {command} --config {OPTIONS_FILE}\n{body}"
-
-
-def read_run_options(
-    run_id: str, tracking_uri: str | None, types: Types, command: str
-) -> dict[str, Any]:
-    """Read the options that repeat a recorded run.
-
-    Raises:
-        SettingsError: when there is no such run, or it has no options for the command.
-        StoreError: when the store cannot be used.
-    """
-    if not store_exists(tracking_uri):
-        raise SettingsError(
-            f"--like {run_id}: there is no store here; name one with --tracking-uri"
-        )
-    store = Store(tracking_uri)
-    try:
-        run = store.run(run_id)
-    except StoreError as error:
-        raise SettingsError(f"--like {run_id}: {error}") from None
-    kind = run.tags.get(KIND, "unknown")
-    if (kind == "source") != (command == "train"):
-        raise SettingsError(
-            f"--like {run_id}: this is a run of kind '{kind}'; use "
-            f"'workbench {'train' if kind == 'source' else 'adapt'} --like {run_id}'"
-        )
-    path = store.fetch(run, OPTIONS_FILE)
-    if path is None:
-        raise SettingsError(
-            f"--like {run_id}: the run has no {OPTIONS_FILE} (it was recorded by version "
-            f"{run.tags.get(VERSION, 'unknown')}); give the options on the command line"
-        )
-    return read_options(path, types, command)

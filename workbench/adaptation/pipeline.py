@@ -14,9 +14,11 @@ from workbench.adaptation.analysis import analyse
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.iterative_pfa import iterate
 from workbench.adaptation.loaded_task import LoadedTask
-from workbench.adaptation.option_files import OPTIONS_FILE, adaptation_options
 from workbench.adaptation.preparation import Prepared, prepare
 from workbench.adaptation.protocol_runs import run_protocol, teacher_network
+from workbench.adaptation.recorded_options import (
+    adaptation_options,
+)
 from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
@@ -27,6 +29,10 @@ from workbench.adaptation.time_needed import may_take_long, time_lines, time_nee
 from workbench.compression.recipes import Recipe
 from workbench.reporting.results import Adaptation
 from workbench.store.recorder import Recorder
+from workbench.store.stored_results import (
+    OPTIONS_FILE,
+    has_options,
+)
 from workbench.training.progress import Display
 
 
@@ -54,8 +60,7 @@ def adapt(
     waiting = "another process runs the same adaptation; waiting for it"
     with recorder.work.lock(key, lambda: display.say(waiting)):
         parent, finished = recorder.open_parent(key, task.title, task.params())
-        if not finished:
-            recorder.store.attach_text(parent, OPTIONS_FILE, adaptation_options(task.settings))
+        _store_options(recorder, parent, adaptation_options(task))
         with nullcontext() if finished else recorder.closing(parent):
             analysis, done = _execute(prepared, parent, fresh_source)
             runs = [done[name] for name in task.protocols]
@@ -80,19 +85,30 @@ def predict_costs(*, display: Display | None = None, **options: Any) -> Analysis
 
     Arguments and errors are those of ``analyze``.
     """
-    prepared = prepare(options, display or Display())
+    display = display or Display()
+    prepared = prepare(options, display)
     call, recorder = prepared.call, prepared.recorder
+    _announce(prepared, display, only_source=True)
     source = call.given or train_source(call.task, call.processor, recorder)
     return _analyse(prepared.loaded, source, recorder, None)
 
 
-def _announce(prepared: Prepared, display: Display) -> None:
+def _store_options(recorder: Recorder, parent: str, options: str) -> None:
+    """Write the file that repeats an adaptation, unless its run has a complete one."""
+    run = recorder.store.run(parent)
+    if not has_options(recorder.store, run, OPTIONS_FILE, options):
+        recorder.store.attach_text(parent, OPTIONS_FILE, options)
+
+
+def _announce(prepared: Prepared, display: Display, *, only_source: bool = False) -> None:
     """Report how long the trainings will take if that is more than five minutes."""
     if display.quiet or not may_take_long(prepared.call):
         return
     recorder = None if prepared.recorder.fresh else prepared.recorder
     # Warnings about the images were printed when they were loaded.
     states = states_of(prepared.call, prepared.loaded, recorder, lambda line: None)
+    if only_source:
+        states = [state for state in states if state.step.kind == "source"]
     needed = time_needed(prepared.call, states)
     for line in time_lines(needed) if needed.long else ():
         display.say(line)

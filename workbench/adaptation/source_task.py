@@ -86,14 +86,16 @@ class SourceSettings:
 
 @dataclass(frozen=True)
 class SourceTask:
-    """The training of a source network: data set, architecture, plan, seed, start weights."""
+    """The training of a source network.
 
+    Attributes:
+        asked: the options; seed, start weights and strictness are taken from there.
+    """
+
+    asked: SourceSettings
     source: Source
     model: str
     plan: Plan
-    seed: int = 0
-    strict: bool = False
-    weights: Path | None = None
 
 
 def resolve_source(settings: SourceSettings) -> SourceTask:
@@ -124,4 +126,4 @@ def resolve_source(settings: SourceSettings) -> SourceTask:
         label_smoothing=settings.label_smoothing,
         reflect=settings.reflect_crops,
     )
-    return SourceTask(source, model, plan, settings.seed, settings.strict, settings.weights)
+    return SourceTask(settings, source, model, plan)

@@ -100,12 +100,25 @@ def train_source(task: Task, processor: Processor, recorder: Recorder) -> Source
 
 def source_task_of(task: Task) -> SourceTask:
     """The training of the source network that an adaptation without ``--weights`` needs."""
-    strict = task.settings.what.strict
-    return SourceTask(task.trained_on, task.model, task.source_plan, strict=strict)
+    what, training = task.asked.what, task.asked.training
+    asked = SourceSettings(
+        source=what.source,
+        model=what.model,
+        image_size=what.image_size,
+        strict=what.strict,
+        epochs=training.source_epochs,
+        schedule=training.schedule,
+        sparsity=task.source_plan.sparsity,
+        device=training.device,
+        precision=training.precision,
+    )
+    return SourceTask(asked, task.trained_on, task.model, task.source_plan)
 
 
 def _load_job(task: SourceTask, processor: Processor, folder: Path, display: Display) -> Job:
-    train_images, test_images = load_source_images(task.source, folder, task.strict, display.say)
+    train_images, test_images = load_source_images(
+        task.source, folder, task.asked.strict, display.say
+    )
     return source_job(task, processor, train_images, test_images)
 
 

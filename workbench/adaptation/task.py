@@ -34,6 +34,8 @@ class Task:
     """Settings with all names looked up and all defaults filled in.
 
     Attributes:
+        settings: with "auto" and the default of a budget resolved.
+        asked: as the user gave them.
         source: the data set that the network was trained on, with the size of the target's images.
         plan: training of the protocols that start from random weights.
         fine_plan: training of the protocols that start from inherited weights.
@@ -42,6 +44,7 @@ class Task:
     """
 
     settings: Settings
+    asked: Settings
     source: Source
     domain: Domain
     model: str
@@ -146,6 +149,7 @@ def resolve(settings: Settings) -> Task:
     check_sizes(model, trained_on, source, domain)
     task = Task(
         settings=_with_defaults(settings, source, domain),
+        asked=settings,
         source=source,
         domain=domain,
         model=model,

@@ -20,8 +20,11 @@ from torch import nn
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.initial_networks import starting_network, teacher_of, watched_network
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict, split_inputs, subject_inputs
-from workbench.adaptation.option_files import OPTIONS_FILE, adaptation_options, source_options
 from workbench.adaptation.protocol_plans import plan_params, protocol_plan, step_plan
+from workbench.adaptation.recorded_options import (
+    adaptation_options,
+    source_options,
+)
 from workbench.adaptation.run_keys import _how, protocol_key
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import SourceNetwork, model_parts, read_network
@@ -36,7 +39,11 @@ from workbench.models.processor import Processor
 from workbench.models.weight_files import Card, put_weights
 from workbench.store.keys import key_of
 from workbench.store.recorder import Job
-from workbench.store.stored_results import IMAGES_FILE, RECIPE_FILE
+from workbench.store.stored_results import (
+    IMAGES_FILE,
+    OPTIONS_FILE,
+    RECIPE_FILE,
+)
 from workbench.training.plans import derive_seed, fit_to
 from workbench.training.protocols import Protocol
 
@@ -46,13 +53,13 @@ _SOURCE_CHECKPOINT, _PROTOCOL_CHECKPOINT = 0.0, 60.0  # seconds between two chec
 
 def source_job(task: SourceTask, processor: Processor, train: ImageSet, test: ImageSet) -> Job:
     """The training of a source network on all its classes."""
-    source, model, seed = task.source, task.model, task.seed
+    source, model, seed = task.source, task.model, task.asked.seed
     plan = fit_to(task.plan, len(train))
     data = {"train": train.fingerprint(), "test": test.fingerprint(), "source": source.name}
     if source.folder:
         data |= image_parts(source)
     parts = {**data, **model_parts(model, source), "seed": seed, **_how(plan, processor)}
-    start = read_network(task.weights, model, source) if task.weights else None
+    start = read_network(task.asked.weights, model, source) if task.asked.weights else None
     if start:
         parts["start"] = start.fingerprint
 
@@ -113,7 +120,7 @@ def protocol_job(
     artifacts = {
         "settings.json": json.dumps(settings_dict(task, loaded.processor, loaded), indent=1),
         OPTIONS_FILE: adaptation_options(
-            task.settings, protocols=(protocol.name,), seeds=1, first_seed=seed
+            task, protocols=(protocol.name,), seeds=1, first_seed=seed
         ),
         **image_list(task.domain.folder),
     }
@@ -189,7 +196,7 @@ def step_job(
             **plan_params(plan, loaded.processor),
         },
         metrics={},
-        artifacts={OPTIONS_FILE: adaptation_options(task.settings)},
+        artifacts={OPTIONS_FILE: adaptation_options(task)},
         inputs=subject_inputs(loaded),
         card=Card.of(
             task.model, task.source, task.domain.classes, widths, images=task.domain.source

@@ -20,6 +20,7 @@ import typer
 from workbench.adaptation.settings import DomainSettings
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
 from workbench.compression.recipe_settings import RecipeSettings
+from workbench.data.user_paths import user_path
 from workbench.errors import SettingsError
 from workbench.store.settings import RecordSettings
 from workbench.training.protocols import PROTOCOLS
@@ -100,7 +101,7 @@ SHARED: dict[str, Option] = {
         _NETWORK,
         "Fail if a folder contains files that are not readable images, instead of skipping them.",
         DomainSettings.strict,
-        ("--strict",),
+        ("--strict/--no-strict",),
     ),
     "method": Option(
         str,
@@ -252,7 +253,7 @@ SHARED: dict[str, Option] = {
         _OUTPUT,
         "Repeat analyses and trainings that are already recorded.",
         RecordSettings.fresh,
-        ("--fresh",),
+        ("--fresh/--no-fresh",),
     ),
     "keep_weights": Option(
         str,
@@ -293,8 +294,6 @@ TRAINING = (
 )  # fmt: skip
 SEEDS = ("seeds", "first_seed")
 WHERE = ("data_dir", "domains", "tracking_uri", "output")
-#: Options that replace each other: one on the command line cancels the others in a file.
-_EXCLUSIVE = ("energy", *BUDGET)
 
 
 def takes(*names: str, **changed: Option) -> Callable[[Command], Command]:
@@ -342,20 +341,19 @@ def from_file(
         if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
     command = str(context.info_name)
-    options: dict[str, Any] = {}
+    options = typed
     if config is not None and like is not None:
         raise SettingsError("--config and --like exclude each other; name one")
     if config is not None or like is not None:
-        from workbench.adaptation.option_files import TYPES, read_options, read_run_options
+        from workbench.adaptation.option_files import TYPES, override, read_options
+        from workbench.adaptation.recorded_options import read_run_options
 
         types = TYPES[command]
         if config is not None:
-            options = read_options(config, types, command)
+            options = read_options(user_path(config), types, command)
         else:
             options = read_run_options(str(like), chosen["tracking_uri"], types, command)
-    if any(name in typed for name in _EXCLUSIVE):
-        options = {name: value for name, value in options.items() if name not in _EXCLUSIVE}
-    options |= typed
+        options = override(options, typed)
     missing = [name for name in required if name not in options]
     if missing:
         raise SettingsError(

@@ -5,6 +5,7 @@ Plain data without heavy imports, so that ``workbench --help`` can show the defa
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,7 +73,7 @@ class RecipeSettings:
     energy: float | None = None
     footprint: float | str | None = None
     flops: float | None = None
-    params: int | None = None
+    params: int | str | None = None
     latency_ms: float | None = None
     divergence: str = "kl"
     gamma_map: str = "linear"
@@ -81,13 +82,10 @@ class RecipeSettings:
 
     @classmethod
     def of(cls, **options: Any) -> RecipeSettings:
-        """Make settings from the options as a user writes them; counts and footprints may be text.
-
-        Raises:
-            SettingsError: when ``params`` is text but not a number of parameters.
-        """
+        """Make settings from options as a user writes them; counts and footprints may be text."""
         if isinstance(options.get("params"), str):
-            options["params"] = parameter_count(options["params"])
+            with suppress(SettingsError):  # reported by ``problems``, with all other mistakes
+                options["params"] = parameter_count(options["params"])
         if isinstance(options.get("footprint"), str):
             options["footprint"] = _footprint(options["footprint"])
         return cls(**options).with_whole_method()
@@ -177,7 +175,9 @@ class RecipeSettings:
         problems = []
         for option, limit in given.items():
             if isinstance(limit, str):
-                if limit != REFERENCE:
+                if option == "--params":
+                    problems.append(_not_a_count(limit))
+                elif limit != REFERENCE:
                     problems.append(
                         f"{option} {limit}: is neither a share in (0, 1] nor '{REFERENCE}'"
                     )
@@ -244,7 +244,7 @@ def _footprint(text: str) -> float | str:
 
 
 def parameter_count(text: str) -> int:
-    """Parse a number of parameters: 2500000, 2.5M, 800k.
+    """Parse a number of parameters as people write it: 2500000, 2.5M, 800k.
 
     Raises:
         SettingsError: when the text is not such a number.
@@ -255,6 +255,8 @@ def parameter_count(text: str) -> int:
     try:
         return round(float(number) * unit)
     except (ValueError, OverflowError):
-        raise SettingsError(
-            f"--params {text}: is not a number of parameters; write 2500000, 2.5M or 800k"
-        ) from None
+        raise SettingsError(_not_a_count(text)) from None
+
+
+def _not_a_count(text: str) -> str:
+    return f"--params {text}: is not a number of parameters; write 2500000, 2.5M or 800k"

@@ -33,8 +33,10 @@ def user_path(text: str | Path) -> Path:
     """Convert a path as the user wrote it; ``~`` is a home folder.
 
     Raises:
-        DataError: when the home folder does not exist.
+        DataError: when the home folder does not exist, or the path has a NUL character.
     """
+    if "\0" in str(text):
+        raise DataError(f"{text}: a path cannot have a NUL character; remove it")
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -25,7 +25,7 @@ from workbench.store.keys import file_hash, weights_fingerprint
 from workbench.store.live_metrics import LiveMetrics, epoch_metrics
 from workbench.store.mlflow_store import Store
 from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
-from workbench.store.stored_results import RECIPE_FILE, has_artifact, stored_recipe
+from workbench.store.stored_results import RECIPE_FILE, has_artifact, has_options, stored_recipe
 from workbench.store.unfinished_work import WEIGHTS_FILE, Outcome, Work, disk_errors, open_work
 from workbench.training.checkpoints import Epoch
 from workbench.training.distillation import Teacher
@@ -238,9 +238,10 @@ class Recorder:
         return True
 
     def _mend_texts(self, job: Job, run: StoredRun) -> None:
-        """Write the damaged JSON texts of a training again; the job holds their content."""
+        """Write damaged or missing texts of a training again; the job holds their content."""
         for name, text in job.artifacts.items():
-            if name.endswith(".json") and not has_artifact(self.store, run, name, text):
+            same = has_artifact if name.endswith(".json") else has_options
+            if not same(self.store, run, name, text):
                 self.store.attach_text(run.run_id, name, text)
 
     def _fit(self, job: Job, run_id: str) -> Outcome:

@@ -13,6 +13,7 @@ from workbench.store.runs import StoredRun
 
 RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
 RESULT_FILE = "result.json"
+OPTIONS_FILE = "options.yaml"
 IMAGES_FILE = "images.json"  # paths of some test images, for images in a folder
 
 _REMEDY = "run the same command again, which writes it again"
@@ -56,6 +57,20 @@ def read_artifact(store: Store, run: StoredRun, name: str, make: Callable[[Any],
         raise DamagedRunError(
             f"run '{run.run_id}': {path} is damaged ({error}); {_REMEDY}"
         ) from None
+
+
+def has_options(store: Store, run: StoredRun, name: str, text: str) -> bool:
+    """Whether a run has a complete option file: its last line is that of ``text``.
+
+    The rest may differ: a training that another command reuses keeps the options it was made with.
+    """
+    path = store.fetch(run, name)
+    try:
+        return path is not None and path.read_bytes().splitlines()[-1:] == [
+            text.encode().splitlines()[-1]
+        ]
+    except OSError:
+        return False
 
 
 def has_artifact(store: Store, run: StoredRun, name: str, text: str) -> bool:
