@@ -24,7 +24,7 @@ from workbench.compression.narrow_networks import structure_of
 from workbench.compression.responses import BATCH_SIZE, measure_responses
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
-from workbench.data.sets import Images
+from workbench.data.known_sets import Images
 from workbench.models.networks import build_network, place
 from workbench.models.processor import machine_name
 from workbench.pfa import select_filters

@@ -25,8 +25,8 @@ from torchvision.transforms import v2
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.decoding import Form
-from workbench.data.feeds import batches, open_feed
-from workbench.data.streams import Stream, available_cores
+from workbench.data.image_batches import batches, open_feed
+from workbench.data.streamed_images import Stream, available_cores
 from workbench.models.processor import machine_name
 
 BATCH = 64

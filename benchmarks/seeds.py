@@ -21,7 +21,7 @@ from scipy.stats import ttest_rel
 from timing import ratio_line, take_turns
 
 from workbench.data.catalog import SOURCES
-from workbench.data.sets import Images, load_images
+from workbench.data.known_sets import Images, load_images
 from workbench.models.networks import NETWORKS, build_network
 from workbench.models.processor import machine_name, resolve_processor
 from workbench.training.evaluation import evaluate

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from workbench.data.catalog import SOURCES
-from workbench.data.sets import Images
+from workbench.data.known_sets import Images
 from workbench.models.networks import NETWORKS, build_network
 from workbench.models.processor import machine_name, resolve_processor
 from workbench.training.loop import fit

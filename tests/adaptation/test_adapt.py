@@ -79,7 +79,7 @@ def test_the_recipe_and_the_trained_network_agree(result):
 
 def test_the_kept_weights_have_the_accuracy_that_is_reported(result):
     from workbench.data.catalog import SOURCES
-    from workbench.data.sets import load_images
+    from workbench.data.known_sets import load_images
     from workbench.models.processor import resolve_processor
     from workbench.training.evaluation import evaluate
 

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 import workbench
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.task import resolve
-from workbench.data import sets
+from workbench.data import known_sets as sets
 from workbench.data.catalog import SOURCES, imagenet
-from workbench.data.sets import Images, load_images
+from workbench.data.known_sets import Images, load_images
 from workbench.domains.domain import load_domain
 from workbench.models.networks import build_network
 from workbench.training.protocols import FOUR

@@ -114,7 +114,7 @@ def test_a_network_without_a_branch_is_adapted(module, weights, run_cli):
 def test_a_branch_stops_seeds_that_are_trained_together(module, weights, run_cli, monkeypatch):
     # vmap refuses to branch on values; one by one the same images stop the training.
     monkeypatch.setattr(
-        "workbench.adaptation.joint_training.pays", lambda images, seeds, processor: seeds > 1
+        "workbench.adaptation.stacked_training.pays", lambda images, seeds, processor: seeds > 1
     )
     model = f"{module}:rarely"
     refused(run_cli(*ADAPT, "--model", model, "--weights", weights, "--seeds", 2))

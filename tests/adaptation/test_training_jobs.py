@@ -17,7 +17,7 @@ from workbench.compression.evidence import collect
 from workbench.compression.recipe_from_evidence import make_recipe
 from workbench.compression.recipe_options import RecipeOptions
 from workbench.compression.responses import measure_responses
-from workbench.data.sets import load_images
+from workbench.data.known_sets import load_images
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor
 from workbench.training.protocols import PROTOCOLS

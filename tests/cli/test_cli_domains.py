@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench.data import sets
+from workbench.data import known_sets as sets
 from workbench.data.catalog import SOURCES
-from workbench.data.sets import load_images
+from workbench.data.known_sets import load_images
 from workbench.domains.domain import load_domain
 
 GOOD = "name: {name}\nsource: digits\nclasses: [3, 8]\ndescription: threes and eights\n"

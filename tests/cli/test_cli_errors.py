@@ -19,7 +19,7 @@ from typer.main import get_command
 
 import workbench
 from workbench.cli.commands import app
-from workbench.data import sets
+from workbench.data import known_sets as sets
 from workbench.data.catalog import SOURCES
 from workbench.models.networks import build_network
 

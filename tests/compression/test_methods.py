@@ -23,7 +23,7 @@ from workbench.compression.responses import measure_responses, measure_zeros
 from workbench.compression.tracing import find_structure
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
-from workbench.data.sets import Images, load_images
+from workbench.data.known_sets import Images, load_images
 from workbench.errors import NetworkError
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor

@@ -11,7 +11,7 @@ from workbench.compression.structure import FilterGroup, ResponsePoint
 from workbench.compression.tracing import find_structure
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
-from workbench.data.sets import Images
+from workbench.data.known_sets import Images
 from workbench.errors import NetworkError
 
 CPU, CIFAR = torch.device("cpu"), SOURCES["cifar10"]

@@ -11,7 +11,7 @@ from workbench.compression.forward_path import path_on_noise
 from workbench.compression.tracing import find_structure
 from workbench.compression.watched_layers import watch, watching
 from workbench.data.catalog import SOURCES
-from workbench.data.sets import Images
+from workbench.data.known_sets import Images
 from workbench.errors import NetworkError
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor

@@ -12,12 +12,12 @@ from PIL import Image
 
 from workbench.compression.narrow_networks import build_narrow
 from workbench.data import folder_images
-from workbench.data.boxes import cut_batch, draw_boxes, pixel_boxes
+from workbench.data.crop_boxes import cut_batch, draw_boxes, pixel_boxes
 from workbench.data.decoding import UNREADABLE, Form, check, decode
-from workbench.data.feeds import batches, open_feed
 from workbench.data.folder_files import list_folder
 from workbench.data.folder_images import find_source, load_folder
-from workbench.data.streams import Stream, decode_box
+from workbench.data.image_batches import batches, open_feed
+from workbench.data.streamed_images import Stream, decode_box
 from workbench.errors import DataError
 from workbench.models.processor import resolve_processor
 from workbench.models.weight_files import Card

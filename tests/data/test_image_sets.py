@@ -15,8 +15,8 @@ import pytest
 from filelock import FileLock
 
 from workbench.data.catalog import SOURCES
-from workbench.data.location import data_folder, is_present
-from workbench.data.sets import Images, load_images
+from workbench.data.data_folder import data_folder, is_present
+from workbench.data.known_sets import Images, load_images
 from workbench.errors import DataError
 
 REAL = Path(os.environ.get("WORKBENCH_DATA", ""))

@@ -15,7 +15,7 @@ import workbench
 from workbench.compression.narrow_networks import build_narrow
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
-from workbench.data.sets import load_images
+from workbench.data.known_sets import load_images
 from workbench.deployment import export as exporting
 from workbench.deployment.predict import prepare
 from workbench.errors import WeightsError

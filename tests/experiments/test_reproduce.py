@@ -13,7 +13,7 @@ from workbench.errors import DataError, SettingsError
 from workbench.experiments import bench_page, figure4, published
 from workbench.experiments import open_questions as beyond
 from workbench.experiments import paper_tables as tables
-from workbench.experiments.parts import of_shared_seeds
+from workbench.experiments.grid import of_shared_seeds
 from workbench.experiments.reproduce import EXPERIMENTS, find_experiment
 from workbench.experiments.result_rows import Cell, read_cells, write_cells
 from workbench.models.networks import build_network

@@ -10,7 +10,7 @@ import torch
 from workbench.compression.narrow_networks import build_narrow
 from workbench.data.augmentation import apply_views, draw_views, normalise
 from workbench.data.catalog import SOURCES
-from workbench.data.sets import Images
+from workbench.data.known_sets import Images
 from workbench.errors import TrainingError
 from workbench.models.processor import resolve_processor
 from workbench.training.checkpoints import Checkpoint
@@ -174,7 +174,7 @@ def test_without_crop_and_flip_a_view_is_the_image():
 
 
 def test_normalised_digits_have_zero_mean_and_unit_spread():
-    from workbench.data.sets import load_images
+    from workbench.data.known_sets import load_images
 
     train_images = load_images("digits", "train", None)
     pixels = normalise(torch.from_numpy(train_images.pixels), DIGITS)
@@ -203,7 +203,7 @@ def test_every_image_of_an_epoch_gets_the_view_drawn_for_it(monkeypatch):
         seen.append(views)
         return apply_views(batch, views, padding)
 
-    monkeypatch.setattr("workbench.data.feeds.apply_views", record)
+    monkeypatch.setattr("workbench.data.image_batches.apply_views", record)
     model = build_narrow("simplecnn", (3, 32, 32), 2, WIDTHS)
     plan = replace(PLAN, epochs=1, batch_size=4, augment=True)
     fit(model, crops, SOURCES["cifar10"], plan, seed=0, processor=CPU)

@@ -14,7 +14,7 @@ from workbench.compression.rebuild import rebuild
 from workbench.compression.tracing import find_structure
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
-from workbench.data.sets import Images
+from workbench.data.known_sets import Images
 from workbench.errors import TrainingError
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor
@@ -179,7 +179,7 @@ def test_an_adaptation_whose_seeds_train_together_comes_to_the_same(run_cli, mon
     )  # fmt: skip
     alone = json.loads(run_cli(*command, "--tracking-uri", "sqlite:///alone.db")[1])
     monkeypatch.setattr(
-        "workbench.adaptation.joint_training.pays", lambda images, seeds, processor: seeds > 1
+        "workbench.adaptation.stacked_training.pays", lambda images, seeds, processor: seeds > 1
     )
     status, out, err = run_cli(*command)
     assert status == 0, err
@@ -223,7 +223,7 @@ def test_seeds_that_cannot_be_stacked_are_trained_one_by_one(run_cli, tmp_path, 
     (tmp_path / "own_deep.py").write_text(DEEP)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(
-        "workbench.adaptation.joint_training.pays", lambda images, seeds, processor: seeds > 1
+        "workbench.adaptation.stacked_training.pays", lambda images, seeds, processor: seeds > 1
     )
     status, out, err = run_cli(*QUICK, "--seeds", 2, "--model", "own_deep:deep", "--json")
     assert status == 0, err
@@ -239,9 +239,9 @@ def test_seeds_that_memory_does_not_hold_are_halved(run_cli, monkeypatch):
         return fit_together(learners, *rest, **options)
 
     monkeypatch.setattr(
-        "workbench.adaptation.joint_training.pays", lambda images, seeds, processor: seeds > 1
+        "workbench.adaptation.stacked_training.pays", lambda images, seeds, processor: seeds > 1
     )
-    monkeypatch.setattr("workbench.adaptation.joint_training.fit_together", scarce)
+    monkeypatch.setattr("workbench.adaptation.stacked_training.fit_together", scarce)
     status, _, err = run_cli(*QUICK, "--seeds", 3)
     assert status == 0, err
     assert "seeds 0, 1, 2: not enough memory to train all together; trying two halves" in err
@@ -252,9 +252,9 @@ def test_seeds_that_memory_does_not_hold_are_halved(run_cli, monkeypatch):
 @pytest.mark.slow
 def test_no_more_seeds_than_memory_bears_are_stacked(run_cli, monkeypatch):
     monkeypatch.setattr(
-        "workbench.adaptation.joint_training.pays", lambda images, seeds, processor: seeds > 1
+        "workbench.adaptation.stacked_training.pays", lambda images, seeds, processor: seeds > 1
     )
-    monkeypatch.setattr("workbench.adaptation.joint_training.MOST_AT_ONCE", 2)
+    monkeypatch.setattr("workbench.adaptation.stacked_training.MOST_AT_ONCE", 2)
     status, _, err = run_cli(*QUICK, "--seeds", 3)
     assert status == 0, err
     assert "seeds 0, 1 together: 1/1" in err

@@ -11,9 +11,7 @@ from torch import nn
 
 from workbench.adaptation.analysis_result import LATENCY_64, Analysis, cost_metrics
 from workbench.adaptation.loaded_task import LoadedTask, head_rows, subject_inputs
-from workbench.adaptation.recorded_options import (
-    adaptation_options,
-)
+from workbench.adaptation.recorded_options import adaptation_options
 from workbench.adaptation.run_keys import analysis_key
 from workbench.adaptation.source_network import SourceNetwork, source_structure
 from workbench.adaptation.task import Task
@@ -31,12 +29,7 @@ from workbench.models.weight_files import has_penalty
 from workbench.store.keys import file_hash
 from workbench.store.recorder import HASH, Recorder
 from workbench.store.runs import StoredRun
-from workbench.store.stored_results import (
-    OPTIONS_FILE,
-    RECIPE_FILE,
-    SPECTRA_FILE,
-    stored_recipe,
-)
+from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE, SPECTRA_FILE, stored_recipe
 from workbench.training.progress import Display
 
 #: Number of timed passes by images per pass. Passes of 64 images vary less, so fewer are enough.

@@ -11,15 +11,15 @@ from typing import Any
 
 from workbench.adaptation.loaded_task import load_task, settings_dict
 from workbench.adaptation.preparation import Call, check_call
-from workbench.adaptation.step_states import states_of
+from workbench.adaptation.recorded_steps import states_of
 from workbench.adaptation.time_needed import TimeNeeded, time_lines, time_needed
 from workbench.compression.costs import count_costs
-from workbench.data.location import data_folder, is_present
+from workbench.data.data_folder import data_folder, is_present
 from workbench.models.networks import build_network
 from workbench.reporting.tables import count
-from workbench.store.addresses import store_exists
 from workbench.store.mlflow_store import Store
 from workbench.store.recorder import Recorder
+from workbench.store.tracking_uris import store_exists
 from workbench.store.unfinished_work import open_work
 from workbench.training.progress import Display
 

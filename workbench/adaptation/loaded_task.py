@@ -18,9 +18,9 @@ from workbench.adaptation.source_and_target import (
 )
 from workbench.adaptation.source_network import source_structure
 from workbench.adaptation.task import Task
-from workbench.data.feeds import ImageSet
+from workbench.data.data_folder import data_folder
 from workbench.data.folder_images import Say
-from workbench.data.location import data_folder
+from workbench.data.image_batches import ImageSet
 from workbench.models.processor import Processor
 from workbench.store.runs import Input
 from workbench.training.plans import fit_to

@@ -16,23 +16,18 @@ from workbench.adaptation.iterative_pfa import iterate
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.preparation import Prepared, prepare
 from workbench.adaptation.protocol_runs import run_protocol, teacher_network
-from workbench.adaptation.recorded_options import (
-    adaptation_options,
-)
+from workbench.adaptation.recorded_options import adaptation_options
+from workbench.adaptation.recorded_steps import states_of
 from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
-from workbench.adaptation.step_states import states_of
 from workbench.adaptation.steps import steps_of
 from workbench.adaptation.summary import ProtocolRuns, conclude, is_concluded, write_conclusion
 from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
 from workbench.compression.recipes import Recipe
 from workbench.reporting.results import Adaptation
 from workbench.store.recorder import Recorder
-from workbench.store.stored_results import (
-    OPTIONS_FILE,
-    has_options,
-)
+from workbench.store.stored_results import OPTIONS_FILE, has_options
 from workbench.training.progress import Display
 
 

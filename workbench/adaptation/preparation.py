@@ -9,8 +9,8 @@ from workbench.adaptation.loaded_task import LoadedTask, load_task
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.source_network import SourceNetwork, check_network, given_weights
 from workbench.adaptation.task import Task, resolve
-from workbench.data.location import data_folder, is_present
-from workbench.data.sets import load_images
+from workbench.data.data_folder import data_folder, is_present
+from workbench.data.known_sets import load_images
 from workbench.models.processor import Processor, resolve_processor
 from workbench.store.recorder import Recorder, open_recorder
 from workbench.training.progress import Display

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.joint_training import train_jointly
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.source_network import SourceNetwork
+from workbench.adaptation.stacked_training import train_jointly
 from workbench.adaptation.summary import ProtocolRuns
 from workbench.adaptation.training_jobs import protocol_job
 from workbench.models.weight_files import read_weights

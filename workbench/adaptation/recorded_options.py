@@ -22,10 +22,10 @@ from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
 from workbench.errors import SettingsError, StoreError
 from workbench.models.external_networks import DEFAULT_WEIGHTS
-from workbench.store.addresses import store_exists
 from workbench.store.mlflow_store import Store
 from workbench.store.recorder import KIND, VERSION
 from workbench.store.stored_results import OPTIONS_FILE
+from workbench.store.tracking_uris import store_exists
 
 _END = "# end of options\n"
 #: Options that are not written: repeating a run does not need them, and an address may contain a

@@ -13,18 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.data.catalog import (
-    IMAGENET,
-    LARGEST_IMAGE,
-    SMALLEST_IMAGE,
-    SOURCES,
-    Source,
-    crop_of,
-)
-from workbench.data.feeds import ImageSet
+from workbench.data.catalog import IMAGENET, LARGEST_IMAGE, SMALLEST_IMAGE, SOURCES, Source, crop_of
 from workbench.data.folder_files import list_folder
 from workbench.data.folder_images import Say, load_folder
-from workbench.data.sets import load_images
+from workbench.data.image_batches import ImageSet
+from workbench.data.known_sets import load_images
 from workbench.data.user_paths import user_path
 from workbench.domains.domain import Domain
 from workbench.errors import DataError, SettingsError, did_you_mean

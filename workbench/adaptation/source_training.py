@@ -11,7 +11,7 @@ from workbench.adaptation.source_network import SourceNetwork, check_penalty
 from workbench.adaptation.source_task import SourceSettings, SourceTask, resolve_source
 from workbench.adaptation.task import Task
 from workbench.adaptation.training_jobs import source_job
-from workbench.data.location import data_folder
+from workbench.data.data_folder import data_folder
 from workbench.data.user_paths import check_new_file, user_path
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor, resolve_processor

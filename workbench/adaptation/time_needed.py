@@ -9,7 +9,7 @@ from functools import cache
 from torch import nn
 
 from workbench.adaptation.preparation import Call
-from workbench.adaptation.step_states import StepState
+from workbench.adaptation.recorded_steps import StepState
 from workbench.adaptation.task import Task
 from workbench.data.catalog import Source
 from workbench.models.networks import build_network

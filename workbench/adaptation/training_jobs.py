@@ -21,29 +21,22 @@ from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.initial_networks import starting_network, teacher_of, watched_network
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict, split_inputs, subject_inputs
 from workbench.adaptation.protocol_plans import plan_params, protocol_plan, step_plan
-from workbench.adaptation.recorded_options import (
-    adaptation_options,
-    source_options,
-)
+from workbench.adaptation.recorded_options import adaptation_options, source_options
 from workbench.adaptation.run_keys import _how, protocol_key
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import SourceNetwork, model_parts, read_network
 from workbench.adaptation.source_task import SourceTask
 from workbench.compression.forward_path import path_on_noise
 from workbench.compression.watched_layers import watch
-from workbench.data.feeds import ImageSet
 from workbench.data.folder_files import Folder
 from workbench.data.folder_images import sample_files
+from workbench.data.image_batches import ImageSet
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor
 from workbench.models.weight_files import Card, put_weights
 from workbench.store.keys import key_of
 from workbench.store.recorder import Job
-from workbench.store.stored_results import (
-    IMAGES_FILE,
-    OPTIONS_FILE,
-    RECIPE_FILE,
-)
+from workbench.store.stored_results import IMAGES_FILE, OPTIONS_FILE, RECIPE_FILE
 from workbench.training.plans import derive_seed, fit_to
 from workbench.training.protocols import Protocol
 

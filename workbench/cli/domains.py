@@ -29,7 +29,7 @@ def domains(context: typer.Context, **chosen: Any) -> None:
     if context.invoked_subcommand is not None:
         context.obj = chosen["domains"]
         return
-    from workbench.data.location import data_folder, is_present
+    from workbench.data.data_folder import data_folder, is_present
     from workbench.domains.domain import load_domain
     from workbench.domains.search import domain_files
 

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from workbench.models.channel_scatter import Scatter
 from workbench.models.networks import place
 from workbench.models.processor import exact_fp32
-from workbench.models.scatter import Scatter
 
 
 @dataclass(frozen=True)

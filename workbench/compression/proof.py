@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from workbench.compression.rebuild import Convolution, is_grouped, rebuild, share
 from workbench.compression.structure import FilterGroup, Structure
 from workbench.errors import NetworkError
-from workbench.models.scatter import Scatter
+from workbench.models.channel_scatter import Scatter
 
 _TOLERANCE = 1e-9
 _SAMPLE = 10_000  # values from which the scale of a parameter is estimated

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from workbench.compression.structure import SIDES, Side, Structure
 from workbench.errors import NetworkError
-from workbench.models.scatter import Scatter
+from workbench.models.channel_scatter import Scatter
 
 Indices = NDArray[np.int64]
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -143,7 +143,7 @@ class RecipeSettings:
 
     def problems(self) -> list[str]:
         """One line for each invalid value."""
-        from workbench.pfa import DIVERGENCES, MAPS  # imports NumPy, which --help does not need
+        from workbench.pfa import DIVERGENCES, MAPS
 
         return [
             *check_choice("--method", self.method, list(METHODS)),

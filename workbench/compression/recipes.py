@@ -7,14 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.data.checked_values import (
-    LARGEST_NUMBER,
-    listed,
-    mapped,
-    number,
-    short_text,
-    whole,
-)
+from workbench.data.checked_values import LARGEST_NUMBER, listed, mapped, number, short_text, whole
 from workbench.data.whole_files import parse_json
 
 #: Most filters of one layer; a larger number means a damaged file.

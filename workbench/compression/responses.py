@@ -26,7 +26,7 @@ from workbench.compression.forward_path import Additions
 from workbench.compression.structure import FilterGroup, ResponsePoint
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import Source
-from workbench.data.feeds import ImageSet, batches
+from workbench.data.image_batches import ImageSet, batches
 from workbench.errors import NetworkError
 from workbench.models.networks import BatchNorm, place
 from workbench.models.processor import exact_fp32

@@ -32,7 +32,7 @@ from workbench.compression.rebuild import (
 )
 from workbench.compression.structure import Cut, FilterGroup, ResponsePoint, Side, Structure
 from workbench.errors import NetworkError
-from workbench.models.scatter import Scatter
+from workbench.models.channel_scatter import Scatter
 
 Shape = tuple[int, int, int]
 _CHANNEL_MIXERS = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention, nn.Embedding, nn.RNNBase)

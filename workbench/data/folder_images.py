@@ -31,10 +31,10 @@ from workbench.data.decoding import (
     reason,
     short_side,
 )
-from workbench.data.feeds import ImageSet
 from workbench.data.folder_files import FOLDER, Folder, list_folder, shortages
-from workbench.data.sets import Images
-from workbench.data.streams import Stream, available_cores
+from workbench.data.image_batches import ImageSet
+from workbench.data.known_sets import Images
+from workbench.data.streamed_images import Stream, available_cores
 from workbench.data.user_paths import user_path
 from workbench.errors import DataError, printable
 

@@ -21,9 +21,9 @@ from torch import nn
 from workbench.compression.narrow_networks import load_network
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
+from workbench.data.data_folder import data_folder, is_present
 from workbench.data.decoding import UNREADABLE, Form, decode, quiet
-from workbench.data.location import data_folder, is_present
-from workbench.data.sets import load_images
+from workbench.data.known_sets import load_images
 from workbench.data.user_paths import check_new_file, user_path
 from workbench.data.whole_files import written_whole
 from workbench.deployment.run_weights import find_weights

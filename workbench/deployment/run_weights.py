@@ -9,11 +9,11 @@ from pathlib import Path
 
 from workbench.errors import DamagedRunError, StoreError, WeightsError
 from workbench.reporting.json_results import recommended
-from workbench.store.addresses import store_exists
 from workbench.store.mlflow_store import Store
 from workbench.store.recorder import KIND, WEIGHTS, is_as_recorded
 from workbench.store.runs import FINISHED, StoredRun
 from workbench.store.stored_results import IMAGES_FILE, RESULT_FILE, read_artifact
+from workbench.store.tracking_uris import store_exists
 from workbench.store.unfinished_work import WEIGHTS_FILE
 
 _RUN_ID = re.compile(r"[\w-]{1,256}", re.ASCII)  # the ids that MLflow accepts

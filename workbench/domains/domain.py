@@ -16,18 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
 from workbench.data.catalog import SOURCES
 from workbench.data.folder_files import FOLDER, Folder
-from workbench.domains.checks import (
-    FIELDS,
-    check_values,
-    explain,
-)
+from workbench.domains.checks import FIELDS, check_values, explain
 from workbench.domains.folder_fields import FOLDER_FIELDS, FolderFields, read_folder_fields
-from workbench.domains.strict_yaml import (
-    FileKind,
-    Places,
-    line_of,
-    read_mapping,
-)
+from workbench.domains.strict_yaml import FileKind, Places, line_of, read_mapping
 from workbench.errors import DataError, DomainError
 
 _KIND = FileKind(

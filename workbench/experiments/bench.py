@@ -17,8 +17,7 @@ from workbench.compression.method_names import METHODS, REFERENCE, SCALES
 from workbench.data.user_paths import user_path
 from workbench.errors import SettingsError, check_once, did_you_mean
 from workbench.experiments.bench_page import FULL, TRAINED, left_out, make_page, slimming_note
-from workbench.experiments.pages import publish
-from workbench.experiments.parts import (
+from workbench.experiments.grid import (
     Anew,
     Part,
     check_parts,
@@ -28,6 +27,7 @@ from workbench.experiments.parts import (
     run_parts,
     shown_seeds,
 )
+from workbench.experiments.pages import publish
 from workbench.experiments.settings import RESULTS
 from workbench.models.weight_files import has_penalty
 from workbench.training.progress import Display

@@ -8,8 +8,8 @@ from pathlib import Path
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.task import resolve
 from workbench.compression.method_names import REFERENCE, SCALES
+from workbench.experiments.grid import Found
 from workbench.experiments.pages import Page, file_name, one_seed, summarise, table
-from workbench.experiments.parts import Found
 from workbench.experiments.result_rows import Cell
 from workbench.experiments.trade_off_chart import Point, trade_off_chart
 from workbench.reporting.results import ProtocolResult

@@ -20,8 +20,7 @@ from workbench.experiments import figure1 as ablation
 from workbench.experiments import figure4
 from workbench.experiments import open_questions as beyond
 from workbench.experiments import paper_tables as tables
-from workbench.experiments.pages import Page, file_name, publish
-from workbench.experiments.parts import (
+from workbench.experiments.grid import (
     Anew,
     Found,
     Part,
@@ -31,6 +30,7 @@ from workbench.experiments.parts import (
     run_parts,
     shown_seeds,
 )
+from workbench.experiments.pages import Page, file_name, publish
 from workbench.experiments.result_rows import CELLS_FILE, Cell, read_cells
 from workbench.experiments.settings import RESULTS
 from workbench.training.progress import Display

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.models.scatter import Scatter
+from workbench.models.channel_scatter import Scatter
 
 SMALLEST_IMAGE = 8
 #: From this size on, ResNet-34 has its ImageNet stem: 7x7, stride 2, then a pooling.

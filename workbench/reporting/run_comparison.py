@@ -13,11 +13,11 @@ from workbench.errors import DamagedRunError, StoreError
 from workbench.reporting.charts import comparison_chart
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.tables import method_label
-from workbench.store.addresses import store_exists, store_uri, without_password
 from workbench.store.mlflow_store import Store
 from workbench.store.recorder import DROPPED, KEY, KIND, WEIGHTS
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import stored_filters
+from workbench.store.tracking_uris import store_exists, store_uri, without_password
 from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.protocols import PROTOCOLS
 

@@ -14,7 +14,7 @@ from workbench.reporting.tables import (
     percent,
     table_rows,
 )
-from workbench.store.addresses import store_uri
+from workbench.store.tracking_uris import store_uri
 
 if TYPE_CHECKING:
     pass

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.errors import StoreError
-from workbench.store.addresses import without_password
+from workbench.store.tracking_uris import without_password
 
 _REMEDY = "name another by --tracking-uri"
 _COPIED_TABLE = "_alembic_tmp_"  # Alembic alters a table of SQLite by copying it to such a name

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.errors import StoreError
-from workbench.store.addresses import store_exists, store_uri
 from workbench.store.mlflow_store import Store
 from workbench.store.recorder import KEY, KIND
 from workbench.store.runs import FINISHED
+from workbench.store.tracking_uris import store_exists, store_uri
 from workbench.store.unfinished_work import Work
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")

@@ -24,16 +24,16 @@ from typing import Any
 from filelock import FileLock
 
 from workbench.errors import DiskError, LostStoreError, StoreError
-from workbench.store.addresses import (
+from workbench.store.database_files import check_database, prepare_database
+from workbench.store.mlflow_tables import mlflow_schema, silence_logs
+from workbench.store.runs import FINISHED, PARENT_TAG, RUNNING, Input, StoredRun
+from workbench.store.tracking_uris import (
     check_uri,
     database_path,
     local_path,
     store_uri,
     without_password,
 )
-from workbench.store.database_files import check_database, prepare_database
-from workbench.store.mlflow_tables import mlflow_schema, silence_logs
-from workbench.store.runs import FINISHED, PARENT_TAG, RUNNING, Input, StoredRun
 
 # mlflow reads these variables on import, so they are set before any function imports it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -13,8 +13,8 @@ import urllib.request
 from collections.abc import Callable
 
 from workbench.errors import SettingsError, StoreError
-from workbench.store.addresses import database_path, store_exists, store_uri
 from workbench.store.mlflow_store import Store
+from workbench.store.tracking_uris import database_path, store_exists, store_uri
 
 HOST = "127.0.0.1"
 _PATIENCE = 90.0  # seconds; a cold start on two busy cores takes about ten

@@ -16,7 +16,7 @@ from torch import nn
 
 from workbench import __version__
 from workbench.data.catalog import Source
-from workbench.data.feeds import ImageSet
+from workbench.data.image_batches import ImageSet
 from workbench.errors import DamagedRunError, LostStoreError, StoreError, WorkbenchError
 from workbench.models.processor import Processor, machine_name
 from workbench.models.weight_files import Card, read_weights

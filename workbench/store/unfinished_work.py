@@ -26,8 +26,8 @@ from workbench.data.checked_values import listed, mapped, number, whole
 from workbench.data.whole_files import read_json, write_text
 from workbench.errors import DiskError, StoreError
 from workbench.models.weight_files import save_tensors
-from workbench.store.addresses import check_uri, database_path, store_uri
 from workbench.store.keys import file_hash
+from workbench.store.tracking_uris import check_uri, database_path, store_uri
 from workbench.training.checkpoints import Checkpoint, Epoch, epoch_from
 
 WEIGHTS_FILE = "weights.safetensors"

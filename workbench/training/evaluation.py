@@ -7,7 +7,7 @@ from torch import nn
 
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import Source
-from workbench.data.feeds import ImageSet, batches
+from workbench.data.image_batches import ImageSet, batches
 from workbench.models.networks import place
 from workbench.models.processor import Processor, exact_fp32
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import Source
-from workbench.data.feeds import Feed, ImageSet, open_feed
+from workbench.data.image_batches import Feed, ImageSet, open_feed
 from workbench.errors import TrainingError
 from workbench.models.networks import place, scaled_norms
 from workbench.models.processor import Processor

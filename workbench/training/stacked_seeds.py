@@ -9,7 +9,7 @@ its own initial weights, order, views and dropout masks, from the same generator
 trainings. Sums are computed in another order, so the weights agree up to rounding, not bit by bit.
 This is tested on a CPU; on a GPU, torch may draw dropout masks in another order, which is not
 tested yet.
-Cost: S times the memory; at most ``joint_training.MOST_AT_ONCE`` seeds are stacked.
+Cost: S times the memory; at most ``stacked_training.MOST_AT_ONCE`` seeds are stacked.
 When it does not help: on a CPU, or wherever arithmetic is the limit, because grouped convolutions
 are slower there than plain ones. ``pays`` is therefore true only on a GPU and for small sets.
 Networks that draw random numbers other than for dropout (stochastic depth), or that call one
@@ -34,7 +34,7 @@ from torch.func import functional_call
 
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import Source
-from workbench.data.feeds import ImageSet, open_feed
+from workbench.data.image_batches import ImageSet, open_feed
 from workbench.errors import TrainingError
 from workbench.models.networks import place, scaled_norms
 from workbench.models.processor import Processor

@@ -1,8 +1,9 @@
 """Random resized crops: a random part of an image, of a random shape, scaled to one size.
 
 The part is drawn in shares of the image, so a draw gives the same part for any image size, both
-for files (``streams``) and for decoded batches (``cut_batch``). The method is that of Szegedy et
-al. (2015) with a larger minimum area, because small data sets have little content to discard.
+for files (``streamed_images``) and for decoded batches (``cut_batch``). The method is that of
+Szegedy et al. (2015) with a larger minimum area, because small data sets have little content to
+discard.
 """
 
 from __future__ import annotations

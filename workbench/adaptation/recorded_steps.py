@@ -13,8 +13,8 @@ from workbench.adaptation.source_and_target import load_source_images
 from workbench.adaptation.source_training import source_task_of
 from workbench.adaptation.steps import Step, steps_of
 from workbench.adaptation.training_jobs import source_job
+from workbench.data.data_folder import data_folder
 from workbench.data.folder_images import Say
-from workbench.data.location import data_folder
 from workbench.store.recorder import FINGERPRINT, Recorder
 from workbench.store.runs import StoredRun
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED

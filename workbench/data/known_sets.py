@@ -82,7 +82,7 @@ def load_images(source: str, split: Split, folder: Path) -> Images:
 
     Args:
         source: a name in ``catalog.SOURCES``.
-        folder: the folder of the data sets (``location.data_folder``).
+        folder: the folder of the data sets (``data_folder.data_folder``).
 
     Raises:
         DataError: when the files are damaged, or missing and cannot be downloaded.

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from workbench.data.augmentation import apply_views, draw_views
-from workbench.data.boxes import SMALLEST_SIZE, cut_batch, draw_boxes
 from workbench.data.catalog import Source
-from workbench.data.sets import Images
-from workbench.data.streams import Stream
+from workbench.data.crop_boxes import SMALLEST_SIZE, cut_batch, draw_boxes
+from workbench.data.known_sets import Images
+from workbench.data.streamed_images import Stream
 
 ImageSet: TypeAlias = Images | Stream
 #: Images (uint8, shape (b, c, h, w)) and labels (int64, shape (b,)), both on the device.
@@ -54,7 +54,7 @@ def open_feed(
     """Return the feed of a training; images in memory are moved to the device once.
 
     A view is a shift and a flip (``augmentation``), or for images of 64 pixels or more a random
-    resized crop and a flip (``boxes``), as far as the source allows crops and flips.
+    resized crop and a flip (``crop_boxes``), as far as the source allows crops and flips.
 
     Args:
         reflect: the padding of crops mirrors the image; otherwise it is zero.

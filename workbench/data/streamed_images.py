@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from workbench.data.boxes import pixel_boxes
+from workbench.data.crop_boxes import pixel_boxes
 from workbench.data.decoding import Form, decode, open_image, silence, to_pixels
 from workbench.errors import DataError
 
@@ -70,8 +70,8 @@ class Stream:
         Args:
             order: indices of the images, batch after batch.
             sizes: of the batches; they sum to at most the length of ``order``.
-            boxes: one random resized crop per image, from ``boxes.draw_boxes``, in the order of
-                ``order``; None takes the central square.
+            boxes: one random resized crop per image, from ``crop_boxes.draw_boxes``, in the order
+                of ``order``; None takes the central square.
 
         Yields:
             uint8 of shape (b, c, size, size), and int64 of shape (b,).
@@ -150,7 +150,7 @@ def decode_box(file: Path | bytes, form: Form, box: NDArray[np.float64]) -> NDAr
     """Decode a random resized crop of an image file.
 
     Args:
-        box: one row of ``boxes.draw_boxes``.
+        box: one row of ``crop_boxes.draw_boxes``.
 
     Returns:
         uint8, shape (channels, size, size), scaled with antialiasing.
