@@ -72,7 +72,7 @@ def findings(cells: Sequence[Cell], results: Results, theirs: Means) -> list[str
         results: the same by domain and protocol.
         theirs: the paper's numbers; empty for another network or data set.
     """
-    epochs = " or ".join(map(str, sorted({cell.epochs for cell in cells})))
+    epochs = " or ".join(map(str, sorted({cell.epochs for cell in cells if cell.epochs})))
     lines = [f"{len(results)} domain(s), {epochs} epoch(s); the paper trains for 160."]
     means = {
         domain: {name: 100 * result.accuracy_mean for name, result in rows.items()}
