@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -573,6 +574,16 @@ def test_help_prints_descriptions_whole(run_cli, monkeypatch, words):
     out = " ".join(re.sub("[│╭╰─╮╯]", " ", help_of(run_cli, monkeypatch, words)).split())
     for text in descriptions:
         assert " ".join(text.split()) in out
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_has_panels_of_at_most_ten_options(words):
+    panels = Counter(
+        getattr(parameter, "rich_help_panel", None)
+        for parameter in COMMANDS[words].params
+        if parameter.param_type_name == "option"
+    )
+    assert all(number <= 10 for number in panels.values()), panels
 
 
 def test_the_short_form_of_help_is_the_same(run_cli):

@@ -21,7 +21,13 @@ from workbench.store.recorder import Job, Recorder, open_recorder
 from workbench.store.runs import StoredRun
 from workbench.store.unfinished_work import WEIGHTS_FILE, disk_errors
 from workbench.training.progress import Display, duration
-from workbench.training.time_estimate import LONG_SECONDS, estimate_seconds, may_be_long
+from workbench.training.time_estimate import (
+    LONG_SECONDS,
+    SHORT_SOURCE,
+    estimate_seconds,
+    may_be_long,
+    time_line,
+)
 
 
 def train(
@@ -78,11 +84,13 @@ def _announce(task: SourceTask, job: Job, recorder: Recorder) -> None:
         return
     seconds = estimate_seconds(network, form, len(job.train), job.plan, recorder.processor)
     if seconds > LONG_SECONDS:
-        each = duration(seconds / job.plan.epochs)
-        recorder.display.say(
-            f"time        about {duration(seconds)} of training on this processor ({each} an "
-            "epoch); --schedule one-cycle needs fewer --epochs"
-        )
+        each = seconds / job.plan.epochs
+        recorder.display.say(time_line(seconds, f"{duration(each)} an epoch"))
+        if job.plan.epochs > SHORT_SOURCE:
+            recorder.display.say(
+                f"quicker     --schedule one-cycle --epochs {SHORT_SOURCE}: about "
+                f"{duration(each * SHORT_SOURCE)}"
+            )
 
 
 def train_source(task: Task, processor: Processor, recorder: Recorder) -> SourceNetwork:

@@ -14,9 +14,13 @@ from workbench.adaptation.task import Task
 from workbench.data.catalog import Source
 from workbench.models.networks import build_network
 from workbench.training.progress import duration
-from workbench.training.time_estimate import LONG_SECONDS, estimate_seconds, may_be_long
-
-_SHORT_SOURCE = 12  # one-cycle epochs that are enough for a usable source network
+from workbench.training.time_estimate import (
+    LONG_SECONDS,
+    SHORT_SOURCE,
+    estimate_seconds,
+    may_be_long,
+    time_line,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def time_needed(call: Call, states: Sequence[StepState]) -> TimeNeeded:
     source = short = 0.0
     if any(state.step.kind == "source" for state in to_do):
         each = an_image(task.trained_on) * sum(task.trained_on.train_images)
-        source, short = (each * epochs for epochs in (task.source_plan.epochs, _SHORT_SOURCE))
+        source, short = (each * epochs for epochs in (task.source_plan.epochs, SHORT_SOURCE))
     epochs = [_epochs(task, state) for state in to_do if _is_trained(state)]
     target = an_image(task.source) * task.domain.images()[0] * sum(epochs) if epochs else 0.0
     return TimeNeeded(source, target, len(epochs), short if short < source else 0.0)
@@ -91,13 +95,12 @@ def time_lines(needed: TimeNeeded) -> list[str]:
     if needed.target:
         many = "training" if needed.trainings == 1 else "trainings"
         parts.append(f"{needed.trainings} {many} at most {duration(needed.target)}")
-    whole = duration(needed.source + needed.target)
-    lines = [f"time        about {whole} of training on this processor ({', '.join(parts)})"]
+    lines = [time_line(needed.source + needed.target, ", ".join(parts))]
     if needed.source > LONG_SECONDS:
         quicker = "--weights FILE with a trained source network"
         if needed.short_source:
             quicker += (
-                f", or --schedule one-cycle --source-epochs {_SHORT_SOURCE}: about "
+                f", or --schedule one-cycle --source-epochs {SHORT_SOURCE}: about "
                 f"{duration(needed.short_source)} for the source"
             )
         lines.append(f"quicker     {quicker}")

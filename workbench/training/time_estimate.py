@@ -17,12 +17,20 @@ from workbench.models.networks import place
 from workbench.models.processor import Processor
 from workbench.training.loop import make_optimizer
 from workbench.training.plans import Plan
+from workbench.training.progress import duration
 
 #: Trainings of at least this duration are announced before they begin.
 LONG_SECONDS = 300.0
+#: One-cycle epochs that make a source network good enough to specialise from.
+SHORT_SOURCE = 12
 _SLOW = 5e9  # FLOPs per second that any processor reaches, even with small networks
 _TIMED = 2  # timed steps, after one untimed step
 _TIMED_BATCH = 64  # images: on a CPU a step's time is proportional to them
+
+
+def time_line(seconds: float, detail: str) -> str:
+    """The estimate as a line of text."""
+    return f"time        about {duration(seconds)} of training on this processor ({detail})"
 
 
 def may_be_long(model: nn.Module, source: Source, images: int, plan: Plan) -> bool:
