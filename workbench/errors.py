@@ -58,8 +58,12 @@ class DamagedRunError(StoreError):
     """A run lacks something that it should hold, or it is damaged."""
 
 
+class MissingRunError(StoreError):
+    """The store has no run with this id."""
+
+
 class LostStoreError(StoreError):
-    """The store was removed while the work was going on."""
+    """The store was removed or emptied while the work was going on."""
 
     exit_code = 1
 
@@ -72,6 +76,12 @@ class TrainingError(WorkbenchError):
 
 class DiskError(WorkbenchError):
     """The disk is full or cannot be written; work that was finished before is kept."""
+
+    exit_code = 1
+
+
+class OutputError(WorkbenchError):
+    """Text cannot be written to stdout."""
 
     exit_code = 1
 

@@ -11,6 +11,7 @@ import pytest
 from mlflow.tracking._tracking_service import utils
 from PIL import Image
 
+from workbench.errors import printable
 from workbench.store import recorder
 from workbench.store.mlflow_store import Store
 from workbench.store.unfinished_work import Work
@@ -214,18 +215,66 @@ def test_compare_leaves_out_a_damaged_recipe_and_adapt_mends_it(result, run_cli,
     assert "pfa-fine" in run_cli("compare")[1]
 
 
-@pytest.mark.parametrize("moment", ["fit", "evaluate", "file_hash"])
-def test_a_store_that_is_removed_meanwhile_is_one_line(run_cli, monkeypatch, moment):
+LOSSES = {
+    "removed": lambda: shutil.rmtree("mlruns", ignore_errors=True),
+    "emptied": lambda: Path("mlruns/mlflow.db").write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("moment", ["LiveMetrics", "fit", "evaluate", "file_hash"])
+def test_a_store_that_is_lost_meanwhile_is_one_line(run_cli, monkeypatch, moment, loss):
     work = getattr(recorder, moment)
 
-    def remove(*args, **options):
-        shutil.rmtree("mlruns", ignore_errors=True)
+    def lose(*args, **options):
+        LOSSES[loss]()
         return work(*args, **options)
 
-    monkeypatch.setattr(recorder, moment, remove)
+    monkeypatch.setattr(recorder, moment, lose)
     status, out, err = run_cli(*BASE)
     assert (status, out) == (1, "")
     said = [line for line in err.splitlines() if not line.startswith("source")]
     assert len(said) == 1, err
     assert said[0].startswith("workbench: ")
-    assert "was removed while the work was going on" in said[0]
+    assert f"was {loss} while the work was going on" in said[0]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("adapt", "result.json"), ("protocol", "recipe.json")])
+def test_a_folder_in_the_place_of_a_file_is_named_until_it_is_removed(result, run_cli, kind, name):
+    run = next(run for run in runs(kind) if artifact(run, name).exists())
+    path = artifact(run, name)
+    path.unlink()
+    path.mkdir()
+    status, out, err = run_cli(*BASE)
+    assert (status, out) == (2, ""), err
+    assert f"{path} is a folder in the place of a file; remove it" in err.splitlines()[-1]
+    assert "Errno" not in err
+    path.rmdir()
+    assert run_cli(*BASE)[0] == 0
+    assert path.is_file()
+
+
+def test_reused_trainings_are_counted_in_the_right_number(result, run_cli):
+    _, _, err = run_cli(*BASE[:-1], "full-fine", "--epochs", "2")
+    assert "1 training found in the store and reused" in err.splitlines()
+
+
+WRONG_IDS = ("0" * 32, "../../x", "a\x1b[2Jb", "", "1" * 400, "é")
+
+
+@pytest.mark.parametrize("run_id", WRONG_IDS, ids=ascii)
+def test_an_id_of_no_run_is_one_line(result, run_cli, run_id):
+    line = one_line(*run_cli("adapt", "--like", run_id)[::2])
+    shown = printable(run_id[:60]) + ("..." if len(run_id) > 60 else "")
+    assert line.endswith(
+        f": there is no run '{shown}' in sqlite:///mlruns/mlflow.db; 'workbench compare' lists runs"
+    )
+
+
+@pytest.mark.parametrize("command", [("export",), ("predict", "zero.png")])
+def test_a_well_formed_id_of_no_run_is_one_line(result, run_cli, image, command):
+    for run_id in ("0" * 32, "1" * 200):
+        status, _, err = run_cli(command[0], run_id, *command[1:])
+        line = one_line(status, err)
+        assert line.startswith(f"workbench: there is no run '{run_id[:60]}")
+        assert line.endswith("in sqlite:///mlruns/mlflow.db; 'workbench compare' lists runs")

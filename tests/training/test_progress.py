@@ -25,6 +25,13 @@ def test_what_takes_long_gives_signs_of_life(hasty, capsys):
     assert all(line == "source · digits: still working, 0 s so far" for line in lines[:1])
 
 
+def test_a_sign_of_life_outside_a_task_names_no_task(hasty, capsys):
+    display = Display(quiet=False)
+    time.sleep(0.4)
+    del display
+    assert capsys.readouterr().err.splitlines()[0] == "still working, 0 s so far"
+
+
 def test_a_line_of_its_own_is_a_sign_of_life(hasty, capsys):
     display = Display(quiet=False)
     for _ in range(8):

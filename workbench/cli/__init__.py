@@ -22,6 +22,9 @@ def main() -> NoReturn:
 
 
 def _command() -> int:
+    from workbench.cli.standard_streams import open_missing_streams
+
+    open_missing_streams()
     from workbench.cli.commands import run_command
 
     return run_command()

@@ -71,11 +71,12 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
     if not result.trained:
         display.say("nothing to train: every protocol of this adaptation is already recorded")
     elif result.reused:
-        display.say(f"{len(result.reused)} training(s) found in the store and reused")
+        trainings = "training" if len(result.reused) == 1 else "trainings"
+        display.say(f"{len(result.reused)} {trainings} found in the store and reused")
     if as_json:
         print(json.dumps(as_dict(result), indent=1))
         return
-    print_table(title(result), COLUMNS, table_rows(result.protocols))
+    print_table(title(result), COLUMNS, table_rows(result.protocols), elsewhere="--json")
     for line in (
         interval_note(result.protocols), "", verdict_sentence(result.verdict), "",
         *next_steps(result),

@@ -44,6 +44,6 @@ def analyze(context: typer.Context, **chosen: Any) -> None:
         print(json.dumps(whole, indent=1))
         return
     title = f"{chosen['target']} · {recipe.method} · responses to {recipe.images} images"
-    print_table(title, RECIPE_COLUMNS, recipe_rows(recipe))
+    print_table(title, RECIPE_COLUMNS, recipe_rows(recipe), elsewhere="--json")
     for line in (*group_notes(recipe), cost_sentence(full, small)):
         print_line(line)

@@ -17,6 +17,7 @@ from workbench.cli.compare import compare
 from workbench.cli.export import export
 from workbench.cli.predict import predict
 from workbench.cli.reproduce import reproduce
+from workbench.cli.standard_streams import checked_stdout, print_error
 from workbench.cli.train import train
 from workbench.cli.ui import ui
 from workbench.errors import WorkbenchError, printable
@@ -68,11 +69,15 @@ def run_command() -> int:
     An error that the user can fix prints one line per problem on stderr.
     """
     try:
-        status = app(standalone_mode=False)
+        with checked_stdout():
+            status = app(standalone_mode=False)
+            sys.stdout.flush()
     except WorkbenchError as error:
         for problem in error.problems:
-            print(f"workbench: {problem}", file=sys.stderr)
+            print_error(f"workbench: {problem}")
         return error.exit_code
+    except BrokenPipeError:  # the reader of stdout has ended
+        return 1
     except Exception as error:
         # typer has its own copy of click, so a usage error is recognised by its method.
         if not hasattr(error, "format_message"):
@@ -87,7 +92,7 @@ def _explain_usage(error: Any) -> None:
     context = error.ctx
     message = printable(" ".join(error.format_message().split()))
     if not message and context:
-        print(context.get_help(), file=sys.stderr)
+        print_error(context.get_help())
         return
     command = context.command_path if context else "workbench"
-    print(f"workbench: {message} (see '{command} --help')", file=sys.stderr)
+    print_error(f"workbench: {message} (see '{command} --help')")

@@ -11,20 +11,33 @@ from collections.abc import Sequence
 
 from workbench.errors import printable
 
-_FILE_WIDTH = 200  # a pipe or a file has no width: lines are not wrapped or cut there
-
 
 def print_line(text: str = "") -> None:
     """Print one line."""
     print(printable(text, longest=None), flush=True)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, as wide as the terminal, or wide enough for any in a file."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], elsewhere: str = "a file"
+) -> None:
+    """Print a table that fits the terminal, or the whole table if stdout is no terminal.
+
+    Args:
+        elsewhere: where to find columns for which a narrow terminal has no room.
+    """
     from rich.console import Console
 
-    from workbench.reporting.tables import rich_table
+    from workbench.reporting.terminal_tables import fitting_table
 
-    width = None if sys.stdout.isatty() else _FILE_WIDTH
-    console = Console(highlight=False, soft_wrap=True, width=width)
-    console.print(rich_table(title, columns, rows))
+    width = Console().width if sys.stdout.isatty() else None
+    table = fitting_table(columns, rows, width)
+    if title:
+        print_line(title)
+    if isinstance(table.body, tuple):
+        for line in table.body:
+            print_line(line)
+    else:
+        Console(highlight=False, width=table.width).print(table.body)
+    if table.left_out:
+        names = ", ".join(table.left_out)
+        print_line(f"Not shown: {names} (a wider terminal or {elsewhere} has them).")

@@ -67,7 +67,8 @@ def run(command: Callable[[], int]) -> NoReturn:
         status = 128 + _state.number
     if status == 128 + signal.SIGINT:
         _state.told = True
-        print(_MESSAGE, end="", file=sys.stderr)
+        with suppress(OSError):  # stderr may be full or no longer read
+            print(_MESSAGE, end="", file=sys.stderr)
     _state.since = time.monotonic()
     if _state.number:
         # A normal exit waits for threads, and Python kills itself by SIGINT after a C library has
@@ -132,5 +133,6 @@ def _exit_at_once() -> NoReturn:
         with suppress(Exception):  # the stream may be closed or in the middle of a write
             stream.flush()
     if _state.number == signal.SIGINT and not _state.told:
-        os.write(2, _MESSAGE.encode())
+        with suppress(OSError):
+            os.write(2, _MESSAGE.encode())
     os._exit(128 + _state.number)

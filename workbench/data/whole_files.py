@@ -31,12 +31,25 @@ def written_whole(path: Path, suffix: str = "") -> Iterator[Path]:
     part = path.with_name(f".{digest}.{os.getpid()}.part{suffix}")
     try:
         yield part
-        _sync(part)
+        write_through(part)
         os.replace(part, path)
         with suppress(OSError):  # some file systems do not sync folders
-            _sync(path.parent)
+            write_through(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_through(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk.
+
+    Raises:
+        OSError: when it cannot be written, or the file system cannot sync a folder.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -84,12 +97,3 @@ def parse_json(text: str | bytes, most: int = MOST_BYTES) -> Any:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"holds {constant}, which is no number")
-
-
-def _sync(path: Path) -> None:
-    """Have the system write a file, or a folder's entries, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

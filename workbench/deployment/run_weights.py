@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.errors import DamagedRunError, StoreError, WeightsError
+from workbench.errors import DamagedRunError, MissingRunError, StoreError, WeightsError
 from workbench.reporting.json_results import recommended
 from workbench.store.mlflow_store import Store
 from workbench.store.recorder import KIND, WEIGHTS, is_as_recorded
-from workbench.store.runs import FINISHED, StoredRun
+from workbench.store.runs import FINISHED, RUN_ID, StoredRun
 from workbench.store.stored_results import IMAGES_FILE, RESULT_FILE, read_artifact
 from workbench.store.tracking_uris import store_exists
 from workbench.store.unfinished_work import WEIGHTS_FILE
-
-_RUN_ID = re.compile(r"[\w-]{1,256}", re.ASCII)  # the ids that MLflow accepts
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
     """
     if os.path.isfile(name):
         return Located(Path(name))
-    if Path(name).suffix or not _RUN_ID.fullmatch(name):
+    if Path(name).suffix or not RUN_ID.fullmatch(name):
         raise WeightsError(f"{name}: no such file; name a run's id or a .safetensors file")
     if not store_exists(tracking_uri):
         raise WeightsError(
@@ -52,6 +49,8 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
     store = Store(tracking_uri)
     try:
         run = store.run(name)
+    except MissingRunError as error:
+        raise WeightsError(*error.problems) from None
     except StoreError as error:
         raise WeightsError(f"run '{name}' cannot be read: {error}") from None
     for candidate in _trainings(store, run):

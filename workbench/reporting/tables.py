@@ -1,19 +1,14 @@
-"""Tables and numbers for people, on a terminal and as Markdown."""
+"""Cells of the tables for people, Markdown tables, and numbers with their units."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
 
 from workbench.compression.recipe_settings import RECIPE_OPTIONS
 from workbench.compression.recipes import Recipe
 from workbench.errors import printable
 from workbench.reporting.results import ProtocolResult
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
 
 COLUMNS = (
     "protocol",
@@ -25,8 +20,6 @@ COLUMNS = (
     "batch of 64",
     "train",
 )
-
-_TEXT_COLUMNS = ("protocol", "layer", "domain", "model", "method", "training")
 
 RECIPE_COLUMNS = ("layer", "filters", "kept", "inactive", "divergence", "energy kept")
 
@@ -76,33 +69,6 @@ def method_label(params: Mapping[str, str]) -> str:
         words.append(str(params["energy"]))
     words += [f"{n.replace('_', '-')} {params[n]}" for n in RECIPE_OPTIONS if n in params]
     return " ".join(words)
-
-
-def rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Make a table for the terminal; numbers are right-aligned, names are shown without markup.
-
-    On a narrow terminal, text in parentheses moves to a second line.
-    """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    def plain(text: str) -> Text:
-        return Text(printable(text, longest=None))  # no markup, no emoji
-
-    table = Table(
-        title=plain(title) if title else None,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for index, column in enumerate(columns):
-        foldable = any("(" in row[index] for row in rows)
-        justify: Literal["left", "right"] = "left" if column in _TEXT_COLUMNS else "right"
-        table.add_column(column, justify=justify, no_wrap=not foldable)
-    for row in rows:
-        table.add_row(*map(plain, row))
-    return table
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

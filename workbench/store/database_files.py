@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.data.whole_files import write_through
 from workbench.errors import StoreError
 from workbench.store.tracking_uris import without_password
 
@@ -125,7 +126,7 @@ def _make(path: Path, part: Path, schema: Schema) -> None:
     _remove(part)
     try:
         schema.upgrade(part)
-        _write_through(part)
+        write_through(part)
     except BaseException:
         _remove(part)
         raise
@@ -133,7 +134,7 @@ def _make(path: Path, part: Path, schema: Schema) -> None:
     _remove_sidecars(path)
     os.replace(part, path)
     with suppress(OSError):  # some network file systems cannot sync a folder
-        _write_through(path.parent)
+        write_through(path.parent)
 
 
 def _upgrade(path: Path, part: Path, schema: Schema) -> None:
@@ -214,12 +215,3 @@ def _remove(path: Path) -> None:
 def _remove_sidecars(path: Path) -> None:
     for suffix in _SIDECARS:
         path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
-
-
-def _write_through(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

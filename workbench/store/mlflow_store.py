@@ -23,10 +23,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from workbench.errors import DiskError, LostStoreError, StoreError
+from workbench.errors import DiskError, LostStoreError, MissingRunError, StoreError
 from workbench.store.database_files import check_database, prepare_database
 from workbench.store.mlflow_tables import mlflow_schema, silence_logs
-from workbench.store.runs import FINISHED, PARENT_TAG, RUNNING, Input, StoredRun
+from workbench.store.runs import FINISHED, PARENT_TAG, RUN_ID, RUNNING, Input, StoredRun
 from workbench.store.tracking_uris import (
     check_uri,
     database_path,
@@ -44,6 +44,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _TAG_LIMIT = 7500  # MLflow silently truncates tags at 8,000 characters
 _FAILURE = "workbench.failure"
+_LONGEST_ID = 60  # characters of a wrong run id in a message
 
 
 class Store:
@@ -140,9 +141,26 @@ class Store:
                     return found
 
     def run(self, run_id: str) -> StoredRun:
-        """One run by its id."""
+        """One run by its id.
+
+        Raises:
+            MissingRunError: when the store has no run with this id.
+        """
+        from mlflow.exceptions import MlflowException
+
+        shown = run_id if len(run_id) <= _LONGEST_ID else f"{run_id[:_LONGEST_ID]}..."
+        missing = MissingRunError(
+            f"there is no run '{shown}' in {self.shown}; 'workbench compare' lists runs"
+        )
+        if not RUN_ID.fullmatch(run_id):
+            raise missing
         with self._guard("read"):
-            return _stored(self._client.get_run(run_id))
+            try:
+                return _stored(self._client.get_run(run_id))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+        raise missing
 
     def start(
         self,
@@ -297,17 +315,28 @@ class Store:
                     f"store {self.shown}: the disk is full; free some space and run the same "
                     "command again: finished work is kept"
                 ) from error
+            if isinstance(error, IsADirectoryError) and error.filename:
+                # MLflow renames a complete file to its final name, the second one of the error.
+                path = error.filename2 or error.filename
+                raise StoreError(
+                    f"store {self.shown}: {path} is a folder in the place of a file; remove "
+                    "it and run the same command again"
+                ) from error
             raise StoreError(
                 f"store {self.shown} could not be {what}: {without_password(text)[:300]}; "
                 "check --tracking-uri"
             ) from error
 
     def _check_there(self) -> None:
-        """Check that an opened database still exists: SQLite would create an empty one."""
-        if self._opened and self._database and not os.path.isfile(self._database):
+        """Check that an opened database still has its records: SQLite would begin an empty one."""
+        if not (self._opened and self._database):
+            return
+        there = os.path.isfile(self._database)
+        if not there or not self._database.stat().st_size:
             raise LostStoreError(
-                f"store {self.shown}: {self._database} was removed while the work was going on; "
-                "put it back, or run the same command again to start from the beginning"
+                f"store {self.shown}: {self._database} was {'emptied' if there else 'removed'} "
+                "while the work was going on; put it back, or run the same command again to start "
+                "from the beginning"
             ) from None
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,8 @@ class Display:
     def say(self, text: str) -> None:
         """Print one line, with characters that control a terminal escaped."""
         if self._console:
-            self._console.print(printable(text.rstrip()), markup=False, emoji=False)
+            with suppress(OSError):  # a full stderr must not stop the work
+                self._console.print(printable(text.rstrip()), markup=False, emoji=False)
             self._signs.seen()
 
     @contextmanager
@@ -123,7 +124,7 @@ class _SignsOfLife:
 
     def __init__(self, console: Any) -> None:
         self._console = console
-        self._title, self._moving = "working", False
+        self._title, self._moving = "", False
         self._since = self._last = time.monotonic()
         self._patience = _FIRST_SIGN
         # A daemon thread does not keep the program from exiting.
@@ -147,8 +148,9 @@ class _SignsOfLife:
         """Print the line if it is due."""
         now = time.monotonic()
         if not self._moving and now - self._last >= self._patience:
+            task = f"{self._title}: " if self._title else ""
             so_far = duration(now - self._since)
-            self._console.print(f"{self._title}: still working, {so_far} so far", markup=False)
+            self._console.print(f"{task}still working, {so_far} so far", markup=False)
             self.seen()
 
 
