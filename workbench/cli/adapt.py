@@ -8,6 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import print_line, print_table
+from workbench.cli.merged_options import (
+    merge_options,
+)
 from workbench.cli.options import (
     BUDGET,
     FROM_FILE,
@@ -16,7 +19,6 @@ from workbench.cli.options import (
     SEEDS,
     TRAINING,
     WHERE,
-    from_file,
     takes,
 )
 
@@ -55,7 +57,7 @@ def adapt(
       workbench adapt --like RUN --target S3
     """
     as_json = chosen.pop("json")
-    chosen = from_file(context, chosen, ("source", "target"))
+    chosen = merge_options(context, chosen, ("source", "target"))
     (_preview if dry_run else _adapt)(chosen, as_json)
 
 

@@ -8,7 +8,17 @@ from typing import Any
 import typer
 
 from workbench.cli.console import print_line, print_table
-from workbench.cli.options import BUDGET, FROM_FILE, NETWORK, RECIPE, WHERE, from_file, takes
+from workbench.cli.merged_options import (
+    merge_options,
+)
+from workbench.cli.options import (
+    BUDGET,
+    FROM_FILE,
+    NETWORK,
+    RECIPE,
+    WHERE,
+    takes,
+)
 
 
 @takes(
@@ -31,7 +41,7 @@ def analyze(context: typer.Context, **chosen: Any) -> None:
     from workbench.training.progress import Display
 
     as_json = chosen.pop("json")
-    chosen = from_file(context, chosen, ("source", "target"))
+    chosen = merge_options(context, chosen, ("source", "target"))
     analysis = predict_costs(display=Display(quiet=False), **chosen)
     recipe, full, small = analysis.recipe, analysis.full, analysis.compressed
     if as_json:

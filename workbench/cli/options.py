@@ -10,7 +10,7 @@ which typer reads; the command receives their values as keywords:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -20,8 +20,6 @@ import typer
 from workbench.adaptation.settings import DomainSettings
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
 from workbench.compression.recipe_settings import RecipeSettings
-from workbench.data.user_paths import user_path
-from workbench.errors import SettingsError
 from workbench.store.settings import RecordSettings
 from workbench.training.protocols import PROTOCOLS
 from workbench.training.settings import TrainingSettings
@@ -319,44 +317,3 @@ def takes(*names: str, **changed: Option) -> Callable[[Command], Command]:
         return command
 
     return decorate
-
-
-def from_file(
-    context: typer.Context, chosen: dict[str, Any], required: Sequence[str]
-) -> dict[str, Any]:
-    """The options of a command, merged from ``--config`` or ``--like`` and the command line.
-
-    Args:
-        context: the command's context; the command's name decides which options a file may have.
-        chosen: all parsed values, including ``config`` and ``like``.
-        required: options that the file or the command line must have.
-
-    Raises:
-        SettingsError: when the file is not valid or a required option is missing.
-    """
-    config, like = chosen.pop("config"), chosen.pop("like")
-    typed = {
-        name: value
-        for name, value in chosen.items()
-        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    }
-    command = str(context.info_name)
-    options = typed
-    if config is not None and like is not None:
-        raise SettingsError("--config and --like exclude each other; name one")
-    if config is not None or like is not None:
-        from workbench.adaptation.option_files import TYPES, override, read_options
-        from workbench.adaptation.recorded_options import read_run_options
-
-        types = TYPES[command]
-        if config is not None:
-            options = read_options(user_path(config), types, command)
-        else:
-            options = read_run_options(str(like), chosen["tracking_uri"], types, command)
-        options = override(options, typed)
-    missing = [name for name in required if name not in options]
-    if missing:
-        raise SettingsError(
-            *(f"Missing option '--{name}'. (see 'workbench {command} --help')" for name in missing)
-        )
-    return options

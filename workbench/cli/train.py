@@ -8,7 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import print_line
-from workbench.cli.options import FROM_FILE, from_file, takes
+from workbench.cli.merged_options import (
+    merge_options,
+)
+from workbench.cli.options import (
+    FROM_FILE,
+    takes,
+)
 
 
 @takes(
@@ -61,6 +67,6 @@ def train(
         "reflect_crops": reflect_crops,
         "seed": seed,
     }
-    chosen = from_file(context, {**own, **chosen}, ("source",))
+    chosen = merge_options(context, {**own, **chosen}, ("source",))
     accuracy = run(out, display=Display(quiet=False), **chosen)
     print_line(f"{out}: {100 * accuracy:.1f} % test accuracy on {chosen['source']}")

@@ -8,7 +8,6 @@ MLflow 3 creates its tables without a lock and SQLite refuses concurrent writers
 from __future__ import annotations
 
 import errno
-import getpass
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from filelock import FileLock
 from workbench.errors import DiskError, LostStoreError, MissingRunError, StoreError
 from workbench.store.database_files import check_database, prepare_database
 from workbench.store.mlflow_tables import mlflow_schema, silence_logs
+from workbench.store.mlflow_values import cut_tags, stored_run, user_name
 from workbench.store.runs import FINISHED, PARENT_TAG, RUN_ID, RUNNING, Input, StoredRun
 from workbench.store.tracking_uris import (
     check_uri,
@@ -42,7 +42,6 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
-_TAG_LIMIT = 7500  # MLflow silently truncates tags at 8,000 characters
 _FAILURE = "workbench.failure"
 _LONGEST_ID = 60  # characters of a wrong run id in a message
 
@@ -135,7 +134,7 @@ class Store:
                     order_by=["attributes.start_time DESC"],
                     page_token=token,
                 )
-                found += [_stored(run) for run in page]
+                found += [stored_run(run) for run in page]
                 token = page.token
                 if not token:
                     return found
@@ -156,7 +155,7 @@ class Store:
             raise missing
         with self._guard("read"):
             try:
-                return _stored(self._client.get_run(run_id))
+                return stored_run(self._client.get_run(run_id))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
@@ -173,14 +172,14 @@ class Store:
         """Begin a run and return its id."""
         tags = {
             **tags,
-            "mlflow.user": _user(),
+            "mlflow.user": user_name(),
             "mlflow.source.name": "workbench",
             "mlflow.source.type": "LOCAL",
         }
         if parent:
             tags[PARENT_TAG] = parent
         with self._guard("written"):
-            run = self._client.create_run(experiment, run_name=name, tags=_cut(tags))
+            run = self._client.create_run(experiment, run_name=name, tags=cut_tags(tags))
             run_id = str(run.info.run_id)
         self.log(run_id, params=params)
         return run_id
@@ -213,7 +212,7 @@ class Store:
         values = [(name, value, 0) for name, value in (metrics or {}).items()] + list(steps)
         points = [Metric(name, float(value), now, step) for name, value, step in values]
         params_ = [Param(name, str(value)) for name, value in (params or {}).items()]
-        tags_ = [RunTag(name, value) for name, value in _cut(tags or {}).items()]
+        tags_ = [RunTag(name, value) for name, value in cut_tags(tags or {}).items()]
         with self._guard("written"):
             self._client.log_batch(run_id, points, params_, tags_)
 
@@ -346,30 +345,3 @@ def _quiet_client(uri: str) -> Any:
 
     silence_logs()
     return MlflowClient(tracking_uri=uri)
-
-
-def _stored(run: Any) -> StoredRun:
-    return StoredRun(
-        run_id=run.info.run_id,
-        name=run.info.run_name or run.info.run_id,
-        status=run.info.status,
-        tags=dict(run.data.tags),
-        params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
-        artifact_uri=run.info.artifact_uri,
-        experiment=run.info.experiment_id,
-    )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container may run under a user id without a name
-        return "unknown"
-
-
-def _cut(tags: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: value if len(value) <= _TAG_LIMIT else value[: _TAG_LIMIT - 4] + " ..."
-        for name, value in tags.items()
-    }
