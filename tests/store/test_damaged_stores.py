@@ -267,7 +267,8 @@ def test_an_id_of_no_run_is_one_line(result, run_cli, run_id):
     line = one_line(*run_cli("adapt", "--like", run_id)[::2])
     shown = printable(run_id[:60]) + ("..." if len(run_id) > 60 else "")
     assert line.endswith(
-        f": there is no run '{shown}' in sqlite:///mlruns/mlflow.db; 'workbench compare' lists runs"
+        f": there is no run '{shown}' in sqlite:///mlruns/mlflow.db; "
+        "'workbench ui' shows runs with their ids"
     )
 
 
@@ -277,4 +278,6 @@ def test_a_well_formed_id_of_no_run_is_one_line(result, run_cli, image, command)
         status, _, err = run_cli(command[0], run_id, *command[1:])
         line = one_line(status, err)
         assert line.startswith(f"workbench: there is no run '{run_id[:60]}")
-        assert line.endswith("in sqlite:///mlruns/mlflow.db; 'workbench compare' lists runs")
+        assert line.endswith(
+            "in sqlite:///mlruns/mlflow.db; 'workbench ui' shows runs with their ids"
+        )

@@ -63,7 +63,7 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
                 )
             return Located(path, _test_images(store, candidate))
     raise WeightsError(
-        f"run '{name}' has no weights ({_why(run)}); 'workbench compare' lists runs, and "
+        f"run '{name}' has no weights ({_why(run)}); 'workbench ui' shows runs with their ids, and "
         "--keep-weights all keeps every network"
     )
 

@@ -149,7 +149,7 @@ class Store:
 
         shown = run_id if len(run_id) <= _LONGEST_ID else f"{run_id[:_LONGEST_ID]}..."
         missing = MissingRunError(
-            f"there is no run '{shown}' in {self.shown}; 'workbench compare' lists runs"
+            f"there is no run '{shown}' in {self.shown}; 'workbench ui' shows runs with their ids"
         )
         if not RUN_ID.fullmatch(run_id):
             raise missing
