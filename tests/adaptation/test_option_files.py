@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from workbench.adaptation.option_files import TYPES, override, read_options
-from workbench.adaptation.recorded_options import adaptation_options
+from workbench.adaptation.recorded_options import adaptation_options, source_options
 from workbench.adaptation.settings import OPTIONS, Settings
+from workbench.adaptation.source_task import SourceSettings, resolve_source
+from workbench.adaptation.source_training import source_task_of
 from workbench.adaptation.task import resolve
 from workbench.errors import SettingsError
 from workbench.store.mlflow_store import Store
@@ -258,14 +260,14 @@ def test_a_run_can_be_repeated_for_another_kind_of_target(run_cli, draw_folder):
     assert "target      photos" in out
 
 
-def test_the_source_of_a_run_keeps_its_precision(run_cli):
-    call = ("train", "--source", "digits", "--epochs", 1, "--precision", "bf16", "--seed", 3)
-    assert run_cli(*call, "--out", "a.safetensors")[0] == 0
-    store = Store()
-    (run,) = store.runs(["1"], {"workbench.kind": "source"})
-    status, _, err = run_cli("train", "--like", run.run_id, "--out", "b.safetensors")
-    assert (status, "found in the store" in err) == (0, True)
-    text = store.fetch(run, "options.yaml").read_text()
-    assert yaml.safe_load(text) == {
-        "source": "digits", "epochs": 1, "precision": "bf16", "seed": 3,
+def test_the_options_of_a_source_training_are_those_that_were_asked_for():
+    asked = SourceSettings(source="digits", epochs=1, precision="bf16", device="cpu", seed=3)
+    assert yaml.safe_load(source_options(resolve_source(asked))) == {
+        "source": "digits", "epochs": 1, "precision": "bf16", "device": "cpu", "seed": 3,
+    }  # fmt: skip
+    whole = ("target", "protocols", "seeds")
+    options = {name: value for name, value in yaml.safe_load(QUICK).items() if name not in whole}
+    task = resolve(Settings.of(**options, target="digits-0v1", precision="bf16"))
+    assert yaml.safe_load(source_options(source_task_of(task))) == {
+        "source": "digits", "epochs": 1, "schedule": "one-cycle", "precision": "bf16",
     }  # fmt: skip

@@ -12,6 +12,9 @@ ADAPT = (
 )
 
 
+TRAINING = pytest.param(f"{ADAPT} --json", marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("streams")
@@ -40,19 +43,20 @@ def test_without_stdout_a_command_does_its_work(shell):
     )
 
 
-@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("stderr", ["2>&-", pytest.param("2>/dev/full", marks=pytest.mark.slow)])
 def test_without_stderr_the_result_is_whole(shell, stderr):
     status, out, _ = shell(f"workbench {ADAPT} --json {stderr}")
     assert status == 0
     assert json.loads(out)["trained"] == 0
 
 
+@pytest.mark.slow
 def test_without_any_stream_a_command_does_its_work(shell, folder):
     assert shell(f"workbench {ADAPT} <&- >&- 2>&-")[0] == 0
     assert (folder / "mlruns" / "mlflow.db").read_bytes().startswith(b"SQLite format 3")
 
 
-@pytest.mark.parametrize("command", ["compare", f"{ADAPT} --json", "--version", "--help"])
+@pytest.mark.parametrize("command", ["compare", TRAINING, "--version", "--help"])
 def test_a_full_stdout_is_one_line(shell, command):
     status, _, err = shell(f"workbench {command} >/dev/full")
     assert status == 1
@@ -66,7 +70,7 @@ def test_a_mistake_has_its_status_where_it_cannot_be_told(shell):
     assert shell("workbench export 000 2>/dev/full")[0] == 2
 
 
-@pytest.mark.parametrize("command", ["compare", f"{ADAPT} --json"])
+@pytest.mark.parametrize("command", ["compare", TRAINING])
 def test_a_reader_that_ends_early_ends_the_command_quietly(shell, command):
     status, _, err = shell(f"workbench {command} | true; exit ${{PIPESTATUS[0]}}")
     assert status == 1

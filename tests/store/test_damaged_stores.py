@@ -150,7 +150,13 @@ def test_a_damaged_result_is_one_line_and_written_anew(result, run_cli, image, d
     assert run_cli("export", run.run_id)[0] == 0
 
 
-@damages
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage if damage in ("empty", "cut off") else pytest.param(damage, marks=pytest.mark.slow)
+        for damage in NO_JSON
+    ],
+)
 def test_a_damaged_outcome_is_trained_anew(run_cli, tmp_path, monkeypatch, damage):
     def interrupt(*args):
         raise KeyboardInterrupt
