@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.reporting.results import ProtocolResult
+from workbench.training.protocols import PROTOCOLS
 
 #: Results by the label of their group; (full, kept) filters of each layer by the recipe's label.
 Accuracies = Mapping[str, Sequence[ProtocolResult]]
@@ -122,9 +123,10 @@ def _draw_accuracies(axes: Any, groups: Accuracies, published: Published) -> Non
 
 
 def _labels(groups: Accuracies) -> list[str]:
-    """The groups' labels, with the number of seeds if it differs between results."""
+    """The groups' labels, with the number of seeds if it differs between trained networks."""
     seeds = {
-        label: sorted({len(result.hits) for result in group}) for label, group in groups.items()
+        label: sorted({len(r.hits) for r in group if PROTOCOLS[r.protocol].trained} or {1})
+        for label, group in groups.items()
     }
     if len({number for own in seeds.values() for number in own}) == 1:
         return list(groups)

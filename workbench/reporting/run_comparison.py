@@ -98,17 +98,30 @@ def comparison_rows(rows: Sequence[ComparedResult]) -> list[tuple[str, ...]]:
 
 
 def draw_comparison(rows: Sequence[ComparedResult], path: Path) -> None:
-    """Write both charts, accuracies and kept filters, to one PNG file."""
+    """Write both charts, accuracies and kept filters, to one PNG file.
+
+    A source network that was not trained on the target is drawn beside every training of its
+    domain and model.
+    """
     accuracies: dict[str, list[ProtocolResult]] = {}
     filters: dict[str, tuple[tuple[int, int], ...]] = {}
-    several = len({(row.model, row.training) for row in rows}) > 1
+    trained = [row for row in rows if PROTOCOLS[row.result.protocol].trained]
+    subjects = {(row.domain, row.model) for row in trained}
+    others = [row for row in rows if row not in trained]
+    drawn = trained + [row for row in others if (row.domain, row.model) not in subjects]
+    several = len({(row.model, row.training) for row in drawn}) > 1
     methods = {row.method for row in rows if row.filters}
-    for row in rows:
+    labels: dict[str, tuple[str, str]] = {}
+    for row in drawn:
         label = f"{row.domain}\n{row.model}\n{row.training}" if several else row.domain
+        labels[label] = (row.domain, row.model)
         accuracies.setdefault(label, []).append(row.result)
         if row.filters:
             method = f" · {row.method}" if len(methods) > 1 else ""
             filters.setdefault(label.replace("\n", " · ") + method, row.filters)
+    for label, subject in labels.items():
+        beside = [row.result for row in others if (row.domain, row.model) == subject]
+        accuracies[label] += [result for result in beside if result not in accuracies[label]]
     comparison_chart(accuracies, filters, path)
 
 
@@ -200,6 +213,15 @@ def _parsed(name: str, text: str, kind: Callable[[str], float]) -> float:
         raise ValueError(f"{name} is '{text}', not a number") from None
 
 
+def _training(run: StoredRun) -> str:
+    """Epochs, schedule and learning rate of a run, for display."""
+    epochs = run.params["epochs"]
+    if epochs == "0":
+        return "not trained"
+    rate = float(run.params["learning_rate"])
+    return f"{epochs} epoch{'' if epochs == '1' else 's'}, {run.params['schedule']}, lr {rate:g}"
+
+
 def _merge(group: Sequence[_WholeRun]) -> ComparedResult:
     """Combine the runs of all seeds to one result."""
     runs, first = [one.run for one in group], group[0].run
@@ -210,8 +232,7 @@ def _merge(group: Sequence[_WholeRun]) -> ComparedResult:
         domain=first.params["domain"],
         model=first.params["model"],
         method=method_label(first.params),
-        training=f"{first.params['epochs']} epochs, {first.params['schedule']}, "
-        f"lr {float(first.params['learning_rate']):g}",
+        training=_training(first),
         result=replace(
             group[0].result,
             hits=tuple(hits for one in group for hits in one.result.hits),

@@ -64,7 +64,8 @@ def title(adaptation: Adaptation) -> str:
     plan = settings["plan"]
     return (
         f"{settings['target']} · {settings['model']} · {settings['method']} "
-        f"({seeds}, {plan['epochs']} epochs, {plan['schedule']} schedule)"
+        f"({seeds}, {plan['epochs']} epoch{'s' if plan['epochs'] > 1 else ''}, "
+        f"{plan['schedule']} schedule)"
     )
 
 
