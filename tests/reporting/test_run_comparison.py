@@ -10,7 +10,9 @@ from workbench.reporting.charts import _labels
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.run_comparison import ComparedResult, draw_comparison
 
-RESULT = ProtocolResult("full-fine", (9, 8), 10, 100, 1.0, 200, 1.0, 1.0, None, 1.0, ("a", "b"), None)  # fmt: skip
+RESULT = ProtocolResult(
+    "full-fine", (9, 8), 10, 100, 1.0, 200, 1.0, 1.0, None, 1.0, ("a", "b"), None
+)
 TRAINED = ComparedResult("digits", "d", "simplecnn", "none", "10 epochs", RESULT, ())
 SOURCE = replace(
     TRAINED, training="not trained", result=replace(RESULT, protocol="source", hits=(7,))
