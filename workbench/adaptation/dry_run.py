@@ -12,7 +12,7 @@ from typing import Any
 from workbench.adaptation.loaded_task import load_task, settings_dict
 from workbench.adaptation.preparation import Call, check_call
 from workbench.adaptation.recorded_steps import states_of
-from workbench.adaptation.time_needed import TimeNeeded, time_lines, time_needed
+from workbench.adaptation.time_needed import TimeNeeded, may_take_long, time_lines, time_needed
 from workbench.compression.costs import count_costs
 from workbench.data.data_folder import data_folder, is_present
 from workbench.models.networks import build_network
@@ -68,7 +68,7 @@ def preview(*, display: Display | None = None, **options: Any) -> dict[str, Any]
             }
             for state in states
         ],
-        "time": asdict(time_needed(call, states)),
+        "time": asdict(time_needed(call, states) if may_take_long(call) else TimeNeeded()),
     }
 
 

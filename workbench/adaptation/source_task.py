@@ -8,15 +8,13 @@ from pathlib import Path
 from workbench.adaptation.source_and_target import check_source
 from workbench.data.catalog import Source
 from workbench.data.folder_images import find_source
-from workbench.errors import SettingsError, check_choice
+from workbench.errors import SettingsError
 from workbench.models.networks import check_image_size, check_model
 from workbench.models.weight_files import check_weights
 from workbench.training.plans import Plan, training_plan
 from workbench.training.settings import (
-    DEVICES,
-    PRECISIONS,
-    SCHEDULES,
     TrainingSettings,
+    check_names,
     check_numbers,
     check_seed,
 )
@@ -61,9 +59,7 @@ class SourceSettings:
         problems = [
             *check_source(self.source, self.image_size),
             *check_model(self.model),
-            *check_choice("--schedule", self.schedule, SCHEDULES),
-            *check_choice("--device", self.device, DEVICES),
-            *check_choice("--precision", self.precision, PRECISIONS),
+            *check_names(self.schedule, self.device, self.precision),
             *check_numbers(
                 epochs=self.epochs,
                 batch_size=self.batch_size,

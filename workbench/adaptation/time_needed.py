@@ -59,9 +59,10 @@ def may_take_long(call: Call) -> bool:
 
 
 def time_needed(call: Call, states: Sequence[StepState]) -> TimeNeeded:
-    """Estimate the time: time a few steps of the full network and count the epochs to do."""
-    if not may_take_long(call):
-        return TimeNeeded()
+    """Estimate the time: time a few steps of the full network and count the epochs to do.
+
+    The timing takes seconds, so callers check ``may_take_long`` first.
+    """
     task = call.task
     to_do = [state for state in states if state.run is None]
     an_image = _image_seconds(call)

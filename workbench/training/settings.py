@@ -81,9 +81,7 @@ class TrainingSettings:
         """Return one line for each invalid value of an option."""
         problems = [
             *check_choice("--head", self.head, HEADS),
-            *check_choice("--schedule", self.schedule, SCHEDULES),
-            *check_choice("--device", self.device, DEVICES),
-            *check_choice("--precision", self.precision, PRECISIONS),
+            *check_names(self.schedule, self.device, self.precision),
         ]
         for name in self.protocols:
             problems += check_choice("--protocols", name, list(PROTOCOLS))
@@ -106,6 +104,15 @@ class TrainingSettings:
                 f"--distill-weight {self.distill_weight:g} is not within [0, 1]; try 0.5"
             )
         return problems
+
+
+def check_names(schedule: str, device: str, precision: str) -> list[str]:
+    """Return one line for each of the three names that is unknown."""
+    return [
+        *check_choice("--schedule", schedule, SCHEDULES),
+        *check_choice("--device", device, DEVICES),
+        *check_choice("--precision", precision, PRECISIONS),
+    ]
 
 
 def check_seeds(seeds: int, first_seed: int) -> list[str]:
