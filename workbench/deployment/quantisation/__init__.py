@@ -1,0 +1,5 @@
+"""Quantisation of trained networks: one file for each stage, one for each algorithm.
+
+Stages are ``int8``, ``int8_qat``, ``mixed_bits`` and ``clustered_weights``; each has one function
+that writes a file. ``knapsack`` and ``huffman`` are pure functions of numbers and arrays.
+"""

@@ -1,0 +1,63 @@
+"""The options for stages after training, and their checks.
+
+The module has no heavy imports, so that ``workbench --help`` can show the defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.deployment.stage_names import STAGES
+from workbench.errors import check_choice, check_once
+
+PROCESSORS = ("x86", "arm")
+_MOST_IMAGES, _MOST_EPOCHS = 100_000, 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentSettings:
+    """The options of stages after training.
+
+    Attributes:
+        stages: which of ``stage_names.STAGES`` to apply to every trained network.
+        int8_for: processor that the int8 file is made for: "x86" has unsigned activations, "arm"
+            signed and symmetric ones.
+        calibration_images: number of training images from which ranges and sensitivities are
+            measured.
+        mixed_size: largest size of the file of ``mixed``, as a share of its float32 weights,
+            in (0, 1].
+        qat_epochs: epochs of quantisation-aware fine-tuning.
+    """
+
+    stages: tuple[str, ...] = ()
+    int8_for: str = "x86"
+    calibration_images: int = 256
+    mixed_size: float = 0.16
+    qat_epochs: int = 3
+
+    @classmethod
+    def of(cls, **options: Any) -> DeploymentSettings:
+        """Create the settings from a user's options; stages may be text or a list."""
+        if "stages" in options:
+            names = options["stages"] or ()
+            parts = names.split(",") if isinstance(names, str) else names
+            options["stages"] = tuple(part.strip() for part in parts if part.strip())
+        return cls(**options)
+
+    def problems(self) -> list[str]:
+        """One line for each invalid value."""
+        problems = []
+        for name in self.stages:
+            problems += check_choice("--stages", name, list(STAGES))
+        problems += check_once("--stages", self.stages)
+        problems += check_choice("--int8-for", self.int8_for, PROCESSORS)
+        if not 2 <= self.calibration_images <= _MOST_IMAGES:
+            problems.append(
+                f"--calibration-images {self.calibration_images} is not within 2 to {_MOST_IMAGES}"
+            )
+        if not 0 < self.mixed_size <= 1:
+            problems.append(f"--mixed-size {self.mixed_size:g} is not within (0, 1]; try 0.16")
+        if not 1 <= self.qat_epochs <= _MOST_EPOCHS:
+            problems.append(f"--qat-epochs {self.qat_epochs} is not within 1 to {_MOST_EPOCHS}")
+        return problems
