@@ -42,7 +42,7 @@ def paired_line(seeds, processor):
         alone = build_network("simplecnn", source.shape, 10, seed=learner.seed)
         fit(alone, train, source, plan, seed=learner.seed, processor=processor)
         for way, network in (("together", learner.network), ("one by one", alone)):
-            hits, _ = evaluate(network, test, source, processor)
+            hits = evaluate(network, test, source, processor).hits
             accuracies[way].append(100 * hits / len(test))
     means = ", ".join(f"{way} {statistics.mean(seen):.2f} %" for way, seen in accuracies.items())
     differences = [a - b for a, b in zip(*accuracies.values(), strict=True)]

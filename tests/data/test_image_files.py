@@ -250,7 +250,7 @@ def test_a_training_on_a_stream_learns_and_can_be_repeated(pets, monkeypatch):
         weights.append(torch.cat([value.flatten() for value in model.parameters()]))
     assert torch.equal(*weights)
     assert progress.epochs[-1].loss < progress.epochs[0].loss
-    assert 0 <= evaluate(model, test, source, cpu)[0] <= len(test)
+    assert 0 <= evaluate(model, test, source, cpu).hits <= len(test)
 
 
 def test_what_is_no_image_is_skipped_and_named(pets):

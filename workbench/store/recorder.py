@@ -25,7 +25,14 @@ from workbench.store.keys import file_hash, weights_fingerprint
 from workbench.store.live_metrics import LiveMetrics, epoch_metrics
 from workbench.store.mlflow_store import Store
 from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
-from workbench.store.stored_results import RECIPE_FILE, has_artifact, has_options, stored_recipe
+from workbench.store.stored_results import (
+    HITS_FILE,
+    RECIPE_FILE,
+    has_artifact,
+    has_options,
+    hits_json,
+    stored_recipe,
+)
 from workbench.store.unfinished_work import WEIGHTS_FILE, Outcome, Work, disk_errors, open_work
 from workbench.training.checkpoints import Epoch
 from workbench.training.distillation import Teacher
@@ -270,8 +277,8 @@ class Recorder:
                 on_epoch=on_epoch,
                 on_step=on_step,
             )
-        hits, top = evaluate(model, job.test, job.source, self.processor)
-        outcome = Outcome(hits, len(job.test), progress.seconds, progress.epochs, top)
+        found = evaluate(model, job.test, job.source, self.processor)
+        outcome = Outcome.of(found, progress.seconds, progress.epochs)
         self.work.finish(job.key, outcome, dict(model.state_dict()), job.card.metadata())
         return outcome
 
@@ -297,6 +304,9 @@ class Recorder:
             self.store.log(run_id, metrics=metrics, steps=steps, tags=tags)
             for name, text in job.artifacts.items():
                 self.store.attach_text(run_id, name, text)
+            if outcome.correct is not None:
+                digest = next(each.digest for each in job.inputs if each.context == "test")
+                self.store.attach_text(run_id, HITS_FILE, hits_json(outcome.correct, digest))
             if keep:
                 self.store.attach(run_id, weights)
         except LostStoreError:

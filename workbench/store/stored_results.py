@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from workbench.compression.recipes import Recipe
+from workbench.data.checked_values import mapped, short_text
 from workbench.data.whole_files import parse_json, read_json
 from workbench.errors import DamagedRunError
 from workbench.store.mlflow_store import Store
 from workbench.store.runs import StoredRun
+from workbench.store.unfinished_work import checked_correct
 
 RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
 RESULT_FILE = "result.json"
 OPTIONS_FILE = "options.yaml"
+HITS_FILE = "test_hits.json"  # which test images were classified correctly
 IMAGES_FILE = "images.json"  # paths of some test images, for images in a folder
 
 _REMEDY = "run the same command again, which writes it again"
@@ -37,6 +44,35 @@ def stored_filters(store: Store, run: StoredRun) -> tuple[tuple[int, int], ...]:
         DamagedRunError: when the recipe is missing or damaged.
     """
     return read_artifact(store, run, RECIPE_FILE, Recipe.counts)
+
+
+def hits_json(correct: str, digest: str) -> str:
+    """The content of ``HITS_FILE``.
+
+    Args:
+        correct: one character for each test image, as in ``unfinished_work.Outcome``.
+        digest: fingerprint of the test images.
+    """
+    return json.dumps({"images": digest, "correct": correct})
+
+
+def stored_hits(store: Store, run: StoredRun) -> tuple[str, NDArray[np.bool_]] | None:
+    """Fingerprint of the test images of a run, and which of them were classified correctly.
+
+    None for runs of earlier versions, and if the file is damaged: the paired test of two networks
+    is then not possible.
+    """
+    try:
+        return read_artifact(store, run, HITS_FILE, lambda saved: _hits(saved, run))
+    except DamagedRunError:
+        return None
+
+
+def _hits(saved: object, run: StoredRun) -> tuple[str, NDArray[np.bool_]]:
+    fields = mapped("it", saved)
+    hits, images = (round(run.metrics.get(name, -1)) for name in ("test_hits", "test_images"))
+    correct = checked_correct(fields.get("correct"), hits, images)
+    return short_text("images", fields.get("images")), np.array([each == "1" for each in correct])
 
 
 def read_artifact(store: Store, run: StoredRun, name: str, make: Callable[[Any], T]) -> T:

@@ -19,7 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.data.checked_values import listed, mapped, number, whole
@@ -29,6 +31,7 @@ from workbench.models.weight_files import save_tensors
 from workbench.store.keys import file_hash
 from workbench.store.tracking_uris import check_uri, database_path, store_uri
 from workbench.training.checkpoints import Checkpoint, Epoch, epoch_from
+from workbench.training.evaluation import Evaluation
 
 WEIGHTS_FILE = "weights.safetensors"
 _HASH = "weights_sha256"  # in the outcome; absent in files of earlier versions
@@ -46,6 +49,8 @@ class Outcome:
         train_seconds: time spent in epochs, including those before a resume.
         epochs: loss and learning rate of every epoch.
         top_hits: number of test images whose class was among the network's first five.
+        correct: one character for each test image, in order: "1" if it was classified correctly,
+            else "0"; None in files of earlier versions.
     """
 
     hits: int
@@ -53,6 +58,19 @@ class Outcome:
     train_seconds: float
     epochs: tuple[Epoch, ...]
     top_hits: int | None = None
+    correct: str | None = None
+
+    @classmethod
+    def of(cls, found: Evaluation, train_seconds: float, epochs: tuple[Epoch, ...]) -> Outcome:
+        """The outcome of a training whose network was evaluated."""
+        return cls(
+            found.hits,
+            found.images,
+            train_seconds,
+            epochs,
+            found.top_hits,
+            correct_text(found.correct),
+        )
 
     @property
     def loss(self) -> float:
@@ -191,14 +209,34 @@ class Work:
 def _checked_outcome(saved: dict[str, Any]) -> Outcome:
     epochs = listed("epochs", saved.get("epochs"))
     images = whole("images", saved.get("images"), 1)
-    top_hits = saved.get("top_hits")
+    top_hits, correct = saved.get("top_hits"), saved.get("correct")
+    hits = whole("hits", saved.get("hits"), 0, images)
     return Outcome(
-        hits=whole("hits", saved.get("hits"), 0, images),
+        hits=hits,
         images=images,
         train_seconds=number("train_seconds", saved.get("train_seconds")),
         epochs=tuple(map(epoch_from, epochs)),
         top_hits=None if top_hits is None else whole("top_hits", top_hits, 0, images),
+        correct=None if correct is None else checked_correct(correct, hits, images),
     )
+
+
+def correct_text(correct: NDArray[np.bool_]) -> str:
+    """One character for each image: "1" if it was classified correctly, else "0"."""
+    return "".join("1" if each else "0" for each in correct)
+
+
+def checked_correct(value: object, hits: int, images: int) -> str:
+    """Text as made by ``correct_text``, checked against the recorded counts.
+
+    Raises:
+        ValueError: when it is something else.
+    """
+    if not isinstance(value, str) or not set(value) <= {"0", "1"}:
+        raise ValueError("'correct' is not a text of 0 and 1")
+    if (len(value), value.count("1")) != (images, hits):
+        raise ValueError(f"'correct' does not have {images} images with {hits} hits")
+    return value
 
 
 @contextmanager

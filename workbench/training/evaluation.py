@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from workbench.data.augmentation import normalise
@@ -16,23 +20,42 @@ _EVALUATION_BATCH = 500
 _TOP = 5
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Which test images a network classifies correctly.
+
+    Attributes:
+        correct: bool, shape (images,), in the order of the set: the image's class has the largest
+            logit.
+        top_hits: number of images whose class is among the five largest logits (or among all, with
+            fewer than five classes).
+    """
+
+    correct: NDArray[np.bool_]
+    top_hits: int
+
+    @property
+    def hits(self) -> int:
+        """Number of images that are classified correctly."""
+        return int(self.correct.sum())
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return len(self.correct)
+
+
 def evaluate(
     model: nn.Module, images: ImageSet, source: Source, processor: Processor
-) -> tuple[int, int]:
-    """Count the images that the network classifies correctly, in evaluation mode and fp32.
-
-    Returns:
-        Number of images whose class has the largest logit, and number whose class is among the
-        five largest (or among all, with fewer than five classes).
-    """
+) -> Evaluation:
+    """Classify all images with the network, in evaluation mode and fp32."""
     device = processor.torch_device
     place(model, device).eval()
-    hits = torch.zeros(2, dtype=torch.int64, device=device)
+    correct, among = [], torch.zeros((), dtype=torch.int64, device=device)
     with torch.inference_mode(), exact_fp32(device.type):
         for inputs, labels in batches(images, _EVALUATION_BATCH, device):
             logits = model(normalise(inputs, source))
-            among = logits.topk(min(_TOP, logits.shape[1]), dim=1).indices == labels[:, None]
-            hits[0] += (logits.argmax(dim=1) == labels).sum()
-            hits[1] += among.sum()
-    first, top = hits.tolist()
-    return first, top
+            first = logits.topk(min(_TOP, logits.shape[1]), dim=1).indices
+            among += (first == labels[:, None]).sum()
+            correct.append(logits.argmax(dim=1) == labels)
+    return Evaluation(torch.cat(correct).cpu().numpy(), int(among))

@@ -1,0 +1,232 @@
+"""Stage ``int8``: post-training quantisation to 8-bit integers (method card).
+
+Idea: weights and activations of a trained network are rounded to 8-bit integers, so that the
+processor multiplies integers, which is faster, and the file is a quarter as large.
+Formula: r is about S (q - Z). Weights: one scale for each filter, Z = 0, q in [-127, 127].
+Activations: one scale for each tensor, from its range on the target's training images. For x86 they
+are unsigned, S = (max - min) / 255; for ARM signed and symmetric, Z = 0. Batch norms are folded
+into the convolutions first.
+Choices, made on training images that were not used for the ranges: the range is the observed
+minimum and maximum, or the middle 99.99 % of the values; for x86, weights may have 7 bits, because
+processors without VNNI instructions add two products in 16 bits, which can overflow. The choice
+with the smallest change of the logits wins.
+Cost: seconds; no training.
+When it does not help: networks whose activations have a few very large values lose accuracy
+(``int8_qat`` may help). Operators without an integer version (such as SiLU) stay float32; each then
+needs two conversions, so such a network can become slower.
+
+Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", CVPR 2018.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.deployment.chosen_images import normalised_images, spread
+from workbench.deployment.onnx_files import INPUT, Array, open_session, write_onnx
+from workbench.deployment.optional_libraries import import_onnx
+from workbench.deployment.settings import DeploymentSettings
+from workbench.deployment.stage_types import StageReport, TrainedNetwork
+
+_PERCENTILE = 99.99
+_MOST_VALUES = 1 << 22  # values of the images of one pass
+_CHECKED = 64  # training images on which the choices are compared
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to quantise.
+
+    Attributes:
+        ranges: "min-max" or "percentile".
+        bits: of the weights, 8 or 7.
+    """
+
+    ranges: str
+    bits: int
+
+    def __str__(self) -> str:
+        return f"{self.ranges}, {self.bits}-bit weights"
+
+
+def make_int8(trained: TrainedNetwork, settings: DeploymentSettings, path: Path) -> StageReport:
+    """Write the int8 version of a network as an ONNX file with QuantizeLinear nodes.
+
+    Args:
+        settings: ``int8_for`` and ``calibration_images`` are used.
+        path: file to write.
+
+    Raises:
+        SettingsError: when a library of the extra ``[onnx]`` is missing, or the network cannot be
+            quantised.
+    """
+    seen, checked = _split(trained, settings.calibration_images)
+    with tempfile.TemporaryDirectory() as name, _quiet():
+        folder = Path(name)
+        plain, prepared = folder / "float.onnx", folder / "prepared.onnx"
+        write_onnx(trained.network, trained.card, plain)
+        _prepare(plain, prepared)
+        wanted = run_all(prepared, checked)
+        errors: dict[Choice, float] = {}
+        for ranges in ("min-max", "percentile"):
+            cache = folder / f"{ranges}.json"
+            _measure_ranges(prepared, ranges, seen, cache, settings)
+            for bits in (8, 7) if settings.int8_for == "x86" else (8,):
+                choice = Choice(ranges, bits)
+                _quantise(prepared, _file(folder, choice), choice, cache, settings)
+                found = run_all(_file(folder, choice), checked)
+                errors[choice] = float(np.mean((found - wanted) ** 2))
+        best = min(errors, key=lambda choice: (errors[choice], -choice.bits))
+        path.write_bytes(_file(folder, best).read_bytes())
+        left = float_operators(path, folder / "executed.onnx")
+    scale = float(np.mean(wanted**2)) or 1.0
+    return StageReport(
+        left_float=left,
+        details={
+            "made_for": settings.int8_for,
+            "calibration_images": len(seen),
+            "ranges": best.ranges,
+            "weight_bits": best.bits,
+            "relative_errors": {str(each): error / scale for each, error in errors.items()},
+        },
+    )
+
+
+def float_operators(path: Path, executed: Path) -> tuple[str, ...]:
+    """Operators that compute in float32 in the graph that onnxruntime executes, with their number.
+
+    Args:
+        path: an int8 file.
+        executed: where onnxruntime writes the graph after its own optimisation.
+    """
+    open_session(path, optimised=executed)
+    graph = import_onnx("onnx").load(str(executed)).graph
+    integers = {each.name for each in graph.initializer if each.data_type in _INTEGERS}
+    left: Counter[str] = Counter()
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear":
+            continue
+        whole = node.op_type.startswith("Q") or (bool(node.input) and node.input[0] in integers)
+        if whole:
+            integers |= set(node.output)
+        elif node.op_type not in _MOVES:
+            left[node.op_type] += 1
+    return tuple(f"{name} ({count})" for name, count in sorted(left.items()))
+
+
+_INTEGERS = {2, 3, 6}  # uint8, int8 and int32 in ONNX
+#: Operators that only move values.
+_MOVES = {
+    "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "ReorderInput",
+    "ReorderOutput", "Shape", "Gather", "Concat", "Slice", "Split", "Constant", "Cast",
+}  # fmt: skip
+
+
+def run_all(path: Path, images: Array) -> Array:
+    """Logits of an ONNX file, shape (n, classes)."""
+    session = open_session(path)
+    step = _batch(images)
+    parts = [
+        session.run(None, {INPUT: images[at : at + step]})[0] for at in range(0, len(images), step)
+    ]
+    return np.concatenate(parts)
+
+
+def _split(trained: TrainedNetwork, count: int) -> tuple[Array, Array]:
+    """Images to measure ranges on, and other images to compare the choices on, where there are."""
+    total = len(trained.train)
+    seen = spread(total, count)
+    rest = np.setdiff1d(np.arange(total), seen)
+    checked = rest[spread(len(rest), _CHECKED)] if len(rest) else seen[:_CHECKED]
+    return (
+        normalised_images(trained.train, seen, trained.card),
+        normalised_images(trained.train, checked, trained.card),
+    )
+
+
+def _prepare(plain: Path, prepared: Path) -> None:
+    """Fold batch norms and infer shapes."""
+    from_onnxruntime = import_onnx("onnxruntime.quantization.shape_inference")
+    from_onnxruntime.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+
+
+def _measure_ranges(
+    prepared: Path, ranges: str, images: Array, cache: Path, settings: DeploymentSettings
+) -> None:
+    """Write the range of every activation to a file that ``quantize_static`` reads."""
+    calibrate = import_onnx("onnxruntime.quantization.calibrate")
+    methods = calibrate.CalibrationMethod
+    symmetric = settings.int8_for == "arm"
+    calibrator = calibrate.create_calibrator(
+        prepared,
+        [],  # all operators
+        augmented_model_path=str(cache.with_suffix(".onnx")),
+        calibrate_method=methods.MinMax if ranges == "min-max" else methods.Percentile,
+        extra_options={"symmetric": symmetric, "percentile": _PERCENTILE},
+    )
+    step = _batch(images)
+    for at in range(0, len(images), step):  # all outputs of a pass are in memory at once
+        calibrator.collect_data(_Reader(images[at : at + step]))
+    calibrate.save_tensors_data(calibrator.compute_data(), cache)
+
+
+class _Reader:
+    """The interface of onnxruntime's ``CalibrationDataReader``: one batch."""
+
+    def __init__(self, images: Array) -> None:
+        self._batches: Iterator[dict[str, Array]] = iter([{INPUT: images}])
+
+    def get_next(self) -> dict[str, Array] | None:
+        return next(self._batches, None)
+
+
+def _quantise(
+    prepared: Path, out: Path, choice: Choice, cache: Path, settings: DeploymentSettings
+) -> None:
+    quantization: Any = import_onnx("onnxruntime.quantization")
+    methods = quantization.CalibrationMethod
+    symmetric = settings.int8_for == "arm"
+    kinds = quantization.QuantType
+    quantization.quantize_static(
+        str(prepared),
+        str(out),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=choice.bits == 7,
+        activation_type=kinds.QInt8 if symmetric else kinds.QUInt8,
+        weight_type=kinds.QInt8,
+        calibrate_method=methods.MinMax if choice.ranges == "min-max" else methods.Percentile,
+        calibration_cache_path=cache,
+        extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True},
+    )
+
+
+def _file(folder: Path, choice: Choice) -> Path:
+    return folder / f"{choice.ranges}-{choice.bits}.onnx"
+
+
+def _batch(images: Array) -> int:
+    return max(1, min(32, _MOST_VALUES // (images[0].size * 16)))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Suppress what onnxruntime's quantiser prints and logs (to the root logger)."""
+    logger = logging.getLogger()
+    before, logger.disabled = logger.disabled, True
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        logger.disabled = before
