@@ -131,6 +131,8 @@ def settings_dict(
         if settings.what.weights
         else fit_to(task.source_plan, all_images).parts(),
         "tolerance": settings.what.tolerance,
+        **({} if settings.what.prefer == "speed" else {"prefer": settings.what.prefer}),
+        **settings.deployment.chosen(),
         "keep_weights": settings.record.keep_weights,
         **({"images": {"from": task.domain.source, **foreign}} if foreign else {}),
         **asdict(processor),

@@ -13,8 +13,10 @@ from typing import Any
 from workbench.adaptation.analysis import analyse
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.iterative_pfa import iterate
+from workbench.adaptation.latency_runs import measure_runtimes
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.preparation import Prepared, prepare
+from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.protocol_runs import run_protocol, teacher_network
 from workbench.adaptation.recorded_options import adaptation_options
 from workbench.adaptation.recorded_steps import states_of
@@ -22,7 +24,7 @@ from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.steps import steps_of
-from workbench.adaptation.summary import ProtocolRuns, conclude, is_concluded, write_conclusion
+from workbench.adaptation.summary import conclude, is_concluded, write_conclusion
 from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
 from workbench.compression.recipes import Recipe
 from workbench.reporting.results import Adaptation
@@ -59,9 +61,10 @@ def adapt(
         with nullcontext() if finished else recorder.closing(parent):
             analysis, done = _execute(prepared, parent, fresh_source)
             runs = [done[name] for name in task.protocols]
-            adaptation = conclude(loaded, analysis, runs, recorder, parent)
+            latencies = measure_runtimes(loaded, analysis, runs, recorder, parent)
+            adaptation = conclude(loaded, analysis, runs, latencies, recorder, parent)
             new = not finished or adaptation.trained or analysis.measured
-            if new or not is_concluded(recorder, parent):
+            if new or not is_concluded(recorder, adaptation):
                 write_conclusion(adaptation, runs, recorder, parent)
     return adaptation
 

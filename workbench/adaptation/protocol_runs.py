@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.kept_weights import KeptWeights
 from workbench.adaptation.loaded_task import LoadedTask
+from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.stacked_training import train_jointly
-from workbench.adaptation.summary import ProtocolRuns
+from workbench.adaptation.stage_runs import StageRun, run_stage, stages_of
 from workbench.adaptation.training_jobs import protocol_job
 from workbench.models.weight_files import read_weights
-from workbench.store.recorder import DROPPED, WEIGHTS, Job, Recorder
+from workbench.store.recorder import DROPPED, WEIGHTS, Recorder
 from workbench.store.runs import StoredRun
-from workbench.store.unfinished_work import WEIGHTS_FILE, Outcome
+from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
 
 
@@ -29,44 +31,47 @@ def run_protocol(
 ) -> ProtocolRuns:
     """Run a protocol with every seed and keep the weights that ``--keep-weights`` selects.
 
-    The best seed is the one with the lowest training loss; test images have no influence on it.
+    The user's stages follow each training.
     """
-    settings = loaded.task.settings
     teacher = None
     if protocol.distilled:
         teacher = teacher_network(loaded, source, analysis, recorder, parent)
-    runs: list[StoredRun] = []
-    best: StoredRun | None = None
-    trained = 0
-
-    def is_better(loss: float) -> bool:
-        return best is None or loss < best.train_loss
-
-    def keeper(job: Job) -> Callable[[Outcome], bool]:
-        always = settings.record.keep_weights == "all" or (
-            settings.training.distils and (protocol.name, job.seed) == (TEACHER, TEACHER_SEED)
-        )
-        best_one = settings.record.keep_weights == "best"
-        return lambda outcome: always or (best_one and is_better(outcome.loss))
-
     jobs = [protocol_job(loaded, protocol, seed, source, analysis, teacher) for seed in seeds]
     if protocol.trained:
         train_jointly(jobs, recorder)
+    weights = KeptWeights(loaded, recorder, parent)
+    runs: list[StoredRun] = []
+    staged: list[StageRun] = []
+    trained = 0
     for job in jobs:
-        run, new = recorder.train(job, parent, keeper(job))
+        run, new = recorder.train(job, parent, weights.rule(job))
         trained += new and protocol.trained
-        if run.tags.get(WEIGHTS) != DROPPED and is_better(run.train_loss):
-            # Drop only weights of this adaptation, not those of another one that are reused.
-            own = best and settings.record.keep_weights == "best" and best.parent == parent
-            if best and own and not (settings.training.distils and _is_teacher(best)):
-                recorder.drop_weights(best)
-            best = run
+        files = _run_stages(loaded, run, recorder, parent)
+        weights.settle(run, files)
         runs.append(run)
-    return ProtocolRuns(protocol, tuple(runs), trained, best)
+        staged += files
+    by_stage = {
+        stage.name: tuple(each for each in staged if each.stage == stage.name)
+        for stage in stages_of(loaded)
+    }
+    return ProtocolRuns(protocol, tuple(runs), trained, weights.best, by_stage)
 
 
-def _is_teacher(run: StoredRun) -> bool:
-    return (run.params["protocol"], run.params["seed"]) == (TEACHER, str(TEACHER_SEED))
+def _run_stages(
+    loaded: LoadedTask, run: StoredRun, recorder: Recorder, parent: str
+) -> list[StageRun]:
+    """The stages after a training; those that need weights that were not kept are left out."""
+    found = []
+    for stage in stages_of(loaded):
+        done = run_stage(loaded, stage, run, recorder, parent)
+        if done:
+            found.append(done)
+        else:
+            recorder.display.say(
+                f"{run.name}: its weights were not kept, so there is no {stage.name} of it; "
+                "--fresh --keep-weights all trains it again"
+            )
+    return found
 
 
 def teacher_network(

@@ -12,10 +12,12 @@ from typing import Any
 
 from workbench.compression.recipe_settings import RecipeSettings
 from workbench.data.user_paths import user_path
-from workbench.errors import did_you_mean
+from workbench.deployment.settings import DeploymentSettings
+from workbench.errors import check_choice, did_you_mean
 from workbench.store.settings import RecordSettings
 from workbench.training.settings import TrainingSettings
 
+PREFERENCES = ("speed", "size", "accuracy")
 _PATHS = ("weights", "data_dir", "domains", "output")
 
 
@@ -32,6 +34,8 @@ class DomainSettings:
         strict: whether files that are not readable images are errors.
         tolerance: percentage points of accuracy that the recommended network may lie below the
             best one, 0 to 100.
+        prefer: which network within the tolerance is recommended: the fastest ("speed"), the
+            smallest ("size") or the most accurate ("accuracy"; the tolerance has no effect).
         data_dir, domains: folders of the data sets and of the domain files.
     """
 
@@ -42,6 +46,7 @@ class DomainSettings:
     image_size: int | None = None
     strict: bool = False
     tolerance: float = 1.0
+    prefer: str = "speed"
     data_dir: Path | None = None
     domains: Path | None = None
 
@@ -54,12 +59,14 @@ class Settings:
         what: source network and target domain.
         recipe: how many filters each layer keeps, and which.
         training: how networks are trained.
+        deployment: what is made from the trained networks.
         record: what is recorded, and where.
     """
 
     what: DomainSettings
     recipe: RecipeSettings = field(default_factory=RecipeSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    deployment: DeploymentSettings = field(default_factory=DeploymentSettings)
     record: RecordSettings = field(default_factory=RecordSettings)
 
     @classmethod
@@ -84,6 +91,7 @@ class Settings:
             what=DomainSettings(**groups["what"]),
             recipe=RecipeSettings.of(**groups["recipe"]),
             training=TrainingSettings.of(**groups["training"]),
+            deployment=DeploymentSettings.of(**groups["deployment"]),
             record=RecordSettings(**groups["record"]),
         )
 
@@ -96,6 +104,7 @@ GROUPS: dict[str, type] = {
     "what": DomainSettings,
     "recipe": RecipeSettings,
     "training": TrainingSettings,
+    "deployment": DeploymentSettings,
     "record": RecordSettings,
 }
 #: The group of each option, by the option's name.
@@ -109,6 +118,11 @@ def check_together(settings: Settings) -> list[str]:
     problems = []
     if not 0 <= settings.what.tolerance <= 100:
         problems.append(f"--tolerance {settings.what.tolerance:g} is not within 0 to 100 points")
+    problems += check_choice("--prefer", settings.what.prefer, PREFERENCES)
+    if settings.deployment.stages and settings.record.keep_weights == "none":
+        problems.append(
+            "--stages with --keep-weights none: nothing would be left to deploy; leave one out"
+        )
     if settings.what.weights is not None and settings.training.source_epochs is not None:
         problems.append("--source-epochs has no effect with --weights; leave one out")
     return problems

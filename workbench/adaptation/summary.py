@@ -5,95 +5,169 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+from numpy.typing import NDArray
+
 from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.latency_runs import COMPRESSED, FULL, Latencies
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict
+from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.verdict import judge
+from workbench.deployment.runtimes import ONNX, TORCH
+from workbench.deployment.stage_names import STAGES
 from workbench.errors import DamagedRunError
 from workbench.reporting.charts import accuracy_chart, filters_chart
 from workbench.reporting.json_results import as_dict, recommended, summary_metrics
 from workbench.reporting.results import Adaptation, ProtocolResult
 from workbench.reporting.verdict_text import note
-from workbench.store.recorder import Recorder
+from workbench.store.recorder import FILE, Recorder
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import (
     RECIPE_FILE,
     RESULT_FILE,
     SPECTRA_FILE,
     read_artifact,
+    stored_hits,
+    stored_left_float,
     stored_recipe,
 )
 from workbench.store.unfinished_work import WEIGHTS_FILE
-from workbench.training.protocols import Protocol
 
-
-@dataclass(frozen=True)
-class ProtocolRuns:
-    """The runs of one protocol, one for each seed.
-
-    Attributes:
-        trained: number of runs that this call trained.
-        best: the run whose weights are kept; None if there is none.
-    """
-
-    protocol: Protocol
-    runs: tuple[StoredRun, ...]
-    trained: int
-    best: StoredRun | None
+RECOMMENDED = "recommended"  # tag with the label of the recommended network
 
 
 def conclude(
     loaded: LoadedTask,
     analysis: Analysis,
     protocols: Sequence[ProtocolRuns],
+    latencies: Latencies,
     recorder: Recorder,
     parent: str,
 ) -> Adaptation:
-    """The result of every protocol, and the verdict."""
-    results = []
-    for part in protocols:
-        costs = analysis.costs(part.protocol)
-        results.append(
-            ProtocolResult(
-                protocol=part.protocol.name,
-                hits=tuple(round(run.metrics["test_hits"]) for run in part.runs),
-                images=len(loaded.test),
-                parameters=costs.parameters,
-                footprint=costs.parameters / analysis.full.parameters,
-                flops=costs.flops,
-                flops_ratio=costs.flops / analysis.full.flops,
-                latency_ms=costs.latency_ms,
-                latency_64_ms=costs.latency_64_ms,
-                train_seconds=fmean(run.metrics["train_seconds"] for run in part.runs),
-                run_ids=tuple(run.run_id for run in part.runs),
-                weights=part.best.artifact(WEIGHTS_FILE) if part.best else None,
-            )
-        )
+    """The result of every protocol and every stage, and the verdict."""
+    results = [_result(part, loaded, analysis, latencies, recorder) for part in protocols]
+    staged = [
+        _staged(part, result, stage, latencies, recorder)
+        for part, result in zip(protocols, results, strict=True)
+        for stage, runs in part.stages.items()
+        if runs
+    ]
+    what = loaded.task.settings.what
     runs = [run for part in protocols for run in part.runs]
     return Adaptation(
         settings=settings_dict(loaded.task, loaded.processor, loaded),
         recipe=analysis.recipe,
         protocols=tuple(results),
-        verdict=judge(results, loaded.task.settings.what.tolerance),
+        verdict=judge([*results, *staged], what.tolerance, what.prefer),
         trained=sum(part.trained for part in protocols),
         reused=tuple(run.run_id for run in runs if run.parent != parent),
         run_id=parent,
         tracking_uri=recorder.store.shown,
+        stages=tuple(staged),
     )
 
 
-def is_concluded(recorder: Recorder, parent: str) -> bool:
-    """Whether the adaptation's own run has its result and its recipe, undamaged."""
-    run = recorder.store.run(parent)
+def _result(
+    part: ProtocolRuns,
+    loaded: LoadedTask,
+    analysis: Analysis,
+    latencies: Latencies,
+    recorder: Recorder,
+) -> ProtocolResult:
+    costs = analysis.costs(part.protocol)
+    network = COMPRESSED if part.protocol.compressed else FULL
+    timings = {
+        runtime: latencies[network, runtime]
+        for runtime in (TORCH, ONNX)
+        if (network, runtime) in latencies
+    }
+    return ProtocolResult(
+        protocol=part.protocol.name,
+        hits=tuple(round(run.metrics["test_hits"]) for run in part.runs),
+        images=len(loaded.test),
+        parameters=costs.parameters,
+        footprint=costs.parameters / analysis.full.parameters,
+        flops=costs.flops,
+        flops_ratio=costs.flops / analysis.full.flops,
+        latency_ms=costs.latency_ms,
+        latency_64_ms=costs.latency_64_ms,
+        train_seconds=fmean(run.metrics["train_seconds"] for run in part.runs),
+        run_ids=tuple(run.run_id for run in part.runs),
+        weights=part.best.artifact(WEIGHTS_FILE) if part.best else None,
+        file_bytes=_file_bytes(part.best or part.runs[0]),
+        timings=timings,
+        runtime=ONNX if ONNX in timings else "",
+        correct=_correct(part.runs, loaded.data["test"], recorder),
+    )
+
+
+def _staged(
+    part: ProtocolRuns,
+    result: ProtocolResult,
+    stage: str,
+    latencies: Latencies,
+    recorder: Recorder,
+) -> ProtocolResult:
+    """The result of a stage; costs that the stage does not change are those of the network."""
+    staged = part.stages[stage]
+    best = part.best_stage(stage)
+    shown = best or staged[0].run
+    network = COMPRESSED if part.protocol.compressed else FULL
+    runtime, timings = result.runtime, result.timings
+    if STAGES[stage].runtime:
+        pair = latencies.get((network, stage))
+        runtime, timings = (stage, {stage: pair}) if pair else ("", {})
+    return replace(
+        result,
+        stage=stage,
+        hits=tuple(round(each.run.metrics["test_hits"]) for each in staged),
+        run_ids=tuple(each.run.run_id for each in staged),
+        origins=tuple(each.origin.run_id for each in staged),
+        weights=best.artifact(best.tags[FILE]) if best else None,
+        file_bytes=_file_bytes(shown),
+        timings=timings,
+        runtime=runtime,
+        latency_ms=None if STAGES[stage].runtime else result.latency_ms,
+        latency_64_ms=None if STAGES[stage].runtime else result.latency_64_ms,
+        train_seconds=fmean(
+            each.run.metrics["train_seconds"] + each.run.metrics["stage_seconds"] for each in staged
+        ),
+        correct=_correct([each.run for each in staged], "", recorder),
+        left_float=stored_left_float(recorder.store, shown),
+    )
+
+
+def _file_bytes(run: StoredRun) -> int | None:
+    size = run.metrics.get("file_bytes")  # absent from runs of earlier versions
+    return None if size is None else round(size)
+
+
+def _correct(
+    runs: Sequence[StoredRun], images: str, recorder: Recorder
+) -> tuple[NDArray[np.bool_], ...]:
+    """Which test images each run classifies correctly; empty unless all runs have it recorded."""
+    found = [stored_hits(recorder.store, run) for run in runs]
+    if any(each is None or (images and each[0] != images) for each in found):
+        return ()
+    return tuple(each[1] for each in found if each is not None)
+
+
+def is_concluded(recorder: Recorder, adaptation: Adaptation) -> bool:
+    """Whether the adaptation's own run has this verdict and its recipe, undamaged.
+
+    An earlier version may have recommended another network.
+    """
+    run = recorder.store.run(adaptation.run_id)
     try:
         read_artifact(recorder.store, run, RESULT_FILE, recommended)
         stored_recipe(recorder.store, run)
     except DamagedRunError:
         return False
-    return True
+    return run.tags.get(RECOMMENDED) == adaptation.verdict.recommended.label
 
 
 def write_conclusion(
@@ -110,7 +184,7 @@ def write_conclusion(
         metrics=summary_metrics(adaptation),
         tags={
             "mlflow.note.content": note(adaptation, links),
-            "recommended": adaptation.verdict.recommended.protocol,
+            RECOMMENDED: adaptation.verdict.recommended.label,
         },
     )
     store.attach_text(parent, RECIPE_FILE, recipe.to_json())

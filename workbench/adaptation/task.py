@@ -127,6 +127,7 @@ def resolve(settings: Settings) -> Task:
         *check_source(what.source, what.image_size, what.weights is not None),
         *check_model(what.model),
         *training.problems(),
+        *settings.deployment.problems(),
         *settings.record.problems(),
         *check_together(settings),
         *settings.recipe.problems(),

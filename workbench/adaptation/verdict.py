@@ -3,25 +3,121 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from workbench.reporting.results import ProtocolResult, Verdict
+from workbench.reporting.results import SAME_SPEED, SIGNIFICANT, ProtocolResult, Verdict
+from workbench.reporting.statistics import paired_p_value
 
 
-def judge(results: Sequence[ProtocolResult], tolerance: float) -> Verdict:
-    """Recommend the smallest network whose mean accuracy is close enough to the best.
+def judge(results: Sequence[ProtocolResult], tolerance: float, prefer: str = "speed") -> Verdict:
+    """Recommend a network whose mean accuracy is close enough to the best.
+
+    A network that a stage made is refused if it is slower than the network it was made from, or if
+    it loses more than the tolerance.
 
     Args:
-        results: results of at least one protocol.
+        results: results of at least one protocol, and of the stages after them.
         tolerance: largest accepted difference to the best, in percentage points, 0 to 100.
+        prefer: "speed" recommends the fastest network within the tolerance, "size" the smallest.
+            "accuracy" recommends the fastest of those that the test images cannot tell from the
+            best.
     """
-    best = max(results, key=lambda result: result.accuracy_mean)
-    # 1e-9 tolerates rounding: 0.98 must count as within 0.01 of 0.99.
-    enough = best.accuracy_mean - tolerance / 100 - 1e-9
-    good = [result for result in results if result.accuracy_mean >= enough]
-    recommended = min(good, key=lambda result: (result.parameters, -result.accuracy_mean))
-    full = [result for result in results if not result.compressed]
-    small = [result for result in results if result.compressed]
-    return Verdict(recommended, best, _most_accurate(full), _most_accurate(small), tolerance)
+    trained = [result for result in results if not result.stage]
+    refused = _refused(results, tolerance)
+    possible = [result for result in results if result.label not in refused]
+    best = max(possible, key=lambda result: result.accuracy_mean)
+    if prefer == "accuracy":
+        good = [each for each in possible if each is best or is_tie(each, best)]
+    else:
+        # 1e-9 tolerates rounding: 0.98 must count as within 0.01 of 0.99.
+        enough = best.accuracy_mean - tolerance / 100 - 1e-9
+        good = [each for each in possible if each.accuracy_mean >= enough]
+    recommended = _smallest(good if prefer == "size" else _fastest(good))
+    full = [result for result in trained if not result.compressed]
+    small = [result for result in trained if result.compressed]
+    return Verdict(
+        recommended,
+        best,
+        _most_accurate(full),
+        _most_accurate(small),
+        tolerance,
+        prefer,
+        None if recommended is best else paired_p_value(recommended.correct, best.correct),
+        refused,
+    )
+
+
+def is_tie(one: ProtocolResult, other: ProtocolResult) -> bool:
+    """Whether the test images cannot tell two accuracies apart; False if that is unknown."""
+    p_value = paired_p_value(one.correct, other.correct)
+    return one.accuracy_mean == other.accuracy_mean or (
+        p_value is not None and p_value >= SIGNIFICANT
+    )
+
+
+def _refused(results: Sequence[ProtocolResult], tolerance: float) -> dict[str, str]:
+    """The reason against each network of a stage that must not be recommended."""
+    trained = {result.protocol: result for result in results if not result.stage}
+    reasons = {}
+    for result in results:
+        origin = trained.get(result.protocol)
+        if not result.stage or origin is None:
+            continue
+        same = _same_seeds(origin, result)
+        lost = 100 * (same.accuracy_mean - result.accuracy_mean)
+        if lost > tolerance + 1e-7:
+            reasons[result.label] = (
+                f"loses {lost:.1f} points ({100 * result.accuracy_mean:.1f} % after "
+                f"{100 * same.accuracy_mean:.1f} %), more than the tolerance of {tolerance:g}"
+            )
+        elif result.timing and origin.timing and result.runtime != origin.runtime:
+            now, before = result.timing[0].median, origin.timing[0].median
+            if now > before * SAME_SPEED:
+                reasons[result.label] = (
+                    f"is {now / before:.1f}x slower than in float32 ({now:.3g} ms after "
+                    f"{before:.3g} ms)"
+                )
+    return reasons
+
+
+def _same_seeds(origin: ProtocolResult, staged: ProtocolResult) -> ProtocolResult:
+    """The origin over the seeds that the stage was applied to, if only some were."""
+    if len(staged.origins) in (0, len(origin.run_ids)):
+        return origin
+    places = [origin.run_ids.index(run) for run in staged.origins if run in origin.run_ids]
+    return replace(origin, hits=tuple(origin.hits[place] for place in places))
+
+
+def _fastest(results: Sequence[ProtocolResult]) -> list[ProtocolResult]:
+    """The fastest networks; several if their times are nearly equal."""
+    times = [_time(result, results) for result in results]
+    return [
+        result
+        for result, time in zip(results, times, strict=True)
+        if time <= min(times) * SAME_SPEED
+    ]
+
+
+def _time(result: ProtocolResult, results: Sequence[ProtocolResult]) -> float:
+    """The time of an image, measured as it is for all results; FLOPs without measurements."""
+    if all(each.timing for each in results):
+        assert result.timing is not None
+        return result.timing[0].median
+    if all(each.latency_ms is not None for each in results):
+        assert result.latency_ms is not None
+        return result.latency_ms
+    return float(result.flops)
+
+
+def _smallest(results: Sequence[ProtocolResult]) -> ProtocolResult:
+    sized = all(result.file_bytes is not None for result in results)
+    return min(
+        results,
+        key=lambda result: (
+            result.file_bytes if sized else result.parameters,
+            -result.accuracy_mean,
+        ),
+    )
 
 
 def _most_accurate(results: Sequence[ProtocolResult]) -> ProtocolResult | None:

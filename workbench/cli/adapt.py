@@ -17,6 +17,7 @@ from workbench.cli.options import (
     NETWORK,
     RECIPE,
     SEEDS,
+    STAGE_OPTIONS,
     TRAINING,
     WHERE,
     takes,
@@ -24,7 +25,8 @@ from workbench.cli.options import (
 
 
 @takes(
-    *NETWORK, *RECIPE, *BUDGET, "protocols", *SEEDS, "tolerance", "temperature", "distill_weight",
+    *NETWORK, *RECIPE, *BUDGET, "protocols", *SEEDS, "tolerance", "prefer", "temperature",
+    "distill_weight", "stages", *STAGE_OPTIONS,
     *TRAINING, "weight_decay", "head", *WHERE, "fresh", "keep_weights", "json",
     "config", "like", **FROM_FILE,
 )  # fmt: skip
@@ -64,8 +66,15 @@ def adapt(
 def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
     from workbench.adaptation.pipeline import adapt as run
     from workbench.reporting.json_results import as_dict
-    from workbench.reporting.tables import COLUMNS, table_rows
-    from workbench.reporting.verdict_text import interval_note, next_steps, title, verdict_sentence
+    from workbench.reporting.tables import COLUMNS, RUNTIME_COLUMNS, runtime_rows, table_rows
+    from workbench.reporting.verdict_text import (
+        interval_note,
+        next_steps,
+        runtime_notes,
+        title,
+        verdict_notes,
+        verdict_sentence,
+    )
     from workbench.training.progress import Display
 
     display = Display(quiet=False)
@@ -78,9 +87,13 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(as_dict(result), indent=1))
         return
-    print_table(title(result), COLUMNS, table_rows(result.protocols), elsewhere="--json")
+    print_table(title(result), COLUMNS, table_rows(result.networks), elsewhere="--json")
+    timed = runtime_rows(result.networks)
+    if timed:
+        print_table("", RUNTIME_COLUMNS, timed, elsewhere="--json")
     for line in (
-        interval_note(result.protocols), "", verdict_sentence(result.verdict), "",
+        interval_note(result.protocols), *runtime_notes(result), "",
+        verdict_sentence(result.verdict), *verdict_notes(result.verdict), "",
         *next_steps(result),
     ):  # fmt: skip
         print_line(line)

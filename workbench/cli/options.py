@@ -20,6 +20,8 @@ import typer
 from workbench.adaptation.settings import DomainSettings
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
 from workbench.compression.recipe_settings import RecipeSettings
+from workbench.deployment.settings import DeploymentSettings
+from workbench.deployment.stage_names import STAGES
 from workbench.store.settings import RecordSettings
 from workbench.training.protocols import PROTOCOLS
 from workbench.training.settings import TrainingSettings
@@ -59,6 +61,7 @@ class Option:
 
 _NETWORK, _RECIPE, _BUDGET = "Domain and network", "Recipe", "Budget"
 _TRAINING, _SEEDS, _WHERE, _OUTPUT = "Training", "Protocols and seeds", "Where", "Output"
+_STAGES = "Stages after training"
 _Recipe, _Training = RecipeSettings, TrainingSettings
 
 SHARED: dict[str, Option] = {
@@ -179,6 +182,45 @@ SHARED: dict[str, Option] = {
         "Percentage points of accuracy that the recommended network may lie below the best one.",
         DomainSettings.tolerance,
     ),
+    "prefer": Option(
+        str,
+        _SEEDS,
+        "Which network within the tolerance to recommend: the one with the best speed, size or "
+        "accuracy.",
+        DomainSettings.prefer,
+    ),
+    "stages": Option(
+        str,
+        _STAGES,
+        "Stages to apply to every trained network, comma-separated: "
+        + "; ".join(f"{stage.name} ({stage.summary})" for stage in STAGES.values())
+        + ".",
+        "",
+    ),
+    "int8_for": Option(
+        str,
+        _STAGES,
+        "Processor of the int8 files: x86 (unsigned activations) or arm (signed, symmetric).",
+        DeploymentSettings.int8_for,
+    ),
+    "calibration_images": Option(
+        int,
+        _STAGES,
+        "Training images on which the ranges of activations are measured.",
+        DeploymentSettings.calibration_images,
+    ),
+    "mixed_size": Option(
+        float,
+        _STAGES,
+        "mixed: largest size of the file, as a share of the float32 weights.",
+        DeploymentSettings.mixed_size,
+    ),
+    "qat_epochs": Option(
+        int,
+        _STAGES,
+        "int8-qat: epochs of quantisation-aware fine-tuning.",
+        DeploymentSettings.qat_epochs,
+    ),
     "temperature": Option(
         float,
         _SEEDS,
@@ -291,6 +333,7 @@ TRAINING = (
     "epochs", "source_epochs", "schedule", "lr", "fine_lr", "batch_size", "device", "precision",
 )  # fmt: skip
 SEEDS = ("seeds", "first_seed")
+STAGE_OPTIONS = ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
 WHERE = ("data_dir", "domains", "tracking_uri", "output")
 
 

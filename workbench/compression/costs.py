@@ -6,11 +6,11 @@ activations, poolings and scatters are not counted.
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -35,6 +35,28 @@ class Costs:
     flops: int
     latency_ms: float | None = None
     latency_64_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of a forward pass, in milliseconds, over all timed passes.
+
+    Attributes:
+        median: half of the passes took at most this long.
+        low, high: quartiles.
+        p95: 95 % of the passes took at most this long.
+    """
+
+    median: float
+    low: float
+    high: float
+    p95: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Timing:
+        """Summarise the times of at least one pass, given in seconds."""
+        low, median, high, p95 = 1000 * np.percentile(seconds, [25, 50, 75, 95])
+        return cls(float(median), float(low), float(high), float(p95))
 
 
 def count_costs(model: nn.Module, shape: tuple[int, int, int]) -> Costs:
@@ -84,20 +106,41 @@ def measure_latencies(
             not 1).
     """
     images = torch.zeros(batch_size, *shape, device=device).to(memory_format=torch.channels_last)
-    unseen = 3 if batch_size == 1 else 1
-    times: list[list[float]] = [[] for _ in models]
     # A rebuilt network has contiguous weights; all networks must run with the same layout.
     models = [place(model, device).eval() for model in models]
+
+    def passes(model: nn.Module) -> Callable[[], None]:
+        def one_pass() -> None:
+            _wait(device)
+            model(images)
+            _wait(device)
+
+        return one_pass
+
     with torch.inference_mode(), exact_fp32(device.type):
-        for turn in range(rounds + unseen):
-            for model, seen in zip(models, times, strict=True):
-                _wait(device)
-                start = time.perf_counter()
-                model(images)
-                _wait(device)
-                if turn >= unseen:
-                    seen.append(time.perf_counter() - start)
-    return [1000 * statistics.median(seen) for seen in times]
+        timings = time_in_turns([passes(model) for model in models], rounds, batch_size)
+    return [timing.median for timing in timings]
+
+
+def time_in_turns(
+    passes: Sequence[Callable[[], object]], rounds: int, batch_size: int = 1
+) -> list[Timing]:
+    """Time several forward passes; they take turns, so that a drift of the speed affects all.
+
+    Args:
+        passes: functions that each run one forward pass to its end.
+        rounds: timed calls of each function, after three untimed ones (one if ``batch_size`` is
+            not 1).
+    """
+    unseen = 3 if batch_size == 1 else 1
+    times: list[list[float]] = [[] for _ in passes]
+    for turn in range(rounds + unseen):
+        for one_pass, seen in zip(passes, times, strict=True):
+            start = time.perf_counter()
+            one_pass()
+            if turn >= unseen:
+                seen.append(time.perf_counter() - start)
+    return [Timing.of(seen) for seen in times]
 
 
 def _wait(device: torch.device) -> None:

@@ -45,6 +45,24 @@ class DeploymentSettings:
             options["stages"] = tuple(part.strip() for part in parts if part.strip())
         return cls(**options)
 
+    def chosen(self) -> dict[str, Any]:
+        """The stages and those of their options that differ from the defaults; {} without stages.
+
+        Only these are part of keys and records, so that new options do not change old records.
+        """
+        if not self.stages:
+            return {}
+        options = {
+            name: getattr(self, name)
+            for name in ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
+            if getattr(self, name) != getattr(DeploymentSettings, name)
+        }
+        return {"stages": list(self.stages), **options}
+
+    def of_stage(self, name: str) -> dict[str, Any]:
+        """The options that determine the file of one stage, as its part of a key."""
+        return {option: getattr(self, option) for option in STAGES[name].options}
+
     def problems(self) -> list[str]:
         """One line for each invalid value."""
         problems = []

@@ -14,21 +14,43 @@ class Stage:
         suffix: of its file.
         runtime: the runtime whose latency counts (``runtimes.RUNTIMES``); None for a file that is
             smaller but runs as the float32 network does.
+        options: the fields of ``DeploymentSettings`` that determine its file.
         summary: what it does, in one line.
     """
 
     name: str
     suffix: str
     runtime: str | None
+    options: tuple[str, ...]
     summary: str
 
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("int8", ".onnx", "onnx-int8", "int8 weights and activations, calibrated"),
-        Stage("int8-qat", ".onnx", "onnx-int8", "int8, after quantisation-aware fine-tuning"),
-        Stage("mixed", ".packed", None, "8, 6 or 4 bits a weight, by layer; smaller, not faster"),
-        Stage("clustered", ".packed", None, "shared weights with Huffman codes; smaller only"),
+        Stage(
+            "int8",
+            ".onnx",
+            "onnx-int8",
+            ("int8_for", "calibration_images"),
+            "8-bit integers after training",
+        ),
+        Stage(
+            "int8-qat",
+            ".onnx",
+            "onnx-int8",
+            ("int8_for", "calibration_images", "qat_epochs"),
+            "8-bit integers with quantisation-aware fine-tuning",
+        ),
+        Stage(
+            "mixed",
+            ".packed",
+            None,
+            ("calibration_images", "mixed_size"),
+            "8, 6 or 4 bits a weight by layer: smaller, not faster",
+        ),
+        Stage(
+            "clustered", ".packed", None, (), "shared weights, Huffman coded: smaller, not faster"
+        ),
     )
 }

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 from workbench.data.checked_values import listed, mapped, short_text
 from workbench.reporting.results import Adaptation, ProtocolResult
 from workbench.reporting.verdict_text import verdict_sentence
 
-if TYPE_CHECKING:
-    pass
-
 
 def as_dict(adaptation: Adaptation) -> dict[str, Any]:
     """Convert an adaptation to plain data; accuracies are fractions, undefined values None."""
-    settings = adaptation.settings
+    settings, taken = adaptation.settings, adaptation.verdict.recommended
+    staged = [_protocol_dict(result) for result in adaptation.stages]
     return {
         **{name: settings[name] for name in ("source", "target", "model", "method")},
         "settings": dict(settings),
         "recipe": adaptation.recipe.rows(),
         "protocols": [_protocol_dict(result) for result in adaptation.protocols],
+        **({"stages": staged} if staged else {}),
         "recommended": adaptation.verdict.recommended.protocol,
+        **({"recommended_stage": taken.stage} if taken.stage else {}),
         "verdict": verdict_sentence(adaptation.verdict),
         "trained": adaptation.trained,
         "run_id": adaptation.run_id,
@@ -56,10 +57,13 @@ def summary_metrics(adaptation: Adaptation) -> dict[str, float]:
     for name in ("latency_ms", "latency_64_ms"):
         if getattr(taken, name) is not None:
             metrics[name] = getattr(taken, name)
-    for result in adaptation.protocols:
-        metrics[f"accuracy_mean/{result.protocol}"] = result.accuracy_mean
+    if taken.file_bytes is not None:
+        metrics["file_bytes"] = taken.file_bytes
+    for result in adaptation.networks:
+        name = result.label.replace(" ", "-")
+        metrics[f"accuracy_mean/{name}"] = result.accuracy_mean
         if result.accuracy_std is not None:
-            metrics[f"accuracy_std/{result.protocol}"] = result.accuracy_std
+            metrics[f"accuracy_std/{name}"] = result.accuracy_std
     return metrics
 
 
@@ -79,4 +83,15 @@ def _protocol_dict(result: ProtocolResult) -> dict[str, Any]:
         "train_seconds": result.train_seconds,
         "run_ids": list(result.run_ids),
         "weights": result.weights,
+        "file_bytes": result.file_bytes,
+        **({"latencies": _latencies(result)} if result.timings else {}),
+        **({"stage": result.stage, "left_float": list(result.left_float)} if result.stage else {}),
+    }
+
+
+def _latencies(result: ProtocolResult) -> dict[str, Any]:
+    """Times in milliseconds by runtime and batch size."""
+    return {
+        runtime: {"batch_1": asdict(one), "batch_64": asdict(many)}
+        for runtime, (one, many) in result.timings.items()
     }

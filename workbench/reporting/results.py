@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.compression.costs import Timing
 from workbench.compression.recipes import Recipe
 from workbench.reporting.statistics import student_interval, wilson_interval
 from workbench.training.protocols import PROTOCOLS
 
+#: Times that differ by less than this ratio count as equal, because they vary from call to call.
+SAME_SPEED = 1.1
+#: Differences with a p-value of at least this are ties.
+SIGNIFICANT = 0.05
+#: Times at batch 1 and at batch 64 by the name of the runtime, as in ``deployment.runtimes``.
+Timings = Mapping[str, tuple[Timing, Timing]]
+
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """One protocol over all its seeds.
+    """One protocol over all its seeds, or one stage after it.
 
     Attributes:
         protocol: name of the protocol.
@@ -22,10 +33,20 @@ class ProtocolResult:
         images: number of test images.
         parameters, flops: parameters and FLOPs of the network.
         footprint, flops_ratio: parameters and FLOPs divided by those of the full network.
-        latency_ms, latency_64_ms: medians at batch 1 and 64, in milliseconds; None if not measured.
+        latency_ms, latency_64_ms: medians at batch 1 and 64 in torch, in milliseconds; None if not
+            measured.
         train_seconds: training time in seconds, mean over the seeds.
         run_ids: id of the MLflow run of each seed.
-        weights: location of the best seed's weights; None if they were not kept.
+        weights: location of the best seed's weights, or of its file if this is a stage; None if
+            they were not kept.
+        stage: name of the stage; "" for the network as trained.
+        file_bytes: size of the weights or of the stage's file, of the best seed; None if unknown.
+        timings: times in the runtimes that were measured.
+        runtime: runtime of ``timings`` in which this network is compared; "" without timings.
+        correct: for each seed, which test images are classified correctly, shape (images,); empty
+            if not recorded.
+        left_float: operators of a stage's file that compute in float32.
+        origins: for each seed of a stage, id of the run that trained its network.
     """
 
     protocol: str
@@ -40,6 +61,23 @@ class ProtocolResult:
     train_seconds: float
     run_ids: tuple[str, ...]
     weights: str | None
+    stage: str = ""
+    file_bytes: int | None = None
+    timings: Timings = field(default_factory=dict)
+    runtime: str = ""
+    correct: tuple[NDArray[np.bool_], ...] = field(default=(), compare=False, repr=False)
+    left_float: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Name of the network for people: the protocol, and the stage if there is one."""
+        return f"{self.protocol} {self.stage}".strip()
+
+    @property
+    def timing(self) -> tuple[Timing, Timing] | None:
+        """Times at batch 1 and 64 in the runtime of this network; None if not measured."""
+        return self.timings.get(self.runtime)
 
     @property
     def accuracies(self) -> tuple[float, ...]:
@@ -78,11 +116,17 @@ class Verdict:
     """The recommended network and the networks that it is compared with.
 
     Attributes:
-        recommended: the smallest network within the tolerance.
+        recommended: the preferred network within the tolerance.
         best: the network with the highest mean accuracy.
-        reference: the best full network; None if no protocol with a full network was run.
-        best_compressed: the best compressed network; None if none was trained.
+        reference: the best full network in float32; None if no protocol with a full network was
+            run.
+        best_compressed: the best compressed network in float32; None if none was trained.
         tolerance: percentage points that the accuracy may be below the best.
+        prefer: "speed", "size" or "accuracy".
+        p_value: of the paired test of the recommended and the best network on the test images
+            (``statistics.paired_p_value``); None if they are the same or the test is not possible.
+        refused: label of each network that a stage made and that is not recommended, with the
+            reason.
     """
 
     recommended: ProtocolResult
@@ -90,6 +134,9 @@ class Verdict:
     reference: ProtocolResult | None
     best_compressed: ProtocolResult | None
     tolerance: float
+    prefer: str = "speed"
+    p_value: float | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,6 +147,7 @@ class Adaptation:
         settings: the resolved settings, as plain data.
         recipe: how many and which filters each layer keeps.
         protocols: one result per protocol, in the requested order.
+        stages: one result per protocol and stage; empty without stages.
         verdict: the recommended network.
         trained: number of trainings that this call ran; the others were found in the store.
         reused: ids of the runs that were found in the store.
@@ -115,3 +163,9 @@ class Adaptation:
     reused: tuple[str, ...]
     run_id: str
     tracking_uri: str
+    stages: tuple[ProtocolResult, ...] = ()
+
+    @property
+    def networks(self) -> tuple[ProtocolResult, ...]:
+        """All networks: those of the protocols, then those of the stages."""
+        return self.protocols + self.stages

@@ -14,7 +14,7 @@ from workbench.reporting.charts import comparison_chart
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.tables import method_label
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import DROPPED, KEY, KIND, WEIGHTS
+from workbench.store.recorder import DROPPED, FILE, KEY, KIND, WEIGHTS
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import stored_filters
 from workbench.store.tracking_uris import store_exists, store_uri, without_password
@@ -24,7 +24,8 @@ from workbench.training.protocols import PROTOCOLS
 #: Parameters in which all runs of one row agree; the runs differ only in their seeds.
 _SETTINGS = (
     "source", "domain", "model", "epochs", "schedule", "learning_rate", "batch_size",
-    "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "temperature",
+    "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "stage",
+    "int8_for", "calibration_images", "mixed_size", "qat_epochs", "temperature",
     "distill_weight", "device", "precision", "threads", "source_weights", "data",
 )  # fmt: skip
 
@@ -72,7 +73,11 @@ def compare(
     store = Store(tracking_uri)
     experiments = store.experiments()
     chosen = [number for name, number in experiments.items() if source in (None, name)]
-    runs = store.runs(chosen, {KIND: "protocol"}, finished=True)
+    runs = [
+        run
+        for kind in ("protocol", "stage")
+        for run in store.runs(chosen, {KIND: kind}, finished=True)
+    ]
     wanted = [run for run in runs if target in (None, run.params.get("domain"))]
     groups = _grouped(store, wanted, say)
     if not groups:
@@ -101,10 +106,11 @@ def draw_comparison(rows: Sequence[ComparedResult], path: Path) -> None:
     """Write both charts, accuracies and kept filters, to one PNG file.
 
     A source network that was not trained on the target is drawn beside every training of its
-    domain and model.
+    domain and model. Stages are not drawn.
     """
     accuracies: dict[str, list[ProtocolResult]] = {}
     filters: dict[str, tuple[tuple[int, int], ...]] = {}
+    rows = [row for row in rows if not row.result.stage]
     trained = [row for row in rows if PROTOCOLS[row.result.protocol].trained]
     subjects = {(row.domain, row.model) for row in trained}
     others = [row for row in rows if row not in trained]
@@ -187,10 +193,10 @@ def _result(run: StoredRun) -> ProtocolResult:
     if KEY not in run.tags:
         raise KeyError(KEY)
     images = round(number("test_images", metrics["test_images"], 1))
-    latencies = {
-        name: number(name, metrics[name]) if name in metrics else None
-        for name in ("latency_ms", "latency_64_ms")
-    }
+    latency, latency_64, file_bytes = (
+        number(name, metrics[name]) if name in metrics else None
+        for name in ("latency_ms", "latency_64_ms", "file_bytes")
+    )
     return ProtocolResult(
         protocol=params["protocol"],
         hits=(round(number("test_hits", metrics["test_hits"], 0, images)),),
@@ -199,10 +205,13 @@ def _result(run: StoredRun) -> ProtocolResult:
         footprint=number("footprint", metrics["footprint"]),
         flops=round(number("flops", metrics["flops"], 1)),
         flops_ratio=number("flops_ratio", metrics["flops_ratio"]),
-        **latencies,
+        latency_ms=latency,
+        latency_64_ms=latency_64,
         train_seconds=number("train_seconds", metrics["train_seconds"]),
         run_ids=(run.run_id,),
         weights=None,
+        stage=params.get("stage", ""),
+        file_bytes=None if file_bytes is None else round(file_bytes),
     )
 
 
@@ -238,7 +247,7 @@ def _merge(group: Sequence[_WholeRun]) -> ComparedResult:
             hits=tuple(hits for one in group for hits in one.result.hits),
             train_seconds=fmean(one.result.train_seconds for one in group),
             run_ids=tuple(run.run_id for run in runs),
-            weights=best.artifact(WEIGHTS_FILE) if best else None,
+            weights=best.artifact(best.tags.get(FILE, WEIGHTS_FILE)) if best else None,
         ),
         filters=group[0].filters,
     )

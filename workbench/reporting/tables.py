@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from workbench.compression.costs import Timing
 from workbench.compression.recipe_settings import RECIPE_OPTIONS
 from workbench.compression.recipes import Recipe
 from workbench.errors import printable
@@ -13,12 +14,22 @@ from workbench.reporting.results import ProtocolResult
 COLUMNS = (
     "protocol",
     "accuracy (95 % interval)",
+    "size",
     "parameters",
     "footprint",
     "FLOPs",
     "latency",
     "batch of 64",
     "train",
+)
+
+RUNTIME_COLUMNS = (
+    "network",
+    "runtime",
+    "batch of 1 (quartiles)",
+    "95 % within",
+    "batch of 64 (quartiles)",
+    "95 % of 64 within",
 )
 
 RECIPE_COLUMNS = ("layer", "filters", "kept", "inactive", "divergence", "energy kept")
@@ -28,13 +39,13 @@ def table_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:
     """The cells of the result table, one row per protocol, with the columns ``COLUMNS``."""
     return [
         (
-            result.protocol,
+            result.label,
             accuracy_text(result),
+            "-" if result.file_bytes is None else byte_count(result.file_bytes),
             count(result.parameters),
             f"{100 * result.footprint:.1f} %",
             f"{count(result.flops)} ({100 * result.flops_ratio:.0f} %)",
-            _latency(result.latency_ms),
-            _latency(result.latency_64_ms),
+            *map(_latency, _latencies(result)),
             f"{result.train_seconds:.1f} s",
         )
         for result in results
@@ -96,6 +107,35 @@ def count(number: float) -> str:
         if number >= size:
             return f"{number / size:.2f}{unit}"
     return f"{number:.0f}"
+
+
+def byte_count(number: int) -> str:
+    """A size in bytes with its unit: 3.88 MB (a million bytes)."""
+    if number < 1000:
+        return f"{number} B"
+    return f"{number / 1e6:.2f} MB" if number >= 1e6 else f"{number / 1e3:.1f} kB"
+
+
+def runtime_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:
+    """The cells of the latency table, one row per network and runtime, each once."""
+    rows: dict[tuple[str, ...], None] = {}
+    for result in results:
+        network = "compressed" if result.compressed else "full"
+        for runtime, (one, many) in result.timings.items():
+            rows[network, runtime, *_timing(one), *_timing(many)] = None
+    return sorted(rows, key=lambda row: row[0], reverse=True)
+
+
+def _timing(timing: Timing) -> tuple[str, str]:
+    spread = f"{_latency(timing.median)} ({timing.low:.3g} to {timing.high:.3g})"
+    return spread, _latency(timing.p95)
+
+
+def _latencies(result: ProtocolResult) -> tuple[float | None, float | None]:
+    """Times at batch 1 and 64: in the runtime of the verdict, or else in torch."""
+    if result.timing is None:
+        return result.latency_ms, result.latency_64_ms
+    return result.timing[0].median, result.timing[1].median
 
 
 def _latency(milliseconds: float | None) -> str:

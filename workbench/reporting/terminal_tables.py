@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Sequence[str]]
 
-_TEXT_COLUMNS = ("protocol", "layer", "domain", "model", "method", "training")
+_TEXT_COLUMNS = (
+    "protocol", "layer", "domain", "model", "method", "training", "network", "runtime"
+)  # fmt: skip
 #: Columns that may be left out, the least important first.
 _SPARE = (
     "train", "batch of 64", "training", "seeds", "latency", "FLOPs", "footprint", "parameters",
+    "95 % of 64 within", "95 % within", "size",
     "inactive", "divergence",
 )  # fmt: skip
 

@@ -11,7 +11,9 @@ from typing import Any
 from torch import Tensor
 
 #: Version of each kind of work, increased when a change of the code changes its result.
-SCHEMA = {"source": 1, "analysis": 2, "protocol": 1, "adapt": 1, "cell": 1}
+SCHEMA = {
+    "source": 1, "analysis": 2, "protocol": 1, "adapt": 1, "cell": 1, "stage": 1, "latency": 1,
+}  # fmt: skip
 
 
 def key_of(kind: str, parts: Mapping[str, Any]) -> str:

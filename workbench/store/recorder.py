@@ -27,6 +27,7 @@ from workbench.store.mlflow_store import Store
 from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
 from workbench.store.stored_results import (
     HITS_FILE,
+    LATENCIES_FILE,
     RECIPE_FILE,
     has_artifact,
     has_options,
@@ -43,6 +44,7 @@ from workbench.training.progress import Display
 
 KEY, KIND, WEIGHTS = "workbench.key", "workbench.kind", "workbench.weights"
 HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
+FILE = "workbench.file"  # name of the hashed file, if it is not that of the kind
 VERSION, MACHINE = "workbench.version", "workbench.machine"
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name, which its UI shows
 OWNER = "workbench.owner"
@@ -50,6 +52,13 @@ OWNER = "workbench.owner"
 EVALUATED = {"test_hits", "test_images", "train_seconds"}
 ANALYSED = {
     f"{prefix}{name}" for prefix in ("", "full_") for name in ("parameters", "flops", "latency_ms")
+}
+STAGED = {"test_hits", "test_images", "file_bytes"}
+#: Metrics and file of a complete run, by its kind; other kinds are trainings.
+_WHOLE: dict[str, tuple[set[str], str]] = {
+    "analysis": (ANALYSED, RECIPE_FILE),
+    "latency": (set(), LATENCIES_FILE),
+    "stage": (STAGED, ""),
 }
 KEPT, DROPPED = "kept", "dropped"
 
@@ -215,7 +224,7 @@ class Recorder:
     def drop_weights(self, run: StoredRun) -> None:
         """Delete a run's weights, and record that this was on purpose."""
         self.store.log(run.run_id, tags={WEIGHTS: DROPPED})
-        self.store.drop(run, WEIGHTS_FILE)
+        self.store.drop(run, run.tags.get(FILE, WEIGHTS_FILE))
 
     def _end(self, run_id: str, status: str, reason: str) -> None:
         try:
@@ -226,15 +235,16 @@ class Recorder:
             self.display.say(f"warning: {error}")
 
     def _is_whole(self, run: StoredRun) -> bool:
-        analysis = run.tags.get(KIND) == "analysis"
-        if not (ANALYSED if analysis else EVALUATED) <= run.metrics.keys():
+        kind = run.tags.get(KIND, "")
+        metrics, file = _WHOLE.get(kind, (EVALUATED, WEIGHTS_FILE))
+        if not metrics <= run.metrics.keys():
             return False
         if run.tags.get(WEIGHTS) == DROPPED:
             return True
-        path = self.store.fetch(run, RECIPE_FILE if analysis else WEIGHTS_FILE)
+        path = self.store.fetch(run, run.tags.get(FILE, file) or WEIGHTS_FILE)
         if path is None or not is_as_recorded(run, path):
             return False
-        return not analysis or self._has_recipe(run)
+        return kind != "analysis" or self._has_recipe(run)
 
     def _has_recipe(self, run: StoredRun) -> bool:
         """Whether the recipe and its spectra can be read; the spectra have no hash."""
@@ -295,6 +305,7 @@ class Recorder:
             "test_hits": outcome.hits,
             "test_images": outcome.images,
             "train_seconds": outcome.train_seconds,
+            "file_bytes": weights.stat().st_size,
         }
         if outcome.top_hits is not None:
             metrics["test_top5_hits"] = outcome.top_hits

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.compression.recipes import Recipe
-from workbench.data.checked_values import mapped, short_text
+from workbench.data.checked_values import listed, mapped, short_text
 from workbench.data.whole_files import parse_json, read_json
 from workbench.errors import DamagedRunError
 from workbench.store.mlflow_store import Store
@@ -21,6 +21,8 @@ RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
 RESULT_FILE = "result.json"
 OPTIONS_FILE = "options.yaml"
 HITS_FILE = "test_hits.json"  # which test images were classified correctly
+STAGE_FILE = "stage.json"  # how a stage made its file
+LATENCIES_FILE = "latencies.json"
 IMAGES_FILE = "images.json"  # paths of some test images, for images in a folder
 
 _REMEDY = "run the same command again, which writes it again"
@@ -73,6 +75,19 @@ def _hits(saved: object, run: StoredRun) -> tuple[str, NDArray[np.bool_]]:
     hits, images = (round(run.metrics.get(name, -1)) for name in ("test_hits", "test_images"))
     correct = checked_correct(fields.get("correct"), hits, images)
     return short_text("images", fields.get("images")), np.array([each == "1" for each in correct])
+
+
+def stored_left_float(store: Store, run: StoredRun) -> tuple[str, ...]:
+    """Operators of a stage's file that compute in float32; empty if that is not recorded."""
+    try:
+        return read_artifact(store, run, STAGE_FILE, _left_float)
+    except DamagedRunError:
+        return ()
+
+
+def _left_float(saved: object) -> tuple[str, ...]:
+    names = listed("left_float", mapped("it", saved).get("left_float"))
+    return tuple(short_text("an operator", name) for name in names)
 
 
 def read_artifact(store: Store, run: StoredRun, name: str, make: Callable[[Any], T]) -> T:

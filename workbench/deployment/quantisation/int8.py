@@ -217,7 +217,7 @@ def _file(folder: Path, choice: Choice) -> Path:
 
 
 def _batch(images: Array) -> int:
-    return max(1, min(32, _MOST_VALUES // (images[0].size * 16)))
+    return max(1, min(32, _MOST_VALUES // (16 * int(images[0].size))))
 
 
 @contextmanager

@@ -1,0 +1,71 @@
+"""Which weights of one protocol stay in the store, as ``--keep-weights`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from workbench.adaptation.loaded_task import LoadedTask
+from workbench.adaptation.stage_runs import StageRun
+from workbench.store.recorder import DROPPED, WEIGHTS, Job, Recorder
+from workbench.store.runs import StoredRun
+from workbench.store.unfinished_work import Outcome
+from workbench.training.protocols import TEACHER, TEACHER_SEED
+
+
+class KeptWeights:
+    """The best seed so far; the weights of the others are dropped, with the files of their stages.
+
+    The best seed is the one with the lowest training loss; test images have no influence on it.
+
+    Attributes:
+        best: the run whose weights are kept; None if there is none.
+    """
+
+    def __init__(self, loaded: LoadedTask, recorder: Recorder, parent: str) -> None:
+        self.best: StoredRun | None = None
+        self._settings = loaded.task.settings
+        self._recorder, self._parent = recorder, parent
+        self._staged: dict[str, Sequence[StageRun]] = {}
+
+    def rule(self, job: Job) -> Callable[[Outcome], bool]:
+        """Decides from the outcome of a training whether to store its weights."""
+        settings = self._settings
+        taught = (job.params["protocol"], job.seed) == (TEACHER, TEACHER_SEED)
+        always = (
+            # A stage needs the weights of every seed; ``settle`` drops them after it.
+            bool(settings.deployment.stages)
+            or settings.record.keep_weights == "all"
+            or (settings.training.distils and taught)
+        )
+        best_one = settings.record.keep_weights == "best"
+        return lambda outcome: always or (best_one and self._is_better(outcome.loss))
+
+    def settle(self, run: StoredRun, staged: Sequence[StageRun]) -> None:
+        """Keep a finished run if it is the best so far, and drop the other one.
+
+        Args:
+            staged: the stages after this run.
+        """
+        if run.tags.get(WEIGHTS) == DROPPED:
+            return
+        self._staged[run.run_id] = staged
+        if self._is_better(run.train_loss):
+            if self.best:
+                self._drop(self.best)
+            self.best = run
+        elif self._settings.deployment.stages:
+            self._drop(run)
+
+    def _is_better(self, loss: float) -> bool:
+        return self.best is None or loss < self.best.train_loss
+
+    def _drop(self, run: StoredRun) -> None:
+        """Drop the weights of a run of this adaptation; those of another one may be needed."""
+        taught = (run.params["protocol"], run.params["seed"]) == (TEACHER, str(TEACHER_SEED))
+        needed = self._settings.training.distils and taught
+        if self._settings.record.keep_weights != "best" or run.parent != self._parent or needed:
+            return
+        self._recorder.drop_weights(run)
+        for stage in self._staged[run.run_id]:
+            if stage.run.parent == self._parent:
+                self._recorder.drop_weights(stage.run)

@@ -1,0 +1,161 @@
+"""One stage after one training: its file, made and evaluated once and then recorded."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.adaptation.loaded_task import LoadedTask, subject_inputs
+from workbench.compression.narrow_networks import load_network
+from workbench.deployment.file_evaluation import evaluate_file
+from workbench.deployment.network_files import open_network
+from workbench.deployment.stage_names import STAGES, Stage
+from workbench.deployment.stage_types import TrainedNetwork
+from workbench.deployment.stages import apply_stage
+from workbench.models.weight_files import read_card
+from workbench.store.keys import file_hash, key_of
+from workbench.store.recorder import DROPPED, FILE, FINGERPRINT, HASH, KEPT, WEIGHTS, Recorder
+from workbench.store.runs import StoredRun
+from workbench.store.stored_results import HITS_FILE, RECIPE_FILE, STAGE_FILE, hits_json
+from workbench.store.unfinished_work import WEIGHTS_FILE, correct_text
+from workbench.training.evaluation import Evaluation
+
+#: Parameters of a training that its stages do not have.
+_NOT_COPIED = ("device", "precision")
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A recorded stage.
+
+    Attributes:
+        stage: name of the stage.
+        origin: the run that trained the network.
+        run: the run that holds the file.
+        new: whether this call made the file.
+    """
+
+    stage: str
+    origin: StoredRun
+    run: StoredRun
+    new: bool
+
+
+def stage_key(loaded: LoadedTask, stage: Stage, fingerprint: str) -> str:
+    """Key of a stage after a training.
+
+    Args:
+        fingerprint: of the trained network's weights.
+    """
+    return key_of(
+        "stage",
+        {
+            **loaded.data,
+            "stage": stage.name,
+            "options": loaded.task.settings.deployment.of_stage(stage.name),
+            "weights": fingerprint,
+            "threads": loaded.processor.threads,
+        },
+    )
+
+
+def run_stage(
+    loaded: LoadedTask, stage: Stage, origin: StoredRun, recorder: Recorder, parent: str
+) -> StageRun | None:
+    """Find the recorded file of a stage, or make, evaluate and record it.
+
+    Args:
+        origin: the run that trained the network.
+        parent: id of the parent of a new run.
+
+    Returns:
+        None if it is not recorded and the network's weights were not kept.
+
+    Raises:
+        WorkbenchError: when the file cannot be made.
+    """
+    key, say = stage_key(loaded, stage, origin.tags[FINGERPRINT]), recorder.display.say
+    title = f"{stage.name} · {origin.name}"
+    with recorder.work.lock(key, lambda: say(f"{title}: another process makes it; waiting")):
+        done = None if recorder.fresh else recorder.find(key)
+        if done:
+            return StageRun(stage.name, origin, done, new=False)
+        weights = recorder.store.fetch(origin, WEIGHTS_FILE)
+        if weights is None or origin.tags.get(WEIGHTS) == DROPPED:
+            return None
+        options = loaded.task.settings.deployment.of_stage(stage.name)
+        params = {
+            **{name: value for name, value in origin.params.items() if name not in _NOT_COPIED},
+            **options,
+            "stage": stage.name,
+            "device": "cpu",
+            "precision": stage.name,
+        }
+        run_id = recorder.open(key, "stage", title, params, parent)
+        with recorder.closing(run_id), tempfile.TemporaryDirectory() as folder:
+            recorder.store.log_inputs(run_id, subject_inputs(loaded))
+            path = Path(folder) / f"network-{stage.name}{stage.suffix}"
+            with recorder.display.track(title, 1):
+                _make(loaded, stage, weights, path, origin, recorder, run_id)
+        return StageRun(stage.name, origin, recorder.store.run(run_id), new=True)
+
+
+def _make(
+    loaded: LoadedTask,
+    stage: Stage,
+    weights: Path,
+    path: Path,
+    origin: StoredRun,
+    recorder: Recorder,
+    run_id: str,
+) -> None:
+    """Make the file at ``path``, evaluate it and write everything to its run."""
+    start, card = time.perf_counter(), read_card(weights)
+    trained = TrainedNetwork(load_network(weights, card.model), card, loaded.train)
+    report = apply_stage(stage.name, trained, loaded.task.settings.deployment, path)
+    seconds = time.perf_counter() - start
+    opened = open_network(path, card.model, loaded.processor.threads)
+    found = evaluate_file(opened.run, loaded.test, card, path.name)
+    store = recorder.store
+    store.log(
+        run_id,
+        metrics={
+            **_costs(origin.metrics),
+            **_accuracy(found),
+            "file_bytes": path.stat().st_size,
+            "stage_seconds": seconds,
+        },
+        tags={HASH: file_hash(path), FILE: path.name, WEIGHTS: KEPT},
+    )
+    recipe = store.fetch(origin, RECIPE_FILE)
+    if recipe is not None:
+        store.attach(run_id, recipe)
+    store.attach_text(run_id, STAGE_FILE, json.dumps(asdict(report), indent=1))
+    digest = loaded.data["test"]
+    store.attach_text(run_id, HITS_FILE, hits_json(correct_text(found.correct), digest))
+    store.attach(run_id, path)
+
+
+def _accuracy(found: Evaluation) -> dict[str, float]:
+    return {
+        "test_accuracy": found.hits / found.images,
+        "test_hits": found.hits,
+        "test_images": found.images,
+        "test_top5_hits": found.top_hits,
+    }
+
+
+def _costs(metrics: Mapping[str, float]) -> dict[str, Any]:
+    """The costs that the file shares with the trained network, and the training's time."""
+    names = ("parameters", "footprint", "flops", "flops_ratio", "train_seconds", "train_loss")
+    return {name: metrics[name] for name in names if name in metrics}
+
+
+def stages_of(loaded: LoadedTask) -> list[Stage]:
+    """The stages that the user asked for."""
+    return [STAGES[name] for name in loaded.task.settings.deployment.stages]
