@@ -19,21 +19,23 @@ if TYPE_CHECKING:
     from workbench import pfa as pfa
     from workbench.adaptation.pipeline import adapt as adapt
     from workbench.adaptation.pipeline import analyze as analyze
+    from workbench.adaptation.run_export import export as export
+    from workbench.adaptation.run_export import quantize as quantize
     from workbench.compression.compress import compress as compress
     from workbench.compression.narrow_networks import load_network as load_network
-    from workbench.deployment.export import export as export
     from workbench.deployment.predict import predict as predict
 
 __version__ = "0.1.0"
-__all__ = ["adapt", "analyze", "compress", "export", "load_network", "pfa", "predict"]
+__all__ = ["adapt", "analyze", "compress", "export", "load_network", "pfa", "predict", "quantize"]
 
 _HOMES = {
     "adapt": "workbench.adaptation.pipeline",
     "analyze": "workbench.adaptation.pipeline",
     "compress": "workbench.compression.compress",
-    "export": "workbench.deployment.export",
+    "export": "workbench.adaptation.run_export",
     "load_network": "workbench.compression.narrow_networks",
     "predict": "workbench.deployment.predict",
+    "quantize": "workbench.adaptation.run_export",
 }
 #: Modules that code of the user's may name.
 _MODULES = {"pfa": "workbench.pfa", "prediction": "workbench.deployment.predict"}

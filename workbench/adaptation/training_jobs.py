@@ -28,19 +28,16 @@ from workbench.adaptation.source_network import SourceNetwork, model_parts, read
 from workbench.adaptation.source_task import SourceTask
 from workbench.compression.forward_path import path_on_noise
 from workbench.compression.watched_layers import watch
-from workbench.data.folder_files import Folder
-from workbench.data.folder_images import sample_files
 from workbench.data.image_batches import ImageSet
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor
 from workbench.models.weight_files import Card, put_weights
 from workbench.store.keys import key_of
 from workbench.store.recorder import Job
-from workbench.store.stored_results import IMAGES_FILE, OPTIONS_FILE, RECIPE_FILE
+from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE
 from workbench.training.plans import derive_seed, fit_to
 from workbench.training.protocols import Protocol
 
-LISTED_IMAGES = 32  # number of a folder's test images that a run lists
 _SOURCE_CHECKPOINT, _PROTOCOL_CHECKPOINT = 0.0, 60.0  # seconds between two checkpoints
 
 
@@ -79,7 +76,7 @@ def source_job(task: SourceTask, processor: Processor, train: ImageSet, test: Im
             **plan_params(plan, processor),
         },
         metrics={},
-        artifacts={OPTIONS_FILE: source_options(task), **image_list(source.folder)},
+        artifacts={OPTIONS_FILE: source_options(task)},
         inputs=split_inputs(source.name, source.name, len(source.classes), train, test, data),
         card=replace(Card.of(model, source, source.classes), sparsity=plan.sparsity),
         make_model=make_model,
@@ -115,7 +112,6 @@ def protocol_job(
         OPTIONS_FILE: adaptation_options(
             task, protocols=(protocol.name,), seeds=1, first_seed=seed
         ),
-        **image_list(task.domain.folder),
     }
     if recipe:
         artifacts[RECIPE_FILE] = recipe.to_json()
@@ -202,14 +198,6 @@ def step_job(
         source=task.source,
         checkpoint_every=_PROTOCOL_CHECKPOINT,
     )
-
-
-def image_list(folder: Folder | None) -> dict[str, str]:
-    """Paths of some of a folder's test images, for ``workbench export``; empty for known sets."""
-    if folder is None:
-        return {}
-    files = [str(path.resolve()) for path in sample_files(folder, LISTED_IMAGES)]
-    return {IMAGES_FILE: json.dumps(files, indent=1)}
 
 
 def _protocol_params(

@@ -16,6 +16,7 @@ from workbench.cli.clean import clean
 from workbench.cli.compare import compare
 from workbench.cli.export import export
 from workbench.cli.predict import predict
+from workbench.cli.quantize import quantize
 from workbench.cli.reproduce import reproduce
 from workbench.cli.standard_streams import checked_stdout, print_error
 from workbench.cli.train import train
@@ -54,6 +55,7 @@ app.command("adapt")(adapt)
 app.command("analyze")(analyze)
 app.command("train")(train)
 app.command("export")(export)
+app.command("quantize")(quantize)
 app.command("predict")(predict)
 app.add_typer(domains.app, name="domains")
 app.command("compare")(compare)

@@ -12,31 +12,32 @@ from workbench.cli.options import takes
 from workbench.cli.run_argument import Own, Run
 
 
-@takes("data_dir", "tracking_uri")
+@takes("data_dir", "tracking_uri", "int8_for", "calibration_images")
 def export(
     run: Run,
     format: Annotated[
-        str, typer.Option(help="File format: safetensors, pt2 or onnx.")
+        str,
+        typer.Option(help="File format: safetensors, pt2, onnx or onnx-int8."),
     ] = "safetensors",
     out: Annotated[
-        Path | None, typer.Option(help="File to write. (default: network.FORMAT)")
+        Path | None, typer.Option(help="File to write. (default: network.SUFFIX)")
     ] = None,
     model: Own = None,
     **chosen: Any,
 ) -> None:
     """Write a network to a file for deployment and verify the file against the network.
 
+    The file is loaded again and compared with the network on all test images. A model
+    card is written beside the file and into its metadata.
+
     \b
     Examples:
       workbench export RUN
+      workbench export RUN --format onnx-int8
       workbench export weights.safetensors --format onnx --out pets.onnx
     """
-    from workbench.deployment.export import export as run_export
+    from workbench.adaptation.run_export import export as run_export
+    from workbench.deployment.export_text import export_lines
 
-    done = run_export(run, format=format, out=out, model=model, **chosen)
-    images = "test images" if done.real else "noise images (the data set is not on this machine)"
-    print_line(
-        f"{done.path}: written and verified; on {done.images} {images} the logits differ by "
-        f"{done.difference:.1e} of the largest, the classes agree on "
-        f"{100 * done.agreement:.0f} %"
-    )
+    for line in export_lines(run_export(run, format=format, out=out, model=model, **chosen)):
+        print_line(line)

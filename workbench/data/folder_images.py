@@ -90,12 +90,6 @@ def find_source(name: str, image_size: int | None = None, scale: Scale | None = 
     )
 
 
-def sample_files(folder: Folder, count: int) -> list[Path]:
-    """At most ``count`` of the test files, spread evenly over the classes."""
-    paths = [path for path, _ in folder.files("test")]
-    return [paths[place] for place in _spread(len(paths), count)]
-
-
 def _usual_model(size: int) -> str:
     if size >= _SMALL:
         return "torchvision:resnet18"

@@ -1,231 +1,239 @@
-"""Export to safetensors, torch.export programs and ONNX, each verified before it is kept.
+"""Write a network to a file, load the file again, and compare both on images.
 
-Every file holds the network, its class names, its input size and the images' normalisation. The
-input is a batch, of any size, of normalised images as ``predict.prepare`` returns them.
+Nothing is left behind if the file is wrong: it is written whole or not at all.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from workbench.compression.narrow_networks import load_network
-from workbench.data.augmentation import normalise
-from workbench.data.catalog import SOURCES
-from workbench.data.data_folder import data_folder, is_present
-from workbench.data.decoding import UNREADABLE, Form, decode, quiet
-from workbench.data.known_sets import load_images
+from workbench.compression.costs import Timing
+from workbench.data.image_batches import ImageSet
 from workbench.data.user_paths import check_new_file, user_path
-from workbench.data.whole_files import written_whole
-from workbench.deployment.run_weights import find_weights
-from workbench.errors import ExportError, SettingsError, check_choice
-from workbench.models.weight_files import CARD, Card, read_card, save_tensors
+from workbench.data.whole_files import write_text, written_whole
+from workbench.deployment.file_evaluation import normalised_batches
+from workbench.deployment.file_formats import MODEL_CARD, Format
+from workbench.deployment.model_card import Evidence, model_card
+from workbench.deployment.network_files import torch_run
+from workbench.deployment.onnx_files import Array, Run, open_onnx, write_onnx
+from workbench.deployment.runtimes import ONNX, ONNX_INT8, TORCH, time_runs
+from workbench.deployment.settings import DeploymentSettings
+from workbench.deployment.stage_types import StageReport, TrainedNetwork
+from workbench.errors import ExportError
 from workbench.store.unfinished_work import disk_errors
 
-_IMAGES = 32  # images on which an exported file is compared with its network
-_MOST_PIXELS = 1 << 23  # values in these images together, unless two images have more
+_NOISE = 32  # images of noise, if there are no real ones
 _TOLERANCE = 1e-4  # as a share of the largest logit
-_SUFFIXES = {"safetensors": ".safetensors", "pt2": ".pt2", "onnx": ".onnx"}
-Logits = NDArray[np.float32]
+NOISE = "noise images"
+FLOAT = "float32"
 
 
 @dataclass(frozen=True)
+class TestImages:
+    """The images on which a file is compared with its network.
+
+    Attributes:
+        images: the test images; None compares on noise.
+        name: what they are, for messages, such as "test images of S2".
+    """
+
+    __test__ = False  # not a test of pytest
+
+    images: ImageSet | None
+    name: str = NOISE
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Times of a network in a runtime.
+
+    Attributes:
+        network: "float32", or the name of the stage.
+        runtime: name of the runtime.
+        one, many: times at batch 1 and at batch 64.
+    """
+
+    network: str
+    runtime: str
+    one: Timing
+    many: Timing
+
+
+@dataclass(frozen=True, eq=False)
 class Exported:
     """An exported file and its comparison with the network.
 
     Attributes:
         path: the file.
-        images: number of images on which the file was compared with the network.
-        real: whether these are test images of the network's classes; otherwise they are noise.
+        compared_on: what the images are.
+        images: number of images.
         difference: largest difference of logits, as a share of the largest logit.
         agreement: share of the images for which both predict the same class, in [0, 1].
+        network_correct, file_correct: which images each classifies correctly, shape (images,);
+            empty for noise.
+        network_bytes, file_bytes: sizes of the float32 tensors and of the file.
+        timings: the network in torch (and in onnxruntime, if the file runs there), and the file in
+            its runtime; empty if not measured.
+        report: how a stage made the file.
+        model_card: the file with the model card.
     """
 
     path: Path
+    compared_on: str
     images: int
-    real: bool
     difference: float
     agreement: float
+    network_correct: NDArray[np.bool_]
+    file_correct: NDArray[np.bool_]
+    network_bytes: int
+    file_bytes: int
+    report: StageReport
+    model_card: Path
+    timings: tuple[Timed, ...] = ()
+
+    @property
+    def real(self) -> bool:
+        """Whether the file was compared on real images."""
+        return len(self.file_correct) > 0
+
+    @property
+    def accuracies(self) -> tuple[float, float] | None:
+        """Accuracy of the network and of the file, in [0, 1]; None on noise."""
+        if not self.real:
+            return None
+        return float(self.network_correct.mean()), float(self.file_correct.mean())
 
 
-def export(
-    run: str,
+def check_out(out: Path | str | None, form: Format) -> tuple[Path, Path]:
+    """The file to write and the file of its model card; neither may exist.
+
+    Raises:
+        SettingsError: when one cannot be created.
+    """
+    path = check_new_file(user_path(out or f"network{form.suffix}"), "--out", form.suffix)
+    return path, check_new_file(path.with_name(f"{path.name}.md"), "--out", ".md")
+
+
+def write_file(
+    trained: TrainedNetwork,
+    form: Format,
+    out: tuple[Path, Path],
+    test: TestImages,
+    evidence: Evidence,
+    settings: DeploymentSettings,
     *,
-    format: str = "safetensors",  # noqa: A002 - named as the option
-    out: Path | str | None = None,
     model: str | None = None,
-    data_dir: Path | None = None,
-    tracking_uri: str | None = None,
+    threads: int = 1,
+    timed: bool = True,
 ) -> Exported:
-    """Write a network to a file, load the file again and compare it with the network.
+    """Write a network to a file and compare the loaded file with the network on all images.
 
     Args:
-        run: as for ``run_weights.find_weights``.
-        format: "safetensors", "pt2" (torch.export) or "onnx".
-        out: file to write; ``network`` with the format's suffix when None. An existing file is
-            not overwritten.
-        model: name of the network, if the user's own code defines it.
+        out: from ``check_out``.
+        evidence: what is known about the network, for the model card.
+        timed: measure latencies for the model card.
 
     Raises:
-        WorkbenchError: for anything that the user can correct; ``ExportError`` when the outputs
-            of the file and the network differ (the file is then removed).
+        ExportError: when the outputs of a float32 file and the network differ; no file is left.
+        WorkbenchError: when the file cannot be written.
     """
-    problems = check_choice("--format", format, list(_SUFFIXES))
-    if problems:
-        raise SettingsError(*problems)
-    suffix = _SUFFIXES[format]
-    path = check_new_file(user_path(out or f"network{suffix}"), "--out", suffix)
-    write, read = _FORMATS[format]()
-    source = find_weights(run, tracking_uri)
-    network, card = load_network(source.weights, model), read_card(source.weights)
-    images, real = _images(card, source.images, data_dir)
-    with disk_errors(path.parent), written_whole(path, suffix) as part:
-        write(network, card, images, part)
-        with torch.inference_mode():
-            wanted = network(images).numpy()
-        found = read(part, model)(images.numpy())
-        return _compare(path, wanted, found, real)
+    path, card_path = out
+    with disk_errors(path.parent), written_whole(path, form.suffix) as part:
+        report = form.write(trained, settings, part)
+        opened = form.open(part, model, threads)
+        network = torch_run(trained.network)
+        done = _compare(path, network, opened.run, trained, test)
+        if form.exact and not done.difference <= _TOLERANCE:
+            raise ExportError(
+                f"{path}: differs from its network by {done.difference:.1e} of the largest logit, "
+                f"more than {_TOLERANCE:g}; the file was removed"
+            )
+        done = replace(done, report=report, file_bytes=part.stat().st_size, model_card=card_path)
+        if timed:
+            done = replace(done, timings=_time(trained, form, network, opened.run, threads))
+        text = model_card(trained.card, evidence, done, form, threads)
+        form.describe(part, {MODEL_CARD: text})
+        _check_unchanged(path, opened.run, form.open(part, model, threads).run, trained)
+    write_text(card_path, text)
+    return done
 
 
-def _compare(path: Path, wanted: Logits, found: Logits, real: bool) -> Exported:
-    difference = float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
-    agreement = float((found.argmax(1) == wanted.argmax(1)).mean())
-    if not difference <= _TOLERANCE:
-        raise ExportError(
-            f"{path}: differs from its network by {difference:.1e} of the largest logit, more than "
-            f"{_TOLERANCE:g}; the file was removed"
-        )
-    return Exported(path, len(wanted), real, difference, agreement)
-
-
-def _images(card: Card, listed: Sequence[Path], data_dir: Path | None) -> tuple[torch.Tensor, bool]:
-    """Normalised test images of the network's classes, or noise if there are none here."""
-    count = min(_IMAGES, max(2, _MOST_PIXELS // math.prod(card.shape)))
-    pixels = (
-        _folder_pixels(card, listed[:count])
-        if listed
-        else _known_pixels(card, data_folder(data_dir))
+def _time(
+    trained: TrainedNetwork, form: Format, network: Run, file: Run, threads: int
+) -> tuple[Timed, ...]:
+    """Time the network and its file; an int8 file is compared in the same runtime, too."""
+    subjects = [(FLOAT, TORCH, network)]
+    with tempfile.TemporaryDirectory() as folder:
+        if form.runtime == ONNX_INT8:
+            plain = Path(folder) / "float.onnx"
+            write_onnx(trained.network, trained.card, plain)
+            subjects.append((FLOAT, ONNX, open_onnx(plain, threads)[1]))
+        subjects.append((form.stage or FLOAT, form.runtime, file))
+        times = time_runs([run for _, _, run in subjects], trained.card.shape)
+    return tuple(
+        Timed(name, runtime, *pair)
+        for (name, runtime, _), pair in zip(subjects, times, strict=True)
     )
-    if pixels is not None and len(pixels):
-        return normalise(torch.from_numpy(pixels), card).contiguous(), True
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(count, *card.shape, generator=generator), False
 
 
-def _known_pixels(card: Card, folder: Path) -> NDArray[np.uint8] | None:
-    known = SOURCES.get(card.source)
-    own = known and known.shape == card.shape and set(card.classes) <= set(known.classes)
-    if not own or not is_present(card.source, folder):
-        return None
-    images = load_images(card.source, "test", folder).of_classes(card.classes, card.source)
-    places = np.linspace(0, len(images) - 1, min(_IMAGES, len(images))).astype(int)
-    pixels: NDArray[np.uint8] = images.pixels[places]
-    return pixels
+def _compare(
+    path: Path, network: Run, file: Run, trained: TrainedNetwork, test: TestImages
+) -> Exported:
+    difference, largest, same = 0.0, 1e-30, 0
+    correct: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
+    count = 0
+    for images, labels in _batches(trained, test):
+        wanted, found = network(images), file(images)
+        if found.shape != wanted.shape:
+            raise ExportError(f"{path}: has outputs of shape {found.shape}, not {wanted.shape}")
+        count += len(images)
+        apart = np.abs(found - wanted).max()
+        difference = max(difference, float(apart) if np.isfinite(apart) else np.inf)
+        largest = max(largest, float(np.abs(wanted).max()))
+        classes = wanted.argmax(1), found.argmax(1)
+        same += int((classes[0] == classes[1]).sum())
+        if test.images is not None:
+            correct.append((classes[0] == labels, classes[1] == labels))
+    nothing: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+    by_network, by_file = (
+        (np.concatenate(each) for each in zip(*correct, strict=True))
+        if correct
+        else (nothing, nothing)
+    )
+    tensors = trained.network.state_dict().values()
+    return Exported(
+        path=path,
+        compared_on=test.name,
+        images=count,
+        difference=difference / largest,
+        agreement=same / count,
+        network_correct=by_network,
+        file_correct=by_file,
+        network_bytes=sum(tensor.nbytes for tensor in tensors),
+        file_bytes=0,
+        report=StageReport(),
+        model_card=path,
+    )
 
 
-def _folder_pixels(card: Card, paths: Sequence[Path]) -> NDArray[np.uint8] | None:
-    """Pixels of the files that still exist and are images; None without any."""
-    form, read = Form(card.shape[0], card.shape[1], card.white), []
-    with quiet():
-        for path in paths:
-            with suppress(*UNREADABLE):
-                read.append(decode(path, form))
-    return np.stack(read) if read else None
+def _batches(
+    trained: TrainedNetwork, test: TestImages
+) -> Iterable[tuple[Array, NDArray[np.int64]]]:
+    """Normalised batches of the test images, or one of noise, with labels."""
+    if test.images is not None:
+        return normalised_batches(test.images, trained.card)
+    noise = np.random.default_rng(0).standard_normal((_NOISE, *trained.card.shape))
+    return [(noise.astype(np.float32), np.zeros(_NOISE, dtype=np.int64))]
 
 
-# --- formats: each function returns a writer and a reader ----------------------------------
-
-Writer = Callable[[nn.Module, Card, torch.Tensor, Path], None]
-Reader = Callable[[Path, str | None], Callable[[NDArray[np.float32]], Logits]]
-
-
-def _safetensors() -> tuple[Writer, Reader]:
-    def write(network: nn.Module, card: Card, _images: torch.Tensor, path: Path) -> None:
-        save_tensors(dict(network.state_dict()), path, card.metadata())
-
-    def read(path: Path, model: str | None) -> Callable[[NDArray[np.float32]], Logits]:
-        return _runner(load_network(path, model))
-
-    return write, read
-
-
-def _pt2() -> tuple[Writer, Reader]:
-    def write(network: nn.Module, card: Card, images: torch.Tensor, path: Path) -> None:
-        batch = {0: torch.export.Dim.DYNAMIC}
-        program = torch.export.export(network, (images,), dynamic_shapes=(batch,))
-        torch.export.save(program, path, extra_files={f"{CARD}.json": card.text()})
-
-    def read(path: Path, _model: str | None) -> Callable[[NDArray[np.float32]], Logits]:
-        # torch.export.load unpickles, so load only the file that was just written here.
-        return _runner(torch.export.load(path).module())
-
-    return write, read
-
-
-def _onnx() -> tuple[Writer, Reader]:
-    onnx, runtime = import_onnx("onnx"), import_onnx("onnxruntime")
-    import_onnx("onnxscript")
-
-    def write(network: nn.Module, card: Card, images: torch.Tensor, path: Path) -> None:
-        batch = {0: torch.export.Dim.DYNAMIC}
-        program = torch.onnx.export(
-            network,
-            (images,),
-            dynamo=True,
-            dynamic_shapes=(batch,),
-            input_names=["images"],
-            output_names=["logits"],
-            verbose=False,
-        )
-        assert program is not None
-        proto = program.model_proto
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = CARD, card.text()
-        onnx.save(proto, str(path))
-
-    def read(path: Path, _model: str | None) -> Callable[[NDArray[np.float32]], Logits]:
-        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return lambda images: np.asarray(session.run(["logits"], {"images": images})[0])
-
-    return write, read
-
-
-_FORMATS: dict[str, Callable[[], tuple[Writer, Reader]]] = {
-    "safetensors": _safetensors,
-    "pt2": _pt2,
-    "onnx": _onnx,
-}
-
-
-def import_onnx(name: str) -> Any:
-    """Import a library of the extra ``[onnx]``.
-
-    Raises:
-        SettingsError: when it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        raise SettingsError(
-            f"ONNX needs {name}, which is not installed; pip install 'pfa-workbench[onnx]'"
-        ) from None
-
-
-def _runner(network: Any) -> Callable[[NDArray[np.float32]], Logits]:
-    def run(images: NDArray[np.float32]) -> Logits:
-        with torch.inference_mode():
-            logits: Logits = network(torch.from_numpy(images)).numpy()
-        return logits
-
-    return run
+def _check_unchanged(path: Path, before: Run, after: Run, trained: TrainedNetwork) -> None:
+    """Check that adding the model card did not change the file's outputs."""
+    noise = np.random.default_rng(1).standard_normal((2, *trained.card.shape)).astype(np.float32)
+    if not np.allclose(before(noise), after(noise), rtol=1e-5, atol=1e-5):
+        raise ExportError(f"{path}: its outputs changed when its model card was added")

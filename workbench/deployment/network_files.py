@@ -50,10 +50,16 @@ def open_network(path: Path, model: str | None = None, threads: int | None = Non
     return _OPENERS.get(path.suffix, _open_weights)(path, model, threads)
 
 
-def torch_run(network: nn.Module) -> Run:
-    """A function that computes logits with a network, in evaluation mode, in fp32 on the CPU."""
+def torch_run(network: nn.Module, *, place_it: bool = True) -> Run:
+    """A function that computes logits with a network, in fp32 on the CPU.
+
+    Args:
+        place_it: move the network to the CPU and into evaluation mode; an exported program is there
+            already and cannot be moved.
+    """
     device = torch.device("cpu")
-    place(network, device).eval()
+    if place_it:
+        place(network, device).eval()
 
     def run(images: Array) -> Array:
         with torch.inference_mode(), exact_fp32(device.type):

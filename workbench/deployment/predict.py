@@ -1,26 +1,19 @@
-"""Predict classes and probabilities of image files with a run, a weight file or an ONNX file.
-
-A ``.pt2`` file is rejected: torch.export.load unpickles it, and no file that is loaded here may
-run code.
-"""
+"""Predict classes and probabilities of image files with a run, or a file of the workbench."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from workbench.compression.narrow_networks import load_network
 from workbench.data.decoding import UNREADABLE, Form, decode, quiet, reason
-from workbench.deployment.export import import_onnx
-from workbench.deployment.run_weights import find_weights
+from workbench.deployment.network_files import open_network
+from workbench.deployment.run_weights import find_file
 from workbench.errors import DataError, SettingsError, WeightsError
-from workbench.models.weight_files import CARD, Card, card_from, read_card
+from workbench.models.weight_files import Card
 
 _BATCH = 64
 Batch = NDArray[np.float32]
@@ -52,8 +45,8 @@ def predict(
     """Predict the classes of images.
 
     Args:
-        run: a run or a ``.safetensors`` file, as for ``run_weights.find_weights``, or an
-            ``.onnx`` file that the workbench wrote.
+        run: a run or a file that the workbench wrote, as for ``run_weights.find_file``. A ``.pt2``
+            file is rejected, because loading it can run code.
         images: image files of any size (``data.decoding.FORMATS``).
         top: number of classes to return for each image.
         model: name of the network, if the user's own code defines it.
@@ -65,7 +58,9 @@ def predict(
         raise SettingsError(f"--top {top} is too small; it must be at least 1")
     if not images:
         raise SettingsError("no image was named; add one or more image files")
-    card, network = _load(run, model, tracking_uri)
+    path = find_file(run, tracking_uri)
+    opened = open_network(path, model)
+    card, network = opened.card, opened.run
     pixels = prepare([Path(image) for image in images], card)
     outputs = [network(pixels[at : at + _BATCH]) for at in range(0, len(pixels), _BATCH)]
     shares = _softmax(_checked_logits(run, outputs, card).astype(np.float64))
@@ -111,51 +106,6 @@ def prepare(paths: Sequence[Path], card: Card) -> Batch:
         np.asarray(values, dtype=np.float32)[:, None, None] for values in (card.mean, card.std)
     )
     return np.ascontiguousarray((pixels - mean) / std)
-
-
-def _load(
-    run: str, model: str | None, tracking_uri: str | None
-) -> tuple[Card, Callable[[Batch], Batch]]:
-    suffix = Path(run).suffix
-    if suffix == ".onnx":
-        return _load_onnx(Path(run))
-    if suffix == ".pt2":
-        raise SettingsError(
-            f"{run}: loading a .pt2 file can run code in it; name the run, or a .safetensors or "
-            ".onnx file"
-        )
-    path = find_weights(run, tracking_uri).weights
-    network = load_network(path, model)
-
-    def classify(images: Batch) -> Batch:
-        with torch.inference_mode():
-            logits: Batch = network(torch.from_numpy(images)).numpy()
-        return logits
-
-    return read_card(path), classify
-
-
-def _load_onnx(path: Path) -> tuple[Card, Callable[[Batch], Batch]]:
-    runtime = import_onnx("onnxruntime")
-    if not os.path.isfile(path):
-        raise WeightsError(f"{path}: no such file")
-    try:
-        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        text = session.get_modelmeta().custom_metadata_map.get(CARD)
-    except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common base
-        raise WeightsError(f"{path}: not a readable ONNX file ({_short(error)})") from None
-
-    def classify(images: Batch) -> Batch:
-        try:
-            return np.asarray(session.run(None, {"images": images})[0])
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common base
-            raise WeightsError(f"{path}: does not run on its images ({_short(error)})") from None
-
-    return card_from(path, text), classify
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
 
 
 def _checked_logits(run: str, outputs: Sequence[Batch], card: Card) -> Batch:

@@ -1,27 +1,34 @@
-"""Find the weight file of a run, an adaptation or a path that a user names."""
+"""Find the file of a run, an adaptation or a path that a user names."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from workbench.errors import DamagedRunError, MissingRunError, StoreError, WeightsError
-from workbench.reporting.json_results import recommended
+from workbench.errors import MissingRunError, StoreError, WeightsError
+from workbench.reporting.json_results import recommended, recommended_files
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import KIND, WEIGHTS, is_as_recorded
+from workbench.store.recorder import FILE, KIND, WEIGHTS, is_as_recorded
 from workbench.store.runs import FINISHED, RUN_ID, StoredRun
-from workbench.store.stored_results import IMAGES_FILE, RESULT_FILE, read_artifact
+from workbench.store.stored_results import RESULT_FILE, read_artifact
 from workbench.store.tracking_uris import store_exists
 from workbench.store.unfinished_work import WEIGHTS_FILE
 
 
 @dataclass(frozen=True)
 class Located:
-    """A network's weight file, and some of its test images if they are files in a folder."""
+    """A network's weight file, and the run that trained it.
+
+    Attributes:
+        weights: the file.
+        run: the run; None if the user named a file.
+    """
 
     weights: Path
-    images: tuple[Path, ...] = ()
+    run: StoredRun | None = None
 
 
 def find_weights(name: str, tracking_uri: str | None = None) -> Located:
@@ -29,7 +36,7 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
 
     Args:
         name: path of a ``.safetensors`` file, id of a training's run, or id of an adaptation's
-            run, which means the network that it recommends.
+            run, which means the trained network that it recommends.
         tracking_uri: the MLflow store; the default one when None.
 
     Raises:
@@ -37,6 +44,26 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
             match the recorded hash.
         StoreError: when the store cannot be used.
     """
+    return _find(name, tracking_uri, recommended, any_file=False)
+
+
+def find_file(name: str, tracking_uri: str | None = None) -> Path:
+    """The file of a run, such as the int8 file of a stage, or the file itself.
+
+    Args:
+        name: path of a file, id of a run of a training or a stage, or id of an adaptation's run,
+            which means the file that it recommends.
+        tracking_uri: the MLflow store; the default one when None.
+
+    Raises:
+        WeightsError, StoreError: as for ``find_weights``.
+    """
+    return _find(name, tracking_uri, recommended_files, any_file=True).weights
+
+
+def _find(
+    name: str, tracking_uri: str | None, choose: Callable[[Any], list[str]], *, any_file: bool
+) -> Located:
     if os.path.isfile(name):
         return Located(Path(name))
     if Path(name).suffix or not RUN_ID.fullmatch(name):
@@ -53,38 +80,35 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Located:
         raise WeightsError(*error.problems) from None
     except StoreError as error:
         raise WeightsError(f"run '{name}' cannot be read: {error}") from None
-    for candidate in _trainings(store, run):
-        path = store.fetch(candidate, WEIGHTS_FILE)
+    if run.tags.get(KIND) == "stage" and not any_file:
+        raise WeightsError(
+            f"run '{name}' holds the file of a stage, {run.tags.get(FILE)}, which can be used as it "
+            "is; name the run of the training, or the adaptation"
+        )
+    for candidate in _candidates(store, run, choose):
+        path = store.fetch(candidate, candidate.tags.get(FILE, WEIGHTS_FILE))
         if path is not None:
             if not is_as_recorded(candidate, path):
                 raise WeightsError(
                     f"run '{candidate.run_id}': {path} is damaged: its hash is not the recorded "
                     "one; run the same command again, which repeats the training"
                 )
-            return Located(path, _test_images(store, candidate))
+            return Located(path, candidate)
     raise WeightsError(
         f"run '{name}' has no weights ({_why(run)}); 'workbench ui' shows runs with their ids, and "
         "--keep-weights all keeps every network"
     )
 
 
-def _trainings(store: Store, run: StoredRun) -> list[StoredRun]:
-    """The runs to take weights from, in order of preference."""
+def _candidates(
+    store: Store, run: StoredRun, choose: Callable[[Any], list[str]]
+) -> list[StoredRun]:
+    """The runs to take a file from, in order of preference."""
     if run.tags.get(KIND) != "adapt":
         return [run]
     if run.status != FINISHED and store.fetch(run, RESULT_FILE) is None:
         return []
-    return [store.run(run_id) for run_id in read_artifact(store, run, RESULT_FILE, recommended)]
-
-
-def _test_images(store: Store, run: StoredRun) -> tuple[Path, ...]:
-    """Some test images that are files; empty if unknown, as they only serve the comparison."""
-    try:
-        listed = read_artifact(store, run, IMAGES_FILE, lambda names: names)
-    except DamagedRunError:
-        return ()
-    names = listed if isinstance(listed, list) else []
-    return tuple(Path(name) for name in names if isinstance(name, str))
+    return [store.run(run_id) for run_id in read_artifact(store, run, RESULT_FILE, choose)]
 
 
 def _why(run: StoredRun) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from workbench.deployment.onnx_files import Array, Run
 #: Runtimes by the name that options and tables use.
 TORCH, ONNX, ONNX_INT8 = "torch", "onnx", "onnx-int8"
 RUNTIMES = (TORCH, ONNX, ONNX_INT8)
-#: Number of timed passes by images per pass.
-_ROUNDS = {1: 60, 64: 11}
+#: Largest number of timed passes by images per pass; fewer if they take longer than ``_SECONDS``.
+_MOST_ROUNDS = {1: 60, 64: 15}
+_FEWEST_ROUNDS, _SECONDS = 5, 8.0
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,25 @@ def time_files(
         SettingsError: when a runtime's library is missing.
     """
     opened = [open_network(subject.path, model, threads) for subject in subjects]
+    return time_runs([network.run for network in opened], opened[0].card.shape)
+
+
+def time_runs(runs: Sequence[Run], shape: tuple[int, int, int]) -> list[tuple[Timing, Timing]]:
+    """Time opened networks in turns, at batch 1 and at batch 64.
+
+    Args:
+        shape: channels, height, width of an image.
+    """
     measured = []
-    for size, rounds in _ROUNDS.items():
-        noise = np.random.default_rng(0).standard_normal((size, *opened[0].card.shape))
+    for size, most in _MOST_ROUNDS.items():
+        noise = np.random.default_rng(0).standard_normal((size, *shape))
         images = noise.astype(np.float32)
-        passes = [_one_pass(network.run, images) for network in opened]
+        passes = [_one_pass(run, images) for run in runs]
+        start = time.perf_counter()
+        for one_pass in passes:
+            one_pass()
+        once = time.perf_counter() - start
+        rounds = max(_FEWEST_ROUNDS, min(most, round(_SECONDS / max(once, 1e-9))))
         measured.append(time_in_turns(passes, rounds, size))
     return list(zip(*measured, strict=True))
 

@@ -86,6 +86,11 @@ def machine_name(device: str) -> str:
     """The processor's product name, with the number of threads on a CPU."""
     if device == "cuda":
         return torch.cuda.get_device_name()
+    return f"{processor_name()}, {torch.get_num_threads()} threads"
+
+
+def processor_name() -> str:
+    """Product name of the CPU."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -93,4 +98,4 @@ def machine_name(device: str) -> str:
             if line.startswith("model name"):
                 name = line.split(":", 1)[1].strip()
                 break
-    return f"{name}, {torch.get_num_threads()} threads"
+    return name

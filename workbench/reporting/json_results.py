@@ -30,17 +30,35 @@ def as_dict(adaptation: Adaptation) -> dict[str, Any]:
 
 
 def recommended(content: object) -> list[str]:
-    """Ids of the runs of the recommended network, from plain data that ``as_dict`` made.
+    """Ids of the trainings of the recommended network, from plain data that ``as_dict`` made.
 
     Raises:
         ValueError: when the data are not a result.
     """
     saved = mapped("it", content)
-    taken = short_text("recommended", saved.get("recommended"))
-    for row in listed("protocols", saved.get("protocols")):
-        if mapped("a protocol", row).get("protocol") == taken:
+    return _run_ids(saved, "protocols", {"protocol": saved.get("recommended")})
+
+
+def recommended_files(content: object) -> list[str]:
+    """Ids of the runs that hold the recommended file: those of its stage, or else the trainings.
+
+    Raises:
+        ValueError: when the data are not a result.
+    """
+    saved = mapped("it", content)
+    stage = saved.get("recommended_stage")
+    if stage is None:
+        return recommended(content)
+    return _run_ids(saved, "stages", {"protocol": saved.get("recommended"), "stage": stage})
+
+
+def _run_ids(saved: dict[str, Any], rows: str, wanted: dict[str, Any]) -> list[str]:
+    for value in wanted.values():
+        short_text("recommended", value)
+    for row in listed(rows, saved.get(rows)):
+        if wanted.items() <= mapped("a network", row).items():
             return [short_text("a run's id", run) for run in listed("run_ids", row.get("run_ids"))]
-    raise ValueError("it has no result of the recommended protocol")
+    raise ValueError("it has no result of the recommended network")
 
 
 def summary_metrics(adaptation: Adaptation) -> dict[str, float]:

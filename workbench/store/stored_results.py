@@ -23,7 +23,6 @@ OPTIONS_FILE = "options.yaml"
 HITS_FILE = "test_hits.json"  # which test images were classified correctly
 STAGE_FILE = "stage.json"  # how a stage made its file
 LATENCIES_FILE = "latencies.json"
-IMAGES_FILE = "images.json"  # paths of some test images, for images in a folder
 
 _REMEDY = "run the same command again, which writes it again"
 T = TypeVar("T")
