@@ -82,7 +82,7 @@ def _find(
         raise WeightsError(f"run '{name}' cannot be read: {error}") from None
     if run.tags.get(KIND) == "stage" and not any_file:
         raise WeightsError(
-            f"run '{name}' holds the file of a stage, {run.tags.get(FILE)}, which can be used as it "
+            f"run '{name}' holds the file of a stage, {run.tags.get(FILE)}, which is used as it "
             "is; name the run of the training, or the adaptation"
         )
     for candidate in _candidates(store, run, choose):
