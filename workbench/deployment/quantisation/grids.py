@@ -68,7 +68,7 @@ def _positive(scale: NDArray) -> NDArray[np.float32]:
 def quantise(values: NDArray[np.float32], grid: Grid) -> NDArray[np.int32]:
     """Codes of the nearest values of the grid; values out of its range get the code at its end."""
     codes = np.rint(values / grid.scale) + grid.zero
-    return np.clip(codes, grid.lowest, grid.highest).astype(np.int32)
+    return np.asarray(np.clip(codes, grid.lowest, grid.highest), dtype=np.int32)
 
 
 def dequantise(codes: NDArray[np.integer], grid: Grid) -> NDArray[np.float32]:

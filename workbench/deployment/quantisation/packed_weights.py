@@ -189,9 +189,10 @@ def load_packed(path: Path | str, model_name: str | None = None) -> nn.Module:
             f"{path}: its network is your own code ({card.model}), which is not imported because "
             "a file names it; name it: --model, or load_packed(path, model_name)"
         )
+    state = read_packed(path)  # before the network is built: a damaged file costs little
     try:
         model = build_narrow(card.model, card.shape, len(card.classes), card.widths)
     except NetworkError as error:
         raise NetworkError(*(f"{path}: {problem}" for problem in error.problems)) from None
-    put_weights(model, read_packed(path), str(path))
+    put_weights(model, state, str(path))
     return model.eval()
