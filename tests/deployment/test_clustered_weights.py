@@ -123,6 +123,14 @@ def test_few_distinct_weights_lose_nothing(weights):
     assert (cluster(weights, 32).weights() == weights).all()
 
 
+def test_empty_clusters_are_dropped(monkeypatch):
+    centres = np.array([-10.0, -1, 0, 5, 10])
+    monkeypatch.setattr(clustered_weights, "_centres", lambda points, counts, clusters: centres)
+    tensor = cluster(np.float32([0.25, 9, -0.75, 0.75, 11, -0.75]), 5)
+    assert tensor.codebook.tolist() == [-0.75, 0.5, 10]
+    assert tensor.weights().tolist() == [0.5, 10, -0.75, 0.5, 10, -0.75]
+
+
 def test_many_weights_in_few_bins():
     # One large weight, and more distinct weights than bins within a single bin.
     weights = np.append(normal(70_000) * np.float32(1e-9), np.float32(1))

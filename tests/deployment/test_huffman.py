@@ -195,7 +195,6 @@ def damaged():
         "other lengths": (stream, sizes, longer, 3000),
         "too long": (stream, sizes, np.full(30, 200, np.uint8), 3000),
         "no codes": (stream, sizes, np.zeros(30, np.uint8), 3000),
-        "long only code": (stream, sizes, np.array([3], np.uint8), 3000),
         "zeros": (np.zeros_like(stream), sizes, lengths, 3000),
         "ones": (np.full_like(stream, 255), sizes, lengths, 3000),
         "no code": (np.array([64], np.uint8), np.array([1], np.uint16), one, 7),
@@ -209,6 +208,15 @@ def damaged():
 def test_a_damaged_stream_is_rejected(case):
     with pytest.raises(ValueError, match=r"stream|chunk|code|symbols"):
         decode(*damaged()[case])
+
+
+@pytest.mark.parametrize("lengths", [[2], [1, 2], [1, 1, 1], [17, 1], [3] * 7 + [0]])
+def test_lengths_that_form_no_complete_code_are_rejected(lengths):
+    lengths = np.array(lengths, dtype=np.uint8)
+    with pytest.raises(ValueError, match=r"complete prefix code|the only code|more than 16 bits"):
+        canonical_codes(lengths)
+    with pytest.raises(ValueError, match=r"complete prefix code|the only code|more than 16 bits"):
+        decode(np.zeros(1, np.uint8), np.ones(1, np.uint16), lengths, 4)
 
 
 def test_noise_ends_with_symbols_or_an_error():

@@ -188,7 +188,10 @@ DAMAGES = {
     "a scale too large": (changed(f"{GRID}:scales", lambda t: t * 0 + 1e38), "too large"),
     "a part missing": (lambda t, *_: t.pop(f"{GRID}:scales"), "scales' is missing"),
     "both forms": (lambda t, *_: t.update({GRID: torch.zeros(6)}), "is there twice"),
-    "a bias NaN": (changed("features.1.bias", nan_first), "'features.1.bias' holds NaN"),
+    "a bias NaN": (
+        changed("features.1.bias", nan_first),
+        "is damaged: 'features.1.bias' holds NaN",
+    ),
     "complex": (changed("features.1.bias", lambda t: t.to(torch.complex64)), "holds torch.complex"),
     "no form": (formed(GRID, form="other"), "neither 'shared' nor 'grid'"),
     "a form as a list": (lambda t, forms, *_: forms.update({GRID: []}), "its form is a list"),

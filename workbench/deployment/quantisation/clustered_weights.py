@@ -104,13 +104,12 @@ def cluster(weights: NDArray[np.float32], clusters: int) -> SharedWeights:
     """
     flat = weights.reshape(-1)
     values = _distinct(flat)
-    if values is not None and len(values) <= clusters:
-        return SharedWeights(weights.shape, values, np.searchsorted(values, flat).astype(np.uint8))
     centres = _centres(*_histogram(flat, values), clusters)
     # Ties go to the lower centre, for every weight alike.
     nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, flat).astype(np.uint8)
     members = np.bincount(nearest, minlength=len(centres))
     used = np.flatnonzero(members)
+    # In float64, so that the mean of equal weights is this weight again.
     means = np.bincount(nearest, weights=flat, minlength=len(centres))[used] / members[used]
     renumbered = np.zeros(len(centres), dtype=np.uint8)
     renumbered[used] = np.arange(len(used))

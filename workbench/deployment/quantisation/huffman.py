@@ -69,8 +69,8 @@ def code_lengths(counts: NDArray[np.int64]) -> Bytes:
             (first[0] + second[0], first[1] + second[1])
             for first, second in zip(row[::2], row[1::2], strict=False)
         ]
-    # A symbol's length is the number of coins of it in the n - 1 cheapest packages.
-    for _, symbols in packages[: len(present) - 1]:
+    # After the last round there are n - 1 packages; a symbol's length is its number of coins there.
+    for _, symbols in packages:
         np.add.at(lengths, list(symbols), 1)
     return lengths
 
@@ -179,7 +179,8 @@ def decode(stream: Bytes, sizes: NDArray[np.uint16], lengths: Bytes, count: int)
     if count == 0:
         return np.zeros(0, dtype=np.uint8)
     symbol_of, bits_of = _tables(codes, lengths)
-    # The three bytes from each byte on. A chunk that is wrong reads at most _MOST_BYTES further.
+    # The three bytes from each byte on. Damaged codes read at most _MOST_BYTES after their chunk's
+    # start, which may be the end of the stream.
     padded = np.concatenate([stream, np.zeros(_MOST_BYTES + 3, np.uint8)]).astype(np.uint32)
     windows = (padded[:-2] << 16) | (padded[1:-1] << 8) | padded[2:]
     at = 8 * starts
@@ -208,8 +209,6 @@ def _chunk_starts(stream: Bytes, sizes: NDArray[np.uint16], count: int) -> NDArr
     total = int(sizes.sum(dtype=np.int64))
     if total != len(stream):
         raise ValueError(f"the chunks have {total} bytes, the stream has {len(stream)}")
-    if (sizes > _MOST_BYTES).any():
-        raise ValueError(f"a chunk has more than {_MOST_BYTES} bytes")
     return np.cumsum(sizes, dtype=np.int64) - sizes
 
 
