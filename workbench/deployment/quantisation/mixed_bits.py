@@ -10,7 +10,7 @@ symmetric grid (``grids.symmetric_grid``, one scale for each output channel). Mi
 the chosen sensitivities; the bytes of the file are at most ``mixed_size`` of the float32 weights.
 
 Cost: one pass over the calibration images for each layer and number of bits, without gradients.
-For a VGG-16 on 256 CIFAR images these are 48 passes.
+A VGG-16 has 15 such layers, and 64 CIFAR images take 28 seconds on one core.
 
 When it does not help: it saves bytes only. No runtime here computes convolutions below 8 bits;
 the file is read back as float32 weights, so the network gets neither faster nor smaller in memory.
