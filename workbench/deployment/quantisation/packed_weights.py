@@ -1,0 +1,198 @@
+"""Packed weight files: smaller than float32 weights, and read back as float32 weights.
+
+A ``.packed`` file is a safetensors file. Its metadata has the card of the network and a
+description of the packed tensors; its tensors are the arrays of each packed tensor, named
+``TENSOR:PART``, and all other tensors of the state dict as they are. Loading it runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from workbench.compression.narrow_networks import build_narrow
+from workbench.data.checked_values import mapped, required, whole
+from workbench.data.whole_files import parse_json
+from workbench.deployment.quantisation.packed_tensors import PackedTensor, from_form, part_names
+from workbench.errors import NetworkError, WeightsError
+from workbench.models.external_networks import is_users_own
+from workbench.models.weight_files import Card, put_weights, read_card, save_tensors
+
+_PACKING = "packing"  # name of the description in the metadata
+_VERSION = 1
+#: Types of the tensors that are not packed.
+_PLAIN = (
+    torch.float32, torch.float64, torch.float16, torch.bfloat16,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+)  # fmt: skip
+_MOST_TEXT = 1 << 22  # characters of the description; that of a ResNet-56 has 5,000
+
+
+def coded_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """The convolutions and linear layers that have a weight of their own, by name.
+
+    A weight that other parameters give (weight norm) is left out. A layer with two names has both.
+    """
+    return {
+        name: part
+        for name, part in network.named_modules(remove_duplicate=False)
+        if isinstance(part, (nn.modules.conv._ConvNd, nn.Linear))
+        and part._parameters.get("weight") is not None
+    }
+
+
+def weight_array(layer: nn.Module) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The weight of one of ``coded_layers``, float32, row by row."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return np.ascontiguousarray(weight.detach().numpy())
+
+
+def state_bytes(network: nn.Module) -> int:
+    """Bytes of a state dict, the network's parameters and buffers."""
+    return sum(value.numel() * value.element_size() for value in network.state_dict().values())
+
+
+def write_packed(
+    path: Path, card: Card, network: nn.Module, packed: Mapping[str, PackedTensor]
+) -> None:
+    """Write a network whose weights are packed.
+
+    Args:
+        path: the file; it takes its place when it is complete.
+        network: all tensors that are not packed are those of its state dict.
+        packed: the packed tensors, by their names in the state dict.
+
+    Raises:
+        OSError: when the file cannot be written.
+        ValueError: when a packed tensor is not in the network, or has another shape.
+    """
+    tensors, metadata = _content(card, network, packed)
+    save_tensors(tensors, path, metadata)
+
+
+def packed_size(card: Card, network: nn.Module, packed: Mapping[str, PackedTensor]) -> int:
+    """Bytes of the file that ``write_packed`` writes."""
+    tensors, metadata = _content(card, network, packed)
+    return len(save(tensors, metadata))
+
+
+def _content(
+    card: Card, network: nn.Module, packed: Mapping[str, PackedTensor]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file."""
+    state = network.state_dict()
+    for name, tensor in packed.items():
+        if name not in state or tuple(state[name].shape) != tensor.shape:
+            raise ValueError(f"'{name}' of shape {tensor.shape} is not in the network")
+    # Copies: safetensors rejects tensors that share memory.
+    tensors = {
+        name: value.detach().clone(memory_format=torch.contiguous_format)
+        for name, value in state.items()
+        if name not in packed
+    }
+    for name, tensor in packed.items():
+        for part, array in tensor.parts().items():
+            if f"{name}:{part}" in state:
+                raise ValueError(f"'{name}:{part}' is a tensor of the network")
+            tensors[f"{name}:{part}"] = torch.from_numpy(np.ascontiguousarray(array))
+    description = {
+        "version": _VERSION,
+        "tensors": {name: tensor.form() for name, tensor in packed.items()},
+    }
+    return tensors, {**card.metadata(), _PACKING: json.dumps(description)}
+
+
+def read_packed(path: Path) -> dict[str, Tensor]:
+    """Read a packed file as the state dict of its network; floating-point tensors are float32.
+
+    Raises:
+        WeightsError: when the file is missing or damaged, or is not a packed file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_PACKING)
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: damaged or not a packed file ({error})") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if text is None:
+        raise WeightsError(
+            f"{path}: is not a packed file: it does not describe packed weights; "
+            "--stages clustered and --stages mixed write one"
+        )
+    try:
+        return _unpacked(tensors, text)
+    except ValueError as error:
+        raise WeightsError(f"{path}: is damaged: {error}; make it again") from None
+
+
+def _unpacked(tensors: dict[str, Tensor], text: str) -> dict[str, Tensor]:
+    """The state dict; takes what it reads out of ``tensors``."""
+    description = mapped("the description", parse_json(text, _MOST_TEXT))
+    whole("the version", required("the description", description, "version"), _VERSION, _VERSION)
+    forms = mapped("the list of tensors", required("the description", description, "tensors"))
+    state = {}
+    for name, form in forms.items():
+        try:
+            parts = {part: _taken(tensors, f"{name}:{part}") for part in part_names(form)}
+            state[name] = torch.from_numpy(from_form(form, parts).weights())
+        except ValueError as error:
+            raise ValueError(f"'{name}' cannot be decoded: {error}") from None
+    for name, tensor in tensors.items():
+        if name in state:
+            raise ValueError(f"'{name}' is there twice")
+        if tensor.dtype not in _PLAIN:
+            raise ValueError(f"'{name}' holds {tensor.dtype}")
+        state[name] = tensor.float() if tensor.is_floating_point() else tensor
+        if not bool(torch.isfinite(state[name]).all()):
+            raise ValueError(f"'{name}' holds NaN or infinity")
+    return state
+
+
+def _taken(tensors: dict[str, Tensor], name: str) -> np.ndarray[Any, np.dtype[Any]]:
+    if name not in tensors:
+        raise ValueError(f"'{name}' is missing")
+    tensor = tensors.pop(name)
+    if tensor.dtype not in (torch.uint8, torch.uint16, torch.float32):
+        raise ValueError(f"'{name}' holds {tensor.dtype}")
+    array: np.ndarray[Any, np.dtype[Any]] = tensor.numpy()
+    return array
+
+
+def load_packed(path: Path | str, model_name: str | None = None) -> nn.Module:
+    """Build the network of a packed file and load its weights, in evaluation mode.
+
+    Args:
+        path: a file that ``write_packed`` wrote.
+        model_name: name of the network, as for ``narrow_networks.load_network``.
+
+    Raises:
+        WeightsError: when the file is missing, damaged, or was not written by the workbench.
+        NetworkError: when its network cannot be built.
+    """
+    path = Path(path)
+    card = read_card(path)
+    if model_name not in (None, card.model):
+        raise WeightsError(f"{path}: holds a {card.model}, not a {model_name}")
+    if is_users_own(card.model) and model_name is None:
+        raise WeightsError(
+            f"{path}: its network is your own code ({card.model}), which is not imported because "
+            "a file names it; name it: --model, or load_packed(path, model_name)"
+        )
+    state = read_packed(path)  # before the network is built: a damaged file costs little
+    try:
+        model = build_narrow(card.model, card.shape, len(card.classes), card.widths)
+    except NetworkError as error:
+        raise NetworkError(*(f"{path}: {problem}" for problem in error.problems)) from None
+    put_weights(model, state, str(path))
+    return model.eval()
