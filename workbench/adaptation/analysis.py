@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from workbench.adaptation.analysis_result import LATENCY_64, Analysis, cost_metrics
+from workbench.adaptation.budget_latency import budget_latency
 from workbench.adaptation.loaded_task import LoadedTask, head_rows, subject_inputs
 from workbench.adaptation.recorded_options import adaptation_options
 from workbench.adaptation.run_keys import analysis_key
@@ -178,6 +179,7 @@ def decide(
         shape,
         loaded.processor.torch_device,
         full or count_costs(network, shape),
+        budget_latency(loaded),
     )
     recipe = choose(candidate, evidence, options, task.budget)
     rounded = task.settings.recipe.multiple_of > 1

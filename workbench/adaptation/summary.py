@@ -18,7 +18,7 @@ from workbench.adaptation.loaded_task import LoadedTask, settings_dict
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.verdict import judge
 from workbench.deployment.runtimes import ONNX, TORCH
-from workbench.deployment.stage_names import STAGES
+from workbench.deployment.stage_names import INT8, STAGES
 from workbench.errors import DamagedRunError
 from workbench.reporting.charts import accuracy_chart, filters_chart
 from workbench.reporting.json_results import as_dict, recommended, summary_metrics
@@ -120,7 +120,9 @@ def _staged(
     runtime, timings = result.runtime, result.timings
     if STAGES[stage].runtime:
         pair = latencies.get((network, stage))
-        runtime, timings = (stage, {stage: pair}) if pair else ("", {})
+        own = STAGES[stage].runtime or ""
+        runtime = own if stage == INT8 else f"{own} ({stage})"
+        runtime, timings = (runtime, {runtime: pair}) if pair else ("", {})
     return replace(
         result,
         stage=stage,

@@ -19,7 +19,7 @@ import typer
 
 from workbench.adaptation.settings import DomainSettings
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
-from workbench.compression.recipe_settings import RecipeSettings
+from workbench.compression.recipe_settings import RUNTIMES, RecipeSettings
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES
 from workbench.store.settings import RecordSettings
@@ -165,6 +165,12 @@ SHARED: dict[str, Option] = {
     ),
     "latency_ms": Option(
         float | None, _BUDGET, "Longest time for one image in ms, measured on this machine."
+    ),
+    "runtime": Option(
+        str,
+        _BUDGET,
+        f"Runtime in which --latency-ms is measured: {', '.join(RUNTIMES)}.",
+        _Recipe.runtime,
     ),
     "protocols": Option(
         str,
@@ -328,7 +334,7 @@ RECIPE = (
     "method", "recipe", "selection", "draw", "energy", "divergence", "gamma_map", "multiple_of",
     "steps",
 )  # fmt: skip
-BUDGET = ("footprint", "flops", "params", "latency_ms")
+BUDGET = ("footprint", "flops", "params", "latency_ms", "runtime")
 TRAINING = (
     "epochs", "source_epochs", "schedule", "lr", "fine_lr", "batch_size", "device", "precision",
 )  # fmt: skip

@@ -34,6 +34,8 @@ class Candidate:
         shape: channels, height, width of an image.
         device: device on which latencies are measured.
         full: costs of the full network, to which the shares of a budget refer.
+        latency: measures one image's time in ms in the runtime of the budget, given a network, its
+            widths and the number of timed passes; None measures it in torch on ``device``.
     """
 
     network: nn.Module
@@ -41,6 +43,7 @@ class Candidate:
     shape: tuple[int, int, int]
     device: torch.device
     full: Costs
+    latency: Callable[[nn.Module, tuple[int, ...], int], float] | None = None
 
 
 def choose(
@@ -129,6 +132,8 @@ def _cost(
 
 def _latency(candidate: Candidate, widths: dict[str, int], rounds: int) -> float:
     structure = candidate.structure
-    kept = structure.first([widths[group.name] for group in structure.groups])
-    network = rebuild(candidate.network, kept, structure)
+    filters = tuple(widths[group.name] for group in structure.groups)
+    network = rebuild(candidate.network, structure.first(filters), structure)
+    if candidate.latency is not None:
+        return candidate.latency(network, filters, rounds)
     return measure_latencies([network], candidate.shape, candidate.device, rounds=rounds)[0]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from workbench.compression.rebuild import rebuild
 from workbench.compression.structure import Structure
@@ -83,13 +83,19 @@ def build_narrow(
     return initialise(rebuild(full, structure.first(widths), structure), name, seed)
 
 
-def load_network(path: Path | str, model_name: str | None = None) -> nn.Module:
+def load_network(
+    path: Path | str,
+    model_name: str | None = None,
+    *,
+    read: Callable[[Path], Mapping[str, Tensor]] = read_weights,
+) -> nn.Module:
     """Build the network of a weight file and load its weights, in evaluation mode.
 
     Args:
         path: a safetensors file that the workbench wrote.
         model_name: name of the network. It is required, as it was when the file was made, if the
             user's own code defines the network: a file alone cannot cause an import.
+        read: reads the state dict from the file.
 
     Raises:
         WeightsError: when the file is missing, damaged, or was not written by the workbench.
@@ -104,9 +110,10 @@ def load_network(path: Path | str, model_name: str | None = None) -> nn.Module:
             f"{path}: its network is your own code ({card.model}), which is not imported because "
             "a file names it; name it: --model, or load_network(path, model_name)"
         )
+    state = read(path)  # before the network is built: a damaged file costs little
     try:
         model = build_narrow(card.model, card.shape, len(card.classes), card.widths)
     except NetworkError as error:
         raise NetworkError(*(f"{path}: {problem}" for problem in error.problems)) from None
-    put_weights(model, read_weights(path), str(path))
+    put_weights(model, state, str(path))
     return model.eval()

@@ -24,8 +24,10 @@ DEFAULT_ENERGY = 0.95
 #: Further options of a recipe besides method and energy, recorded only if not the default.
 RECIPE_OPTIONS = (
     "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map", "multiple_of", "steps",
-    "selection", "draw",
+    "selection", "draw", "runtime",
 )  # fmt: skip
+#: The runtimes in which a latency can be limited.
+RUNTIMES = ("torch", "onnx", "onnx-int8")
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 _MOST_MULTIPLE = 1024
 _SELF_SUFFICIENT = ("pfa-kl", "pfa-en")  # methods that need no budget
@@ -62,6 +64,7 @@ class RecipeSettings:
             the full network's parameters or FLOPs in (0, 1], a number of parameters, or
             milliseconds per image on this machine. "pfa-kl" means PFA-KL's footprint.
         divergence, gamma_map: how PFA-KL measures a spectrum and maps that to filters.
+        runtime: the runtime in which ``latency_ms`` is measured.
         multiple_of: widths are rounded up to a multiple of this.
         steps: number of steps of iterative PFA; 1 compresses in one step.
     """
@@ -75,6 +78,7 @@ class RecipeSettings:
     flops: float | None = None
     params: int | str | None = None
     latency_ms: float | None = None
+    runtime: str = "torch"
     divergence: str = "kl"
     gamma_map: str = "linear"
     multiple_of: int = 1
@@ -157,6 +161,8 @@ class RecipeSettings:
             *self._budget_problems(),
             *self._divergence_problems(),
             *self._multiple_problems(),
+            *check_choice("--runtime", self.runtime, list(RUNTIMES)),
+            *self._runtime_problems(),
         ]
 
     def _energy_problems(self) -> list[str]:
@@ -226,6 +232,14 @@ class RecipeSettings:
         if 1 <= self.multiple_of <= _MOST_MULTIPLE:
             return []
         return [f"--multiple-of {self.multiple_of} is not within 1 to {_MOST_MULTIPLE}; try 8"]
+
+    def _runtime_problems(self) -> list[str]:
+        if self.runtime == RecipeSettings.runtime or self.latency_ms is not None:
+            return []
+        return [
+            f"--runtime {self.runtime} has no effect without --latency-ms; add one, as in "
+            "--latency-ms 1.5"
+        ]
 
     def _draw_problems(self) -> list[str]:
         if self.draw < 0:

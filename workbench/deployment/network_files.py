@@ -11,6 +11,7 @@ from torch import nn
 
 from workbench.compression.narrow_networks import load_network
 from workbench.deployment.onnx_files import Array, Run, open_onnx
+from workbench.deployment.quantisation.packed_weights import load_packed
 from workbench.errors import SettingsError
 from workbench.models.networks import place
 from workbench.models.processor import exact_fp32
@@ -78,4 +79,11 @@ def _open_onnx(path: Path, _model: str | None, threads: int | None) -> OpenNetwo
     return OpenNetwork(*open_onnx(path, threads))
 
 
-_OPENERS: dict[str, Callable[[Path, str | None, int | None], OpenNetwork]] = {".onnx": _open_onnx}
+def _open_packed(path: Path, model: str | None, _threads: int | None) -> OpenNetwork:
+    return OpenNetwork(read_card(path), torch_run(load_packed(path, model)))
+
+
+_OPENERS: dict[str, Callable[[Path, str | None, int | None], OpenNetwork]] = {
+    ".onnx": _open_onnx,
+    ".packed": _open_packed,
+}

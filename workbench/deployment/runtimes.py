@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from workbench.compression.costs import Timing, time_in_turns
+from workbench.compression.recipe_settings import RUNTIMES
 from workbench.deployment.network_files import open_network
 from workbench.deployment.onnx_files import Array, Run
 
 #: Runtimes by the name that options and tables use.
-TORCH, ONNX, ONNX_INT8 = "torch", "onnx", "onnx-int8"
-RUNTIMES = (TORCH, ONNX, ONNX_INT8)
+TORCH, ONNX, ONNX_INT8 = RUNTIMES
 #: Largest number of timed passes by images per pass; fewer if they take longer than ``_SECONDS``.
 _MOST_ROUNDS = {1: 60, 64: 15}
 _FEWEST_ROUNDS, _SECONDS = 5, 8.0
@@ -72,6 +72,12 @@ def time_runs(runs: Sequence[Run], shape: tuple[int, int, int]) -> list[tuple[Ti
         rounds = max(_FEWEST_ROUNDS, min(most, round(_SECONDS / max(once, 1e-9))))
         measured.append(time_in_turns(passes, rounds, size))
     return list(zip(*measured, strict=True))
+
+
+def one_image_ms(run: Run, shape: tuple[int, int, int], rounds: int) -> float:
+    """Median time of one image in milliseconds, over ``rounds`` passes."""
+    image = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
+    return time_in_turns([_one_pass(run, image)], rounds)[0].median
 
 
 def _one_pass(run: Run, images: Array) -> Callable[[], object]:

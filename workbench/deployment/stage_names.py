@@ -25,11 +25,12 @@ class Stage:
     summary: str
 
 
+INT8 = "int8"
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            "int8",
+            INT8,
             ".onnx",
             "onnx-int8",
             ("int8_for", "calibration_images"),

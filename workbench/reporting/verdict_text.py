@@ -58,7 +58,7 @@ def verdict_notes(verdict: Verdict) -> list[str]:
         lines.append(
             f"{best.label} is the most accurate ({percent(best.accuracy_mean)}); the "
             f"{apart:.1f} points between them are {told} on {taken.images} test images "
-            f"(p = {verdict.p_value:.2g}, McNemar's test of paired images)"
+            f"(p = {verdict.p_value:.2g}, paired test of the images)"
         )
     lines += [f"{label} is not recommended: it {why}" for label, why in verdict.refused.items()]
     return lines
@@ -148,9 +148,12 @@ def runtime_notes(adaptation: Adaptation) -> list[str]:
             f"Latency: onnxruntime on the CPU, {threads} thread{'s' if threads > 1 else ''}, "
             "median of passes in turns; float32 networks and int8 files in the same process."
         )
+    floats: dict[tuple[str, ...], list[str]] = {}
     for result in adaptation.stages:
         if result.left_float:
-            lines.append(f"{result.label}: in float32 stay {', '.join(result.left_float)}.")
+            floats.setdefault(result.left_float, []).append(result.label)
+    for operators, labels in floats.items():
+        lines.append(f"In float32 stay {', '.join(operators)} of {', '.join(labels)}.")
     return lines
 
 

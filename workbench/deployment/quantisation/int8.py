@@ -22,6 +22,7 @@ Integer-Arithmetic-Only Inference", CVPR 2018.
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ from workbench.deployment.stage_types import StageReport, TrainedNetwork
 
 _PERCENTILE = 99.99
 _MOST_VALUES = 1 << 22  # values of the images of one pass
+_QUICK_IMAGES = 8
 _CHECKED = 64  # training images on which the choices are compared
 
 
@@ -74,21 +76,15 @@ def make_int8(trained: TrainedNetwork, settings: DeploymentSettings, path: Path)
     seen, checked = _split(trained, settings.calibration_images)
     with tempfile.TemporaryDirectory() as name, _quiet():
         folder = Path(name)
-        plain, prepared = folder / "float.onnx", folder / "prepared.onnx"
-        write_onnx(trained.network, trained.card, plain)
-        _prepare(plain, prepared)
+        prepared = _prepared(trained, folder)
         wanted = run_all(prepared, checked)
         errors: dict[Choice, float] = {}
-        for ranges in ("min-max", "percentile"):
-            cache = folder / f"{ranges}.json"
-            _measure_ranges(prepared, ranges, seen, cache, settings)
-            for bits in (8, 7) if settings.int8_for == "x86" else (8,):
-                choice = Choice(ranges, bits)
-                _quantise(prepared, _file(folder, choice), choice, cache, settings)
-                found = run_all(_file(folder, choice), checked)
-                errors[choice] = float(np.mean((found - wanted) ** 2))
+        for choice in _choices(settings):
+            _quantise(prepared, seen, choice, settings)
+            found = run_all(_file(folder, choice), checked)
+            errors[choice] = float(np.mean((found - wanted) ** 2))
         best = min(errors, key=lambda choice: (errors[choice], -choice.bits))
-        path.write_bytes(_file(folder, best).read_bytes())
+        shutil.copyfile(_file(folder, best), path)
         left = float_operators(path, folder / "executed.onnx")
     scale = float(np.mean(wanted**2)) or 1.0
     return StageReport(
@@ -101,6 +97,21 @@ def make_int8(trained: TrainedNetwork, settings: DeploymentSettings, path: Path)
             "relative_errors": {str(each): error / scale for each, error in errors.items()},
         },
     )
+
+
+def write_quickly(trained: TrainedNetwork, settings: DeploymentSettings, path: Path) -> None:
+    """Write an int8 file to measure its latency: few images, and no comparison of choices."""
+    seen, _ = _split(trained, _QUICK_IMAGES)
+    with tempfile.TemporaryDirectory() as name, _quiet():
+        prepared = _prepared(trained, Path(name))
+        choice = _choices(settings)[0]
+        _quantise(prepared, seen, choice, settings)
+        shutil.copyfile(_file(Path(name), choice), path)
+
+
+def _choices(settings: DeploymentSettings) -> list[Choice]:
+    bits = (8, 7) if settings.int8_for == "x86" else (8,)
+    return [Choice(ranges, each) for ranges in ("min-max", "percentile") for each in bits]
 
 
 def float_operators(path: Path, executed: Path) -> tuple[str, ...]:
@@ -155,30 +166,34 @@ def _split(trained: TrainedNetwork, count: int) -> tuple[Array, Array]:
     )
 
 
-def _prepare(plain: Path, prepared: Path) -> None:
-    """Fold batch norms and infer shapes."""
+def _prepared(trained: TrainedNetwork, folder: Path) -> Path:
+    """The float32 file of a network, with shapes inferred and operators fused."""
+    plain, prepared = folder / "float.onnx", folder / "prepared.onnx"
+    write_onnx(trained.network, trained.card, plain)
     from_onnxruntime = import_onnx("onnxruntime.quantization.shape_inference")
     from_onnxruntime.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+    return prepared
 
 
-def _measure_ranges(
-    prepared: Path, ranges: str, images: Array, cache: Path, settings: DeploymentSettings
-) -> None:
-    """Write the range of every activation to a file that ``quantize_static`` reads."""
+def _ranges(prepared: Path, images: Array, ranges: str, settings: DeploymentSettings) -> Path:
+    """A file with the range of every activation, measured once, as ``quantize_static`` reads it."""
+    cache = prepared.with_name(f"{ranges}.json")
+    if cache.exists():
+        return cache
     calibrate = import_onnx("onnxruntime.quantization.calibrate")
     methods = calibrate.CalibrationMethod
-    symmetric = settings.int8_for == "arm"
     calibrator = calibrate.create_calibrator(
         prepared,
         [],  # all operators
         augmented_model_path=str(cache.with_suffix(".onnx")),
         calibrate_method=methods.MinMax if ranges == "min-max" else methods.Percentile,
-        extra_options={"symmetric": symmetric, "percentile": _PERCENTILE},
+        extra_options={"symmetric": settings.int8_for == "arm", "percentile": _PERCENTILE},
     )
     step = _batch(images)
     for at in range(0, len(images), step):  # all outputs of a pass are in memory at once
         calibrator.collect_data(_Reader(images[at : at + step]))
     calibrate.save_tensors_data(calibrator.compute_data(), cache)
+    return cache
 
 
 class _Reader:
@@ -191,23 +206,22 @@ class _Reader:
         return next(self._batches, None)
 
 
-def _quantise(
-    prepared: Path, out: Path, choice: Choice, cache: Path, settings: DeploymentSettings
-) -> None:
+def _quantise(prepared: Path, images: Array, choice: Choice, settings: DeploymentSettings) -> None:
+    """Write the int8 file of a choice beside the prepared one."""
     quantization: Any = import_onnx("onnxruntime.quantization")
     methods = quantization.CalibrationMethod
     symmetric = settings.int8_for == "arm"
     kinds = quantization.QuantType
     quantization.quantize_static(
         str(prepared),
-        str(out),
+        str(_file(prepared.parent, choice)),
         quant_format=quantization.QuantFormat.QDQ,
         per_channel=True,
         reduce_range=choice.bits == 7,
         activation_type=kinds.QInt8 if symmetric else kinds.QUInt8,
         weight_type=kinds.QInt8,
         calibrate_method=methods.MinMax if choice.ranges == "min-max" else methods.Percentile,
-        calibration_cache_path=cache,
+        calibration_cache_path=_ranges(prepared, images, choice.ranges, settings),
         extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True},
     )
 

@@ -18,13 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from workbench.compression.narrow_networks import build_narrow
+from workbench.compression.narrow_networks import load_network
 from workbench.data.checked_values import mapped, required, whole
 from workbench.data.whole_files import parse_json
 from workbench.deployment.quantisation.packed_tensors import PackedTensor, from_form, part_names
-from workbench.errors import NetworkError, WeightsError
-from workbench.models.external_networks import is_users_own
-from workbench.models.weight_files import Card, put_weights, read_card, save_tensors
+from workbench.errors import WeightsError
+from workbench.models.weight_files import Card, save_tensors
 
 _PACKING = "packing"  # name of the description in the metadata
 _VERSION = 1
@@ -180,19 +179,4 @@ def load_packed(path: Path | str, model_name: str | None = None) -> nn.Module:
         WeightsError: when the file is missing, damaged, or was not written by the workbench.
         NetworkError: when its network cannot be built.
     """
-    path = Path(path)
-    card = read_card(path)
-    if model_name not in (None, card.model):
-        raise WeightsError(f"{path}: holds a {card.model}, not a {model_name}")
-    if is_users_own(card.model) and model_name is None:
-        raise WeightsError(
-            f"{path}: its network is your own code ({card.model}), which is not imported because "
-            "a file names it; name it: --model, or load_packed(path, model_name)"
-        )
-    state = read_packed(path)  # before the network is built: a damaged file costs little
-    try:
-        model = build_narrow(card.model, card.shape, len(card.classes), card.widths)
-    except NetworkError as error:
-        raise NetworkError(*(f"{path}: {problem}" for problem in error.problems)) from None
-    put_weights(model, state, str(path))
-    return model.eval()
+    return load_network(path, model_name, read=read_packed)

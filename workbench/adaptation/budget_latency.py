@@ -1,0 +1,44 @@
+"""The latency that a budget limits, in another runtime than torch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from workbench.adaptation.loaded_task import LoadedTask
+from workbench.deployment.onnx_files import open_onnx, write_onnx
+from workbench.deployment.quantisation.int8 import write_quickly
+from workbench.deployment.runtimes import ONNX, ONNX_INT8, one_image_ms
+from workbench.deployment.stage_types import TrainedNetwork
+from workbench.models.weight_files import Card
+
+
+def budget_latency(
+    loaded: LoadedTask,
+) -> Callable[[nn.Module, tuple[int, ...], int], float] | None:
+    """A function that measures a network's latency in the runtime that the user named.
+
+    It takes the network, its widths and the number of timed passes, and returns the median time of
+    one image in milliseconds. None for torch, which ``compression.budgeted_recipe`` measures.
+    """
+    task = loaded.task
+    runtime, settings = task.settings.recipe.runtime, task.settings.deployment
+    if runtime not in (ONNX, ONNX_INT8):
+        return None
+
+    def latency(network: nn.Module, widths: tuple[int, ...], rounds: int) -> float:
+        card = Card.of(task.model, task.source, task.domain.classes, widths)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.onnx"
+            network = network.cpu().eval()
+            if runtime == ONNX:
+                write_onnx(network, card, path)
+            else:
+                write_quickly(TrainedNetwork(network, card, loaded.train), settings, path)
+            run = open_onnx(path, loaded.processor.threads)[1]
+            return one_image_ms(run, card.shape, rounds)
+
+    return latency
