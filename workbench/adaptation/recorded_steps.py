@@ -11,10 +11,12 @@ from workbench.adaptation.preparation import Call
 from workbench.adaptation.run_keys import protocol_key
 from workbench.adaptation.source_and_target import load_source_images
 from workbench.adaptation.source_training import source_task_of
+from workbench.adaptation.stage_runs import stage_key
 from workbench.adaptation.steps import Step, steps_of
 from workbench.adaptation.training_jobs import source_job
 from workbench.data.data_folder import data_folder
 from workbench.data.folder_images import Say
+from workbench.deployment.stage_names import STAGES
 from workbench.store.recorder import FINGERPRINT, Recorder
 from workbench.store.runs import StoredRun
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED
@@ -82,10 +84,27 @@ def _look_up(step: Step, found: _Found, say: Say) -> tuple[_Found, list[StepStat
     if step.kind == "teacher":
         run = _protocol_run(step, TEACHER_SEED, found)
         return found, [StepState(step, step.title, run)]
-    return found, [
-        StepState(step, f"{step.title}, seed {seed}", _protocol_run(step, seed, found))
-        for seed in step.seeds
-    ]
+    states = []
+    for seed in step.seeds:
+        run = _protocol_run(step, seed, found)
+        states.append(StepState(step, f"{step.title}, seed {seed}", run))
+        states += _stage_states(step, seed, run, found)
+    return found, states
+
+
+def _stage_states(
+    step: Step, seed: int, origin: StoredRun | None, found: _Found
+) -> list[StepState]:
+    """The stages after one training."""
+    states = []
+    for name in found.call.task.settings.deployment.stages:
+        run = None
+        if origin is not None and found.loaded is not None and found.recorder is not None:
+            key = stage_key(found.loaded, STAGES[name], origin.tags[FINGERPRINT])
+            run = found.recorder.find(key)
+        title = f"{name} after {step.title}, seed {seed}"
+        states.append(StepState(replace(step, kind="stage", title=title), title, run))
+    return states
 
 
 def _source_run(found: _Found, say: Say) -> StoredRun | None:

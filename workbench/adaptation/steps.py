@@ -12,7 +12,7 @@ from typing import Literal
 from workbench.adaptation.task import Task
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
 
-Kind = Literal["source", "analysis", "teacher", "protocol"]
+Kind = Literal["source", "analysis", "teacher", "protocol", "stage"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Step:
     """One step.
 
     Attributes:
-        kind: train the source network, analyse the target, train a teacher, or run a protocol.
+        kind: train the source network, analyse the target, train a teacher, run a protocol, or
+            apply a stage to one of its networks.
         title: its name on the screen.
         protocol: the protocol to run; None for the source and the analysis.
         seeds: the seeds to run it with; empty for the source and the analysis.

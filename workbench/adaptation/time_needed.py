@@ -109,7 +109,8 @@ def time_lines(needed: TimeNeeded) -> list[str]:
 
 
 def _is_trained(state: StepState) -> bool:
-    return state.step.protocol is not None and state.step.protocol.trained
+    step = state.step
+    return step.protocol is not None and step.protocol.trained and step.kind != "stage"
 
 
 def _epochs(task: Task, state: StepState) -> int:

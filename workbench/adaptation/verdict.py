@@ -25,13 +25,14 @@ def judge(results: Sequence[ProtocolResult], tolerance: float, prefer: str = "sp
     trained = [result for result in results if not result.stage]
     refused = _refused(results, tolerance)
     possible = [result for result in results if result.label not in refused]
-    best = max(possible, key=lambda result: result.accuracy_mean)
+    levels = {result.label: _level(result, trained) for result in possible}
+    best = max(possible, key=lambda result: levels[result.label])
     if prefer == "accuracy":
         good = [each for each in possible if each is best or is_tie(each, best)]
     else:
         # 1e-9 tolerates rounding: 0.98 must count as within 0.01 of 0.99.
-        enough = best.accuracy_mean - tolerance / 100 - 1e-9
-        good = [each for each in possible if each.accuracy_mean >= enough]
+        enough = levels[best.label] - tolerance / 100 - 1e-9
+        good = [each for each in possible if levels[each.label] >= enough]
     recommended = _smallest(good if prefer == "size" else _fastest(good))
     full = [result for result in trained if not result.compressed]
     small = [result for result in trained if result.compressed]
@@ -80,11 +81,24 @@ def _refused(results: Sequence[ProtocolResult], tolerance: float) -> dict[str, s
     return reasons
 
 
+def _level(result: ProtocolResult, trained: Sequence[ProtocolResult]) -> float:
+    """The mean accuracy by which a network is judged.
+
+    If a stage was applied to some of the seeds only, these may be the better or the worse ones. Its
+    level is then that of all trained networks plus the difference on the same seeds.
+    """
+    origin = next((each for each in trained if each.protocol == result.protocol), None)
+    if not result.stage or origin is None:
+        return result.accuracy_mean
+    same = _same_seeds(origin, result)
+    return origin.accuracy_mean + result.accuracy_mean - same.accuracy_mean
+
+
 def _same_seeds(origin: ProtocolResult, staged: ProtocolResult) -> ProtocolResult:
-    """The origin over the seeds that the stage was applied to, if only some were."""
-    if len(staged.origins) in (0, len(origin.run_ids)):
-        return origin
+    """The origin over the seeds that the stage was applied to."""
     places = [origin.run_ids.index(run) for run in staged.origins if run in origin.run_ids]
+    if len(places) != len(staged.hits):
+        return origin
     return replace(origin, hits=tuple(origin.hits[place] for place in places))
 
 

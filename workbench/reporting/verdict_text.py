@@ -148,6 +148,14 @@ def runtime_notes(adaptation: Adaptation) -> list[str]:
             f"Latency: onnxruntime on the CPU, {threads} thread{'s' if threads > 1 else ''}, "
             "median of passes in turns; float32 networks and int8 files in the same process."
         )
+    counts = {result.protocol: len(result.hits) for result in adaptation.protocols}
+    for result in adaptation.stages:
+        seeds = counts[result.protocol]
+        if len(result.hits) < seeds:
+            lines.append(
+                f"{result.label}: {len(result.hits)} of {seeds} seeds; the weights of the others "
+                "were not kept."
+            )
     floats: dict[tuple[str, ...], list[str]] = {}
     for result in adaptation.stages:
         if result.left_float:
