@@ -6,6 +6,7 @@ row for each image. The file's metadata hold the network's card.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,8 @@ def _put_weights(proto: Any, network: nn.Module) -> bool:
 
 
 def _trace(network: nn.Module, card: Card) -> Any:
+    # Weights that are channels last in memory make the exporter compute shapes at run time.
+    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     program = torch.onnx.export(
         network,
         (torch.zeros(2, *card.shape),),

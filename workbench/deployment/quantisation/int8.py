@@ -39,6 +39,7 @@ from workbench.deployment.onnx_files import INPUT, Array, open_session, write_on
 from workbench.deployment.optional_libraries import import_onnx
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
+from workbench.models.processor import int8_instructions
 
 _PERCENTILE = 99.99
 _MOST_VALUES = 1 << 22  # values of the images of one pass
@@ -91,6 +92,7 @@ def make_int8(trained: TrainedNetwork, settings: DeploymentSettings, path: Path)
         left_float=left,
         details={
             "made_for": settings.int8_for,
+            "int8_instructions": int8_instructions() or "none",
             "calibration_images": len(seen),
             "ranges": best.ranges,
             "weight_bits": best.bits,
@@ -122,7 +124,10 @@ def float_operators(path: Path, executed: Path) -> tuple[str, ...]:
         executed: where onnxruntime writes the graph after its own optimisation.
     """
     open_session(path, optimised=executed)
-    graph = import_onnx("onnx").load(str(executed)).graph
+    onnx = import_onnx("onnx")
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(executed)))
+    graph = model.graph
+    known = {each.name: each.type.tensor_type.elem_type for each in graph.value_info}
     integers = {each.name for each in graph.initializer if each.data_type in _INTEGERS}
     left: Counter[str] = Counter()
     for node in graph.node:
@@ -131,12 +136,12 @@ def float_operators(path: Path, executed: Path) -> tuple[str, ...]:
         whole = node.op_type.startswith("Q") or (bool(node.input) and node.input[0] in integers)
         if whole:
             integers |= set(node.output)
-        elif node.op_type not in _MOVES:
+        elif node.op_type not in _MOVES and known.get(node.output[0], _FLOAT) == _FLOAT:
             left[node.op_type] += 1
     return tuple(f"{name} ({count})" for name, count in sorted(left.items()))
 
 
-_INTEGERS = {2, 3, 6}  # uint8, int8 and int32 in ONNX
+_FLOAT, _INTEGERS = 1, {2, 3, 6}  # in ONNX: float32; uint8, int8 and int32
 #: Operators that only move values.
 _MOVES = {
     "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "ReorderInput",
