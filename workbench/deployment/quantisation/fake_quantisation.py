@@ -10,8 +10,9 @@ integers with S = (high - low) / 255 and Z = round(-low / S), or signed ones wit
 S = max(-low, high) / 127 and Z = 0.
 
 The limit is 127 for signed activations and 64 for unsigned ones. x86 processors without VNNI add
-pairs of products in 16 bits: 2 · 255 · 64 = 32640 fits, 2 · 255 · 127 = 64770 is cut to 32767. With
-limit 127, the logits of an int8 file differ by up to 11 % of the largest logit between processors.
+pairs of products in 16 bits: 2 · 255 · 64 = 32640 fits, 2 · 255 · 127 = 64770 is cut to 32767. On
+such a processor, limit 127 moved the logits of MobileNet-v3-small by 25 % of the largest logit
+between onnxruntime and the rounded network, and limit 64 by 5 %.
 
 Operators are found in the graph of ``torch.export``, so a network needs no change. The ReLU after
 an int8 operator shares its grid, because unsigned integers end at 0 as ReLU does; signed ones do

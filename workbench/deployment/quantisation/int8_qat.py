@@ -9,18 +9,19 @@ batches of 32 images and without augmentation. Statistics of batch norms are fol
 and never change. Ranges follow the batches for two thirds of the steps and are fixed for the rest.
 All seeds are fixed, so the same network gives the same file.
 
-Cost: one step takes 2 to 4 times as long as a step in float32, because every rounded tensor is
-read and written again. A file takes seconds to write.
+Cost: a step takes 1.3 times as long as a step in float32, on one thread of a CPU.
 
-It does not help where calibration alone loses nothing, as on most plain and residual networks: then
-``int8`` gives the same accuracy without training. It helps networks with depthwise convolutions,
-whose filters have very different ranges. It does not make a file faster than ``int8``.
+It does not help where calibration alone loses nothing, as on most plain and residual networks:
+then ``int8`` gives the same accuracy without training. The literature reports its largest gains
+for networks with depthwise convolutions, whose filters have very different ranges. On
+MobileNet-v3-small with digits (one seed, 360 test images) there was none: float32 97.2 %,
+calibrated 97.2 %, fine-tuned 96.9 %. It does not make a file faster than ``int8``.
 
 The file is an ONNX graph with QuantizeLinear and DequantizeLinear, exported from the rounded
 network itself, so onnxruntime computes the same numbers up to single roundings of integers.
-torchao's PT2E flow makes such a file as well. It rounds no output before HardSwish or SiLU, so
-onnxruntime runs 33 of the 52 convolutions of MobileNet-v3-small in float32; here it runs all 52 on
-integers.
+torchao's PT2E flow makes such a file as well, but it does not round outputs before HardSwish or
+SiLU, so onnxruntime computes 33 of the 52 convolutions of MobileNet-v3-small in float32. Here it
+computes all 52 on integers.
 """
 
 from __future__ import annotations
