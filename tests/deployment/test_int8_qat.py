@@ -231,7 +231,7 @@ def test_a_missing_library_is_named_before_the_training(gated, digits, tmp_path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["simplecnn", "torchvision:mobilenet_v3_small", "resnet56"])
+@pytest.mark.parametrize("model", ["torchvision:mobilenet_v3_small", "resnet56"])
 def test_all_convolutions_of_known_networks_are_int8(model, digits, tmp_path):
     pytest.importorskip("onnxruntime")
     network = build_network(model, (3, 32, 32), 10).train()
