@@ -52,7 +52,13 @@ def measure_runtimes(
     Returns:
         Empty without stages that run in onnxruntime, and if no weights were kept.
     """
-    stages = [name for name in loaded.task.settings.deployment.stages if STAGES[name].runtime]
+    deployment = loaded.task.settings.deployment
+    stages = [name for name in deployment.stages if STAGES[name].runtime]
+    if stages and not deployment.runs_here:
+        recorder.display.say(
+            f"int8 files for {deployment.int8_for} are not timed on this processor"
+        )
+        return {}
     networks = _networks(protocols)
     if not stages or not networks:
         return {}

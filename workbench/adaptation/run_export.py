@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from workbench.data.known_sets import Images
 from workbench.deployment.export import NOISE, Exported, TestImages, check_out, write_file
 from workbench.deployment.file_formats import FORMATS, STAGE_FORMATS, Format
 from workbench.deployment.model_card import Evidence
+from workbench.deployment.optional_libraries import import_library
+from workbench.deployment.other_runtimes import OTHERS, check_file
 from workbench.deployment.run_weights import Located, find_weights
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES
@@ -37,6 +40,7 @@ def export(
     model: str | None = None,
     data_dir: Path | None = None,
     tracking_uri: str | None = None,
+    check: str | None = None,
     **options: Any,
 ) -> Exported:
     """Write a network to a file, load the file again and compare it with the network.
@@ -51,6 +55,7 @@ def export(
             not overwritten.
         model: name of the network, if the user's own code defines it.
         data_dir: folder of the data sets; the one that the run used when None.
+        check: a name in ``deployment.other_runtimes.OTHERS``: run the ONNX file there, too.
         **options: ``int8_for`` and ``calibration_images``, for "onnx-int8".
 
     Raises:
@@ -58,9 +63,12 @@ def export(
             of a float32 file and the network differ (no file is left).
     """
     problems = check_choice("--format", format, list(FORMATS))
+    problems += check_choice("--check", check, list(OTHERS))
+    if check and not format.startswith("onnx"):
+        problems.append(f"--check {check} runs ONNX files; use --format onnx or onnx-int8")
     if problems:
         raise SettingsError(*problems)
-    return _write(FORMATS[format], run, out, model, data_dir, tracking_uri, options)
+    return _write(FORMATS[format], run, out, model, data_dir, tracking_uri, options, check)
 
 
 def quantize(
@@ -98,7 +106,10 @@ def _write(
     data_dir: Path | None,
     tracking_uri: str | None,
     options: dict[str, Any],
+    check: str | None = None,
 ) -> Exported:
+    if check:
+        import_library(check, check, f"--check {check}")  # before the file is written
     settings = DeploymentSettings(**options)
     problems = settings.problems()
     if problems:
@@ -117,7 +128,8 @@ def _write(
     else:
         test = TestImages(found.test, f"test images of {found.domain}")
         trained = TrainedNetwork(network, card, found.train)
-    return write_file(
+    threads = torch.get_num_threads()
+    done = write_file(
         trained,
         form,
         paths,
@@ -125,8 +137,9 @@ def _write(
         _evidence(run, located, found),
         settings,
         model=model,
-        threads=torch.get_num_threads(),
+        threads=threads,
     )
+    return replace(done, check=check_file(check, done, trained, test, threads)) if check else done
 
 
 def _evidence(name: str, located: Located, found: RunImages | str) -> Evidence:

@@ -17,12 +17,15 @@ def export(
     run: Run,
     format: Annotated[
         str,
-        typer.Option(help="File format: safetensors, pt2, onnx or onnx-int8."),
+        typer.Option(help="File format: safetensors, pt2, onnx, onnx-int8 or pte (ExecuTorch)."),
     ] = "safetensors",
     out: Annotated[
         Path | None, typer.Option(help="File to write. (default: network.SUFFIX)")
     ] = None,
     model: Own = None,
+    check: Annotated[
+        str | None, typer.Option(help="Run the ONNX file in another runtime, too: openvino.")
+    ] = None,
     **chosen: Any,
 ) -> None:
     """Write a network to a file for deployment and verify the file against the network.
@@ -33,11 +36,12 @@ def export(
     \b
     Examples:
       workbench export RUN
-      workbench export RUN --format onnx-int8
+      workbench export RUN --format onnx-int8 --check openvino
       workbench export weights.safetensors --format onnx --out pets.onnx
     """
     from workbench.adaptation.run_export import export as run_export
     from workbench.deployment.export_text import export_lines
 
-    for line in export_lines(run_export(run, format=format, out=out, model=model, **chosen)):
+    done = run_export(run, format=format, out=out, model=model, check=check, **chosen)
+    for line in export_lines(done):
         print_line(line)

@@ -14,7 +14,6 @@ against a file that somebody made in order to attack the runtime.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import logging
 import os
@@ -31,7 +30,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.errors import ExportError, SettingsError, WeightsError
+from workbench.deployment.optional_libraries import import_library
+from workbench.errors import ExportError, WeightsError
 from workbench.models.weight_files import CARD, Card, card_from
 
 _KIND = slice(4, 8)  # where a program has its file identifier
@@ -158,14 +158,7 @@ def _import(name: str) -> Any:
         SettingsError: when it is not installed.
     """
     with _silence():
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            missing = error.name or "executorch"
-    raise SettingsError(
-        f"ExecuTorch needs {missing.split('.')[0]}, which is not installed; "
-        "pip install 'pfa-workbench[executorch]'"
-    )
+        return import_library(name, "executorch", "ExecuTorch")
 
 
 @contextmanager

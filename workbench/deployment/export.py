@@ -65,6 +65,24 @@ class Timed:
     many: Timing
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A file in another runtime.
+
+    Attributes:
+        runtime: name of the runtime.
+        accuracies: of the network and of the file in this runtime, in [0, 1]; None on noise.
+        agreement: share of the images for which both predict the same class, in [0, 1].
+        here, usual: times of one image in this runtime and in onnxruntime, measured in turns.
+    """
+
+    runtime: str
+    accuracies: tuple[float, float] | None
+    agreement: float
+    here: Timing
+    usual: Timing
+
+
 @dataclass(frozen=True, eq=False)
 class Exported:
     """An exported file and its comparison with the network.
@@ -82,6 +100,7 @@ class Exported:
             its runtime; empty if not measured.
         report: how a stage made the file.
         model_card: the file with the model card.
+        check: the file in another runtime; None without ``--check``.
     """
 
     path: Path
@@ -96,6 +115,7 @@ class Exported:
     report: StageReport
     model_card: Path
     timings: tuple[Timed, ...] = ()
+    check: Checked | None = None
 
     @property
     def real(self) -> bool:
@@ -130,14 +150,13 @@ def write_file(
     *,
     model: str | None = None,
     threads: int = 1,
-    timed: bool = True,
 ) -> Exported:
     """Write a network to a file and compare the loaded file with the network on all images.
 
     Args:
         out: from ``check_out``.
         evidence: what is known about the network, for the model card.
-        timed: measure latencies for the model card.
+        settings: an int8 file for another kind of processor is not timed.
 
     Raises:
         ExportError: when the outputs of a float32 file and the network differ; no file is left.
@@ -148,14 +167,14 @@ def write_file(
         report = form.write(trained, settings, part)
         opened = form.open(part, model, threads)
         network = torch_run(trained.network)
-        done = _compare(path, network, opened.run, trained, test)
+        done = compare_runs(path, opened.run, trained, test)
         if form.exact and not done.difference <= _TOLERANCE:
             raise ExportError(
                 f"{path}: differs from its network by {done.difference:.1e} of the largest logit, "
                 f"more than {_TOLERANCE:g}; the file was removed"
             )
         done = replace(done, report=report, file_bytes=part.stat().st_size, model_card=card_path)
-        if timed:
+        if settings.runs_here or form.runtime != ONNX_INT8:
             done = replace(done, timings=_time(trained, form, network, opened.run, threads))
         text = model_card(trained.card, evidence, done, form, threads)
         form.describe(part, {MODEL_CARD: text})
@@ -182,9 +201,17 @@ def _time(
     )
 
 
-def _compare(
-    path: Path, network: Run, file: Run, trained: TrainedNetwork, test: TestImages
-) -> Exported:
+def compare_runs(path: Path, file: Run, trained: TrainedNetwork, test: TestImages) -> Exported:
+    """Compare the outputs of a file with those of its network on all test images.
+
+    Args:
+        path: the file, for messages.
+        file: the opened file.
+
+    Raises:
+        ExportError: when the outputs have another shape.
+    """
+    network = torch_run(trained.network)
     difference, largest, same = 0.0, 1e-30, 0
     correct: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
     count = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.deployment.export import FLOAT, NOISE, Exported
+from workbench.deployment.export import FLOAT, NOISE, Checked, Exported
 from workbench.deployment.runtimes import TORCH
 from workbench.reporting.results import SAME_SPEED, SIGNIFICANT
 from workbench.reporting.statistics import paired_p_value
@@ -26,7 +26,17 @@ def export_lines(done: Exported) -> list[str]:
         lines.append(f"{done.compared_on}; the accuracy is not known")
     if done.report.left_float:
         lines.append(f"in float32 stay {', '.join(done.report.left_float)}")
+    if done.check:
+        lines.append(_check_line(done.check))
     return [*lines, f"{done.model_card}: model card"]
+
+
+def _check_line(check: Checked) -> str:
+    accuracy = f"accuracy {percent(check.accuracies[1])}, " if check.accuracies else ""
+    return (
+        f"{check.runtime}: {accuracy}the classes agree on {percent(check.agreement)} with the "
+        f"network; {check.here.median:.3g} ms an image ({check.usual.median:.3g} ms in onnxruntime)"
+    )
 
 
 def compared_rows(done: Exported, stage: str) -> list[tuple[str, ...]]:
@@ -36,6 +46,8 @@ def compared_rows(done: Exported, stage: str) -> list[tuple[str, ...]]:
         FLOAT: (accuracies[0], byte_count(done.network_bytes)),
         stage: (accuracies[1], byte_count(done.file_bytes)),
     }
+    if not done.timings:
+        return [(name, *cells, "-", "-", "-") for name, cells in facts.items()]
     return [
         (
             each.network,
@@ -60,15 +72,27 @@ def stage_verdict(done: Exported, stage: str, tolerance: float) -> str:
     if p_value is not None:
         tie = "a tie" if p_value >= SIGNIFICANT else "a real difference"
         loss += f" ({tie}: p = {p_value:.2g}, McNemar's test on {done.images} images)"
-    *_, network, file = done.timings  # the network in the runtime of the file, if it runs there
-    faster, many = (network.one.median / file.one.median, network.many.median / file.many.median)
-    speed = f"{faster:.1f}x faster" if faster >= 1 else f"{1 / faster:.1f}x slower"
-    speed = f"{speed} at batch 1 and {many:.1f}x at batch 64 than in float32 in {network.runtime}"
-    if file.runtime == TORCH:
-        speed = "not faster (it is computed in float32)"
-    facts = f"{done.network_bytes / done.file_bytes:.1f}x smaller, {speed}, accuracy {loss}"
+    facts = f"{done.network_bytes / done.file_bytes:.1f}x smaller, {_speed(done)}, accuracy {loss}"
     if before - after > tolerance:
         return f"{stage} is not recommended: it loses more than {tolerance:g} points: {facts}"
-    if file.runtime != TORCH and faster * SAME_SPEED < 1:
+    if _is_slower(done):
         return f"{stage} is not recommended: it is slower: {facts}"
     return f"{stage} is recommended: {facts}"
+
+
+def _is_slower(done: Exported) -> bool:
+    if not done.timings or done.timings[-1].runtime == TORCH:
+        return False
+    *_, network, file = done.timings  # the network in the runtime of the file
+    return file.one.median > network.one.median * SAME_SPEED
+
+
+def _speed(done: Exported) -> str:
+    if not done.timings:
+        return "not timed on this kind of processor"
+    *_, network, file = done.timings
+    if file.runtime == TORCH:
+        return "not faster (it is computed in float32)"
+    one, many = (network.one.median / file.one.median, network.many.median / file.many.median)
+    speed = f"{one:.1f}x faster" if one >= 1 else f"{1 / one:.1f}x slower"
+    return f"{speed} at batch 1 and {many:.1f}x at batch 64 than in float32 in {network.runtime}"

@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from workbench.deployment.executorch_files import write_pte
 from workbench.deployment.network_files import OpenNetwork, open_network, torch_run
 from workbench.deployment.onnx_files import add_texts, write_onnx
 from workbench.deployment.optional_libraries import import_onnx
@@ -101,6 +102,15 @@ def _describe_onnx(path: Path, texts: Mapping[str, str]) -> None:
     onnx.save(proto, str(path))
 
 
+def _write_pte(trained: TrainedNetwork, _settings: Any, path: Path) -> StageReport:
+    write_pte(trained.network, trained.card, torch.zeros(1, *trained.card.shape), path)
+    return StageReport()
+
+
+def _describe_nothing(_path: Path, _texts: Mapping[str, str]) -> None:
+    """A program has no metadata besides the card that it was written with."""
+
+
 def _of_stage(name: str) -> Format:
     """The format of a stage's file."""
     stage = STAGES[name]
@@ -120,6 +130,7 @@ FORMATS: dict[str, Format] = {
     "pt2": Format(".pt2", True, "torch", "", _write_pt2, _describe_pt2, _open_pt2),
     "onnx": Format(".onnx", True, "onnx", "", _write_onnx, _describe_onnx),
     "onnx-int8": _of_stage("int8"),
+    "pte": Format(".pte", True, "executorch", "", _write_pte, _describe_nothing),
 }
 #: The formats of ``workbench quantize`` by the name of the stage.
 STAGE_FORMATS: dict[str, Format] = {name: _of_stage(name) for name in STAGES}

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from workbench.compression.narrow_networks import load_network
+from workbench.deployment.executorch_files import open_pte
 from workbench.deployment.onnx_files import Array, Run, open_onnx
 from workbench.deployment.quantisation.packed_weights import load_packed
 from workbench.errors import SettingsError
@@ -83,7 +84,12 @@ def _open_packed(path: Path, model: str | None, _threads: int | None) -> OpenNet
     return OpenNetwork(read_card(path), torch_run(load_packed(path, model)))
 
 
+def _open_pte(path: Path, _model: str | None, _threads: int | None) -> OpenNetwork:
+    return OpenNetwork(*open_pte(path))
+
+
 _OPENERS: dict[str, Callable[[Path, str | None, int | None], OpenNetwork]] = {
     ".onnx": _open_onnx,
     ".packed": _open_packed,
+    ".pte": _open_pte,
 }

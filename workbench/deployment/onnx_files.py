@@ -19,9 +19,11 @@ from torch import nn
 
 from workbench.deployment.optional_libraries import import_onnx
 from workbench.errors import WeightsError
+from workbench.models.processor import int8_instructions, is_arm
 from workbench.models.weight_files import CARD, Card, card_from
 
 INPUT, OUTPUT = "images", "logits"
+MADE_FOR = "workbench.int8_for"  # metadata of int8 files: "x86" or "arm"
 Array = NDArray[np.float32]
 #: Logits, shape (b, classes), of normalised images, shape (b, channels, height, width).
 Run = Callable[[Array], Array]
@@ -49,6 +51,8 @@ def write_onnx(
         _LAST_GRAPH.clear()
         _LAST_GRAPH[key] = _trace(network, card)
     proto = optimizer.optimize(_LAST_GRAPH[key])
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # paths of source files on this machine
     add_texts(proto, {CARD: card.text(), **(texts or {})})
     onnx.save(proto, str(path))
 
@@ -102,12 +106,20 @@ def add_texts(proto: Any, texts: dict[str, str]) -> None:
         entry.key, entry.value = key, text
 
 
-def open_session(path: Path, threads: int | None = None, *, optimised: Path | None = None) -> Any:
+def open_session(
+    path: Path,
+    threads: int | None = None,
+    *,
+    optimised: Path | None = None,
+    exact: bool = False,
+) -> Any:
     """Load an ONNX file into onnxruntime, on the CPU.
 
     Args:
         threads: threads of an operator; onnxruntime's own choice when None.
-        optimised: file to which onnxruntime writes the graph that it executes.
+        optimised: file to which onnxruntime writes the graph after the optimisations that all
+            processors share.
+        exact: compute each node as it is, without merging any into int8 operators.
 
     Raises:
         WeightsError: when there is no such file, or onnxruntime cannot read it.
@@ -121,8 +133,13 @@ def open_session(path: Path, threads: int | None = None, *, optimised: Path | No
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+    if exact:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if optimised is not None:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(optimised)
+        # Otherwise only processors with ARM instructions compute on signed activations.
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
     try:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common base
@@ -138,7 +155,11 @@ def open_onnx(path: Path, threads: int | None = None) -> tuple[Card, Run]:
         SettingsError: when onnxruntime is missing.
     """
     session = open_session(path, threads)
-    card = card_from(path, session.get_modelmeta().custom_metadata_map.get(CARD))
+    texts = session.get_modelmeta().custom_metadata_map
+    if texts.get(MADE_FOR) == "arm" and not (is_arm() or int8_instructions()):
+        # Without int8 instructions, signed activations overflow; computed in float32, they do not.
+        session = open_session(path, threads, exact=True)
+    card = card_from(path, texts.get(CARD))
 
     def run(images: Array) -> Array:
         try:

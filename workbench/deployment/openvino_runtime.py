@@ -6,16 +6,15 @@ onnxruntime by roundings of integers, so compare their classes rather than their
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import SettingsError, WeightsError
+from workbench.deployment.optional_libraries import import_library
+from workbench.errors import WeightsError
 
 Logits = NDArray[np.float32]
 
@@ -36,7 +35,7 @@ def open_openvino(path: Path, threads: int) -> Callable[[NDArray[np.float32]], L
         WeightsError: when the file is missing or damaged, and by the function when the images do
             not fit the file.
     """
-    openvino = _import()
+    openvino = import_library("openvino", "openvino", "OpenVINO")
     if not os.path.isfile(path):
         raise WeightsError(f"{path}: no such file")
     options = {
@@ -70,15 +69,6 @@ def open_openvino(path: Path, threads: int) -> Callable[[NDArray[np.float32]], L
         return np.array(found[0], dtype=np.float32)  # a copy: the next call reuses the memory
 
     return run
-
-
-def _import() -> Any:
-    try:
-        return importlib.import_module("openvino")
-    except ModuleNotFoundError:
-        raise SettingsError(
-            "OpenVINO needs openvino, which is not installed; pip install 'pfa-workbench[openvino]'"
-        ) from None
 
 
 def _short(error: Exception) -> str:

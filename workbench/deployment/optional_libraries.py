@@ -21,8 +21,8 @@ def import_library(name: str, extra: str, purpose: str) -> Any:
     """
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError:
-        top = name.partition(".")[0]
+    except ModuleNotFoundError as error:
+        top = (error.name or name).partition(".")[0]
         raise SettingsError(
             f"{purpose} needs {top}, which is not installed; pip install 'pfa-workbench[{extra}]'"
         ) from None

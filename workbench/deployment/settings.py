@@ -5,6 +5,7 @@ The module has no heavy imports, so that ``workbench --help`` can show the defau
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,12 @@ class DeploymentSettings:
             if getattr(self, name) != getattr(DeploymentSettings, name)
         }
         return {"stages": list(self.stages), **options}
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether int8 files for this kind of processor can be timed on this machine."""
+        machine = platform.machine().lower()
+        return (self.int8_for == "arm") == (machine in ("aarch64", "arm64"))
 
     def of_stage(self, name: str) -> dict[str, Any]:
         """The options that determine the file of one stage, as its part of a key."""

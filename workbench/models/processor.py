@@ -108,6 +108,11 @@ def int8_instructions() -> str:
     return ", ".join(name for name in _INT8 if name in flags)
 
 
+def is_arm() -> bool:
+    """Whether the CPU is an ARM processor."""
+    return platform.machine().lower() in ("aarch64", "arm64")
+
+
 def _cpuinfo(name: str) -> str:
     """The first value of a field of Linux's description of the CPU; "" without one."""
     path = Path("/proc/cpuinfo")

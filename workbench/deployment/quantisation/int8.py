@@ -24,7 +24,6 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -35,11 +34,20 @@ from typing import Any
 import numpy as np
 
 from workbench.deployment.chosen_images import normalised_images, spread
-from workbench.deployment.onnx_files import INPUT, Array, open_session, write_onnx
+from workbench.deployment.onnx_files import (
+    INPUT,
+    MADE_FOR,
+    Array,
+    add_texts,
+    open_session,
+    write_onnx,
+)
 from workbench.deployment.optional_libraries import import_onnx
+from workbench.deployment.quantisation.float_operators import float_operators
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
 from workbench.models.processor import int8_instructions
+from workbench.models.weight_files import CARD
 
 _PERCENTILE = 99.99
 _MOST_VALUES = 1 << 22  # values of the images of one pass
@@ -82,11 +90,15 @@ def make_int8(trained: TrainedNetwork, settings: DeploymentSettings, path: Path)
         errors: dict[Choice, float] = {}
         for choice in _choices(settings):
             _quantise(prepared, seen, choice, settings)
-            found = run_all(_file(folder, choice), checked)
+            # An x86 processor may overflow where an ARM processor does not.
+            found = run_all(_file(folder, choice), checked, exact=settings.int8_for == "arm")
             errors[choice] = float(np.mean((found - wanted) ** 2))
         best = min(errors, key=lambda choice: (errors[choice], -choice.bits))
-        shutil.copyfile(_file(folder, best), path)
-        left = float_operators(path, folder / "executed.onnx")
+        onnx = import_onnx("onnx")
+        proto = onnx.load(str(_file(folder, best)))
+        add_texts(proto, {CARD: trained.card.text(), MADE_FOR: settings.int8_for})
+        onnx.save(proto, str(path))
+        left = float_operators(path)
     scale = float(np.mean(wanted**2)) or 1.0
     return StageReport(
         left_float=left,
@@ -116,42 +128,9 @@ def _choices(settings: DeploymentSettings) -> list[Choice]:
     return [Choice(ranges, each) for ranges in ("min-max", "percentile") for each in bits]
 
 
-def float_operators(path: Path, executed: Path) -> tuple[str, ...]:
-    """Operators that compute in float32 in the graph that onnxruntime executes, with their number.
-
-    Args:
-        path: an int8 file.
-        executed: where onnxruntime writes the graph after its own optimisation.
-    """
-    open_session(path, optimised=executed)
-    onnx = import_onnx("onnx")
-    model = onnx.shape_inference.infer_shapes(onnx.load(str(executed)))
-    graph = model.graph
-    known = {each.name: each.type.tensor_type.elem_type for each in graph.value_info}
-    integers = {each.name for each in graph.initializer if each.data_type in _INTEGERS}
-    left: Counter[str] = Counter()
-    for node in graph.node:
-        if node.op_type == "DequantizeLinear":
-            continue
-        whole = node.op_type.startswith("Q") or (bool(node.input) and node.input[0] in integers)
-        if whole:
-            integers |= set(node.output)
-        elif node.op_type not in _MOVES and known.get(node.output[0], _FLOAT) == _FLOAT:
-            left[node.op_type] += 1
-    return tuple(f"{name} ({count})" for name, count in sorted(left.items()))
-
-
-_FLOAT, _INTEGERS = 1, {2, 3, 6}  # in ONNX: float32; uint8, int8 and int32
-#: Operators that only move values.
-_MOVES = {
-    "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "ReorderInput",
-    "ReorderOutput", "Shape", "Gather", "Concat", "Slice", "Split", "Constant", "Cast",
-}  # fmt: skip
-
-
-def run_all(path: Path, images: Array) -> Array:
-    """Logits of an ONNX file, shape (n, classes)."""
-    session = open_session(path)
+def run_all(path: Path, images: Array, *, exact: bool = False) -> Array:
+    """Logits of an ONNX file, shape (n, classes); ``exact`` as for ``onnx_files.open_session``."""
+    session = open_session(path, exact=exact)
     step = _batch(images)
     parts = [
         session.run(None, {INPUT: images[at : at + step]})[0] for at in range(0, len(images), step)

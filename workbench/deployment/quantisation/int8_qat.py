@@ -38,13 +38,16 @@ from torch import Tensor, fx, nn
 from workbench.data.augmentation import normalise
 from workbench.data.image_batches import ImageSet
 from workbench.data.streamed_images import Stream
-from workbench.deployment.export import import_onnx
+from workbench.deployment.chosen_images import spread
+from workbench.deployment.onnx_files import open_session
+from workbench.deployment.optional_libraries import import_onnx
 from workbench.deployment.quantisation.fake_quantisation import (
     fake_quantised,
     fix_grids,
     set_grids,
 )
-from workbench.deployment.quantisation.qdq_export import float_operators, write_qdq
+from workbench.deployment.quantisation.float_operators import float_operators
+from workbench.deployment.quantisation.qdq_export import write_qdq
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
 from workbench.errors import TrainingError
@@ -78,7 +81,7 @@ def make_int8_qat(trained: TrainedNetwork, settings: DeploymentSettings, path: P
     images, card, signed = trained.train, trained.card, settings.int8_for == "arm"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        places = _spread(len(images), settings.calibration_images)
+        places = spread(len(images), settings.calibration_images)
         pixels, _ = next(_batches(images, places, batch_sizes(len(places), _BATCH)))
         sample = normalise(pixels, card)
         network = fake_quantised(trained.network, sample, signed=signed)
@@ -87,7 +90,7 @@ def make_int8_qat(trained: TrainedNetwork, settings: DeploymentSettings, path: P
                 network(normalise(pixels, card))
         losses = _fine_tune(network, images, card, settings.qat_epochs)
     fix_grids(network)
-    write_qdq(network, card, sample, path)
+    write_qdq(network, card, sample, path, settings.int8_for)
     details = {
         "epochs": settings.qat_epochs,
         "learning_rate": _RATE,
@@ -97,11 +100,6 @@ def make_int8_qat(trained: TrainedNetwork, settings: DeploymentSettings, path: P
         "difference": _difference(network, sample, path, signed=signed),
     }
     return StageReport(float_operators(path), details)
-
-
-def _spread(images: int, count: int) -> NDArray[np.int64]:
-    """Positions spread evenly over the images, because a set can be sorted by class."""
-    return np.unique(np.linspace(0, images - 1, count).astype(np.int64))
 
 
 def _batches(
@@ -142,12 +140,8 @@ def _fine_tune(network: fx.GraphModule, images: ImageSet, card: Card, epochs: in
 
 def _difference(network: fx.GraphModule, images: Tensor, path: Path, *, signed: bool) -> float:
     """Largest difference of logits, as a share of the largest logit."""
-    runtime = import_onnx("onnxruntime")
-    options = runtime.SessionOptions()
-    if signed:
-        # x86 processors without VNNI cut sums of products of 127; ARM processors do not.
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # x86 processors without VNNI cut sums of products of 127; ARM processors do not.
+    session = open_session(path, exact=signed)
     (found,) = session.run(["logits"], {"images": images.numpy()})
     with torch.no_grad():
         wanted = network(images).numpy()

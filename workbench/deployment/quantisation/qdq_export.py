@@ -2,13 +2,11 @@
 
 Weights are stored as int8 integers with their scales. Each grid of an activation becomes a pair of
 nodes with its scale and zero point, and a runtime merges the pairs with the operators between them
-into int8 operators. ``float_operators`` lists those that onnxruntime computes in float32.
+into int8 operators.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections import Counter
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from workbench.deployment.export import import_onnx
+from workbench.deployment.onnx_files import MADE_FOR, add_texts
+from workbench.deployment.optional_libraries import import_onnx
 from workbench.deployment.quantisation.fake_quantisation import ActivationGrid, Node, WeightGrid
 from workbench.models.weight_files import CARD, Card
-
-#: Operators that compute nothing, or in integers.
-_NOT_FLOAT = {
-    "QuantizeLinear", "DequantizeLinear", "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze",
-    "Unsqueeze", "Slice", "Gather", "Pad", "Expand", "Shape", "Split", "Identity", "Cast",
-    "QGemm", "ConvInteger", "MatMulInteger", "ReorderInput", "ReorderOutput", "Range",
-}  # fmt: skip
 
 
 class _Stored(nn.Module):
@@ -79,7 +71,9 @@ def _symbolic(
     return found
 
 
-def write_qdq(network: fx.GraphModule, card: Card, images: Tensor, path: Path) -> None:
+def write_qdq(
+    network: fx.GraphModule, card: Card, images: Tensor, path: Path, made_for: str = "x86"
+) -> None:
     """Write the int8 ONNX file of a fake-quantised network.
 
     Args:
@@ -107,8 +101,7 @@ def write_qdq(network: fx.GraphModule, card: Card, images: Tensor, path: Path) -
     proto = program.model_proto
     for node in proto.graph.node:
         del node.metadata_props[:]  # paths of source files on this machine
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = CARD, card.text()
+    add_texts(proto, {CARD: card.text(), MADE_FOR: made_for})
     onnx.save(proto, str(path))
 
 
@@ -149,36 +142,3 @@ def _store_bias(stored: fx.GraphModule, node: Node, grids: dict[Node, nn.Module]
 
 def _argument(node: Node, place: int) -> Any:
     return node.args[place] if len(node.args) > place else None
-
-
-def float_operators(path: Path) -> tuple[str, ...]:
-    """Operators of an int8 ONNX file that onnxruntime computes in float32, as "Softmax (1)".
-
-    They are counted in the graph that onnxruntime makes of the file with its optimisations for all
-    processors. Operators that only move values do not count, and neither do those on sizes.
-    """
-    onnx, runtime = import_onnx("onnx"), import_onnx("onnxruntime")
-    with tempfile.TemporaryDirectory() as folder:
-        options = runtime.SessionOptions()
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.optimized_model_filepath = f"{folder}/optimised.onnx"
-        options.log_severity_level = 3
-        # Only processors with ARM instructions compute on signed activations by default.
-        options.add_session_config_entry("session.qdqisint8allowed", "1")
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        del session
-        optimised = onnx.load(options.optimized_model_filepath)
-    inferred = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
-    integers = {
-        value.name
-        for value in inferred.value_info
-        if value.type.tensor_type.elem_type == onnx.TensorProto.INT64
-    }
-    counts = Counter(
-        node.op_type
-        for node in optimised.graph.node
-        if node.op_type not in _NOT_FLOAT
-        and not node.op_type.startswith("QLinear")
-        and not integers.intersection(node.output)
-    )
-    return tuple(f"{name} ({count})" for name, count in sorted(counts.items()))
