@@ -12,9 +12,9 @@ ADAPT = (
 COMMANDS = {"adapt": ADAPT, "compare": ("compare",)}
 LEFT_OUT = {
     ("adapt", 40): "parameters, footprint, FLOPs, latency, batch of 64, train",
-    ("adapt", 80): "batch of 64, train",
+    ("adapt", 80): "latency, batch of 64, train",
     ("adapt", 120): "",
-    ("compare", 120): "training, batch of 64, train",
+    ("compare", 120): "training, seeds, batch of 64, train",
     ("compare", 240): "",
 }
 

@@ -87,4 +87,4 @@ def test_networks_of_an_old_run_are_exported(old_store, run_cli):
     )  # fmt: skip
     status, out, err = run_cli("export", adaptation.run_id, *network, "--out", "net.safetensors")
     assert status == 0, err
-    assert "agree on 100 %" in out
+    assert "agree on 100.0 %" in out

@@ -20,6 +20,7 @@ from workbench.adaptation.source_task import SourceSettings, SourceTask
 from workbench.adaptation.task import Task
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
+from workbench.domains.search import is_packaged
 from workbench.errors import SettingsError, StoreError
 from workbench.models.external_networks import DEFAULT_WEIGHTS
 from workbench.store.mlflow_store import Store
@@ -31,14 +32,13 @@ _END = "# end of options\n"
 #: Options that are not written: repeating a run does not need them, and an address may contain a
 #: password.
 _NOT_REPEATED = ("fresh", "output", "tracking_uri")
-_FOLDERS = ("source", "target")  # their values are names or paths of folders
 
 
 def adaptation_options(task: Task, **changed: Any) -> str:
     """The text of a file that repeats an adaptation, or part of it with ``changed`` options."""
     defaults = {each.name: each.default for group in GROUPS.values() for each in fields(group)}
     options = task.asked.flat() | changed
-    if task.domain.path is not None and task.domain.path.parent == Path("domains"):
+    if task.domain.path is not None and not is_packaged(task.domain.path):
         options["domains"] = options["domains"] or task.domain.path.parent
     return _text("adapt", options, defaults)
 
@@ -51,7 +51,7 @@ def source_options(task: SourceTask) -> str:
 
 def _text(command: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     chosen = {
-        name: _plain(name, value)
+        name: _plain(name, value, options)
         for name, value in options.items()
         if name not in _NOT_REPEATED and value != defaults[name]
     }
@@ -59,13 +59,17 @@ def _text(command: str, options: Mapping[str, Any], defaults: Mapping[str, Any])
     return f"# workbench {command} --config {OPTIONS_FILE}\n{body}{_END}"
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A value as text, number or list; paths are absolute, so the file works in any folder."""
+def _plain(name: str, value: Any, options: Mapping[str, Any]) -> Any:
+    """A value as text, number or list; paths are absolute, so the file works in any folder.
+
+    A target is the name of a domain, even where a folder has this name, unless it is the source.
+    """
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, Path):
         return str(value) if str(value) == DEFAULT_WEIGHTS else str(value.absolute())
-    if name in _FOLDERS and value not in SOURCES and os.path.isdir(value):
+    is_folder = name == "source" or (name == "target" and value == options["source"])
+    if is_folder and value not in SOURCES and os.path.isdir(value):
         return str(user_path(value).absolute())
     return value
 

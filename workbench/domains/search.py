@@ -10,6 +10,7 @@ from typing import Any
 from workbench.domains.domain import Domain, load_domain
 from workbench.errors import DomainError, did_you_mean
 
+_BESIDE = Path(__file__).parents[2] / "domains"
 ENVIRONMENT = "WORKBENCH_DOMAINS"
 
 
@@ -30,11 +31,18 @@ def search_path(folder: Path | None = None) -> list[Path | Any]:
             found.append(Path(asked))
     if Path("domains").is_dir():
         found.append(Path("domains"))
-    packaged = Path(str(resources.files("workbench") / "domain_files"))
-    # In a checkout the package has no copy of the files: they are in the folder beside it.
-    beside = Path(__file__).parents[2] / "domains"
-    found += [place for place in (packaged, beside) if place.is_dir()][:1]
+    found += [place for place in _packaged() if place.is_dir()][:1]
     return list(dict.fromkeys(found))
+
+
+def is_packaged(path: Path) -> bool:
+    """Whether a domain file comes with the package, so that it is found on every machine."""
+    return any(path.parent == place for place in _packaged())
+
+
+def _packaged() -> tuple[Path, Path]:
+    """The files in the installed package; in a checkout, they are in the folder beside it."""
+    return Path(str(resources.files("workbench") / "domain_files")), _BESIDE
 
 
 def domain_files(folder: Path | None = None) -> dict[str, Path]:

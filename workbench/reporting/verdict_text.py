@@ -39,7 +39,7 @@ def verdict_sentence(verdict: Verdict) -> str:
     reason = (
         f"is {below:.1f} points below the best, more than the tolerance of {verdict.tolerance:g}"
         if below > verdict.tolerance
-        else f"is {_speed(small, taken)} it"
+        else f"is {_speed(small, taken)} {taken.label}"
     )
     return (
         f"{head}, the full network: the best compressed network, {small.label} "
