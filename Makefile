@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/workbench adapt --source digits --target digits-3v8 --seeds 3 \
-	  --source-epochs 6 --epochs 10 --schedule one-cycle --batch-size 64
+	  --source-epochs 6 --epochs 10 --schedule one-cycle --batch-size 64 --stages int8
 	@echo "demo: done"
 
 lint: setup

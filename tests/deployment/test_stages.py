@@ -164,6 +164,7 @@ def test_a_file_that_was_damaged_is_made_again(result, run_cli):
     assert again["stages"][2]["accuracies"] == result["stages"][2]["accuracies"]
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_leaves_no_file_and_is_repeated(result, run_cli, monkeypatch):
     """The calibration images change, so the stage is made anew; at first the disk is full."""
     attach = Store.attach
@@ -222,6 +223,7 @@ def test_a_missing_library_is_said_before_nothing_is_lost(result, run_cli, monke
     assert "pip install 'pfa-workbench[onnx]'" in err
 
 
+@pytest.mark.slow
 def test_a_latency_budget_in_another_runtime(result, run_cli, monkeypatch):
     command = (
         "analyze", "--source", "digits", "--target", "digits-3v8", "--schedule", "one-cycle",

@@ -70,7 +70,11 @@ def next_steps(adaptation: Adaptation) -> list[str]:
     uri = adaptation.tracking_uri
     option = "" if uri == store_uri(None) else f" --tracking-uri {uri}"
     where = taken.weights or "not kept; run with --fresh --keep-weights best to keep them"
-    deploy = [f"export    workbench export {adaptation.run_id}{option}"] if taken.weights else []
+    deploy = []
+    if taken.weights and taken.stage:
+        deploy = [f"predict   workbench predict {adaptation.run_id}{option} photo.jpg"]
+    elif taken.weights:
+        deploy = [f"export    workbench export {adaptation.run_id}{option}"]
     return [
         f"weights   {where}",
         *deploy,
