@@ -52,7 +52,7 @@ def verdict_notes(verdict: Verdict) -> list[str]:
     """Lines about the verdict: what the test images can show, and what was refused."""
     taken, best = verdict.recommended, verdict.best
     lines = []
-    if verdict.p_value is not None:
+    if verdict.p_value is not None and taken.accuracy_mean != best.accuracy_mean:
         apart = 100 * (best.accuracy_mean - taken.accuracy_mean)
         told = "a tie" if verdict.p_value >= SIGNIFICANT else "a real difference"
         lines.append(
