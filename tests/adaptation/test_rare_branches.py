@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from workbench.models.networks import build_network
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import KIND
+from workbench.store.run_tags import KIND
 from workbench.store.runs import FAILED, FINISHED
 
 MODULE = """

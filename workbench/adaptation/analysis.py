@@ -28,7 +28,8 @@ from workbench.compression.watched_layers import watching
 from workbench.models.networks import find_network
 from workbench.models.weight_files import has_penalty
 from workbench.store.keys import file_hash
-from workbench.store.recorder import HASH, Recorder
+from workbench.store.recorder import Recorder
+from workbench.store.run_tags import HASH
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE, SPECTRA_FILE, stored_recipe
 from workbench.training.progress import Display

@@ -27,7 +27,8 @@ from workbench.errors import DamagedRunError
 from workbench.models.processor import machine_name
 from workbench.models.weight_files import read_card
 from workbench.store.keys import file_hash, key_of
-from workbench.store.recorder import FILE, HASH, Recorder
+from workbench.store.recorder import Recorder
+from workbench.store.run_tags import FILE, HASH
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import LATENCIES_FILE, read_artifact
 from workbench.store.unfinished_work import WEIGHTS_FILE

@@ -14,7 +14,8 @@ from workbench.adaptation.stacked_training import train_jointly
 from workbench.adaptation.stage_runs import StageRun, run_stage, stages_of
 from workbench.adaptation.training_jobs import protocol_job
 from workbench.models.weight_files import read_weights
-from workbench.store.recorder import DROPPED, WEIGHTS, Recorder
+from workbench.store.recorder import Recorder
+from workbench.store.run_tags import DROPPED, WEIGHTS
 from workbench.store.runs import StoredRun
 from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol

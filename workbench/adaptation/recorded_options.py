@@ -24,7 +24,7 @@ from workbench.domains.search import is_packaged
 from workbench.errors import SettingsError, StoreError
 from workbench.models.external_networks import DEFAULT_WEIGHTS
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import KIND, VERSION
+from workbench.store.run_tags import KIND, VERSION
 from workbench.store.stored_results import OPTIONS_FILE
 from workbench.store.tracking_uris import store_exists
 

@@ -17,7 +17,8 @@ from workbench.adaptation.training_jobs import source_job
 from workbench.data.data_folder import data_folder
 from workbench.data.folder_images import Say
 from workbench.deployment.stage_names import STAGES
-from workbench.store.recorder import FINGERPRINT, Recorder
+from workbench.store.recorder import Recorder
+from workbench.store.run_tags import FINGERPRINT
 from workbench.store.runs import StoredRun
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED
 

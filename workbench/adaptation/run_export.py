@@ -23,7 +23,7 @@ from workbench.deployment.stage_names import STAGES
 from workbench.deployment.stage_types import TrainedNetwork
 from workbench.errors import SettingsError, check_choice
 from workbench.models.weight_files import Card, read_card
-from workbench.store.recorder import VERSION
+from workbench.store.run_tags import VERSION
 
 #: Parameters of a run that its model card shows.
 _SHOWN = (

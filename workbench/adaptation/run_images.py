@@ -20,7 +20,7 @@ from workbench.deployment.run_weights import Located
 from workbench.errors import DataError, SettingsError, WorkbenchError
 from workbench.models.processor import Processor
 from workbench.models.weight_files import Card
-from workbench.store.recorder import KIND
+from workbench.store.run_tags import KIND
 from workbench.store.runs import StoredRun
 
 _RECORD_ONLY = ("data_dir", "tracking_uri", "output", "fresh")

@@ -19,7 +19,8 @@ from workbench.deployment.stage_types import TrainedNetwork
 from workbench.deployment.stages import apply_stage
 from workbench.models.weight_files import read_card
 from workbench.store.keys import file_hash, key_of
-from workbench.store.recorder import DROPPED, FILE, FINGERPRINT, HASH, KEPT, WEIGHTS, Recorder
+from workbench.store.recorder import Recorder
+from workbench.store.run_tags import DROPPED, FILE, FINGERPRINT, HASH, KEPT, WEIGHTS
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import HITS_FILE, RECIPE_FILE, STAGE_FILE, hits_json
 from workbench.store.unfinished_work import WEIGHTS_FILE, correct_text

@@ -24,7 +24,8 @@ from workbench.reporting.charts import accuracy_chart, filters_chart
 from workbench.reporting.json_results import as_dict, recommended, summary_metrics
 from workbench.reporting.results import Adaptation, ProtocolResult
 from workbench.reporting.verdict_text import note
-from workbench.store.recorder import FILE, Recorder
+from workbench.store.recorder import Recorder
+from workbench.store.run_tags import FILE
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import (
     RECIPE_FILE,

@@ -34,7 +34,7 @@ from workbench.experiments.result_rows import (
 )
 from workbench.reporting.tables import method_label
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import COMMIT, KEY, MACHINE, VERSION
+from workbench.store.run_tags import COMMIT, KEY, MACHINE, VERSION
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import stored_filters
 from workbench.training.progress import Display

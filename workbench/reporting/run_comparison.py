@@ -14,7 +14,7 @@ from workbench.reporting.charts import comparison_chart
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.tables import method_label
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import DROPPED, FILE, KEY, KIND, WEIGHTS
+from workbench.store.run_tags import DROPPED, FILE, KEY, KIND, WEIGHTS
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import stored_filters
 from workbench.store.tracking_uris import store_exists, store_uri, without_password

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from workbench.errors import StoreError
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import KEY, KIND
+from workbench.store.run_tags import KEY, KIND
 from workbench.store.runs import FINISHED
 from workbench.store.tracking_uris import store_exists, store_uri
 from workbench.store.unfinished_work import Work

@@ -24,11 +24,25 @@ from workbench.store.code_version import code_commit
 from workbench.store.keys import file_hash, weights_fingerprint
 from workbench.store.live_metrics import LiveMetrics, epoch_metrics
 from workbench.store.mlflow_store import Store
+from workbench.store.run_tags import (
+    COMMIT,
+    DROPPED,
+    EVALUATED,
+    FILE,
+    FINGERPRINT,
+    HASH,
+    KEPT,
+    KEY,
+    KIND,
+    MACHINE,
+    OWNER,
+    VERSION,
+    WEIGHTS,
+    WHOLE,
+)
 from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
 from workbench.store.stored_results import (
     HITS_FILE,
-    LATENCIES_FILE,
-    RECIPE_FILE,
     has_artifact,
     has_options,
     hits_json,
@@ -41,26 +55,6 @@ from workbench.training.evaluation import evaluate
 from workbench.training.loop import fit
 from workbench.training.plans import Plan
 from workbench.training.progress import Display
-
-KEY, KIND, WEIGHTS = "workbench.key", "workbench.kind", "workbench.weights"
-HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
-FILE = "workbench.file"  # name of the hashed file, if it is not that of the kind
-VERSION, MACHINE = "workbench.version", "workbench.machine"
-COMMIT = "mlflow.source.git.commit"  # MLflow's own name, which its UI shows
-OWNER = "workbench.owner"
-#: Metrics that a complete training, or a complete analysis, must have.
-EVALUATED = {"test_hits", "test_images", "train_seconds"}
-ANALYSED = {
-    f"{prefix}{name}" for prefix in ("", "full_") for name in ("parameters", "flops", "latency_ms")
-}
-STAGED = {"test_hits", "test_images", "file_bytes"}
-#: Metrics and file of a complete run, by its kind; other kinds are trainings.
-_WHOLE: dict[str, tuple[set[str], str]] = {
-    "analysis": (ANALYSED, RECIPE_FILE),
-    "latency": (set(), LATENCIES_FILE),
-    "stage": (STAGED, ""),
-}
-KEPT, DROPPED = "kept", "dropped"
 
 
 @dataclass(frozen=True)
@@ -236,7 +230,7 @@ class Recorder:
 
     def _is_whole(self, run: StoredRun) -> bool:
         kind = run.tags.get(KIND, "")
-        metrics, file = _WHOLE.get(kind, (EVALUATED, WEIGHTS_FILE))
+        metrics, file = WHOLE.get(kind, (EVALUATED, WEIGHTS_FILE))
         if not metrics <= run.metrics.keys():
             return False
         if run.tags.get(WEIGHTS) == DROPPED:

@@ -1,0 +1,25 @@
+"""Names of the tags that the workbench sets on runs, and what a complete run of each kind has."""
+
+from __future__ import annotations
+
+from workbench.store.stored_results import LATENCIES_FILE, RECIPE_FILE
+
+KEY, KIND, WEIGHTS = "workbench.key", "workbench.kind", "workbench.weights"
+HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
+FILE = "workbench.file"  # name of the hashed file, if it is not that of the kind
+VERSION, MACHINE = "workbench.version", "workbench.machine"
+COMMIT = "mlflow.source.git.commit"  # MLflow's own name, which its UI shows
+OWNER = "workbench.owner"
+#: Metrics that a complete training, or a complete analysis, must have.
+EVALUATED = {"test_hits", "test_images", "train_seconds"}
+ANALYSED = {
+    f"{prefix}{name}" for prefix in ("", "full_") for name in ("parameters", "flops", "latency_ms")
+}
+STAGED = {"test_hits", "test_images", "file_bytes"}
+#: Metrics and file of a complete run, by its kind; other kinds are trainings.
+WHOLE: dict[str, tuple[set[str], str]] = {
+    "analysis": (ANALYSED, RECIPE_FILE),
+    "latency": (set(), LATENCIES_FILE),
+    "stage": (STAGED, ""),
+}
+KEPT, DROPPED = "kept", "dropped"
