@@ -64,6 +64,8 @@ def _quick_latencies():
     """A latency is the median of three passes and one: no test asks how good it is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workbench.adaptation.analysis._ROUNDS", {1: 3, 64: 1})
+        patch.setattr("workbench.deployment.runtimes._MOST_ROUNDS", {1: 3, 64: 1})
+        patch.setattr("workbench.deployment.runtimes._FEWEST_ROUNDS", 1)
         yield
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images, load_images
-from workbench.deployment import export as exporting
 from workbench.deployment.quantisation.fake_quantisation import (
     ActivationGrid,
     WeightGrid,
@@ -67,7 +67,7 @@ def gated(digits):
 
 
 def inputs(images, count=64):
-    return exporting.normalise(torch.from_numpy(images.pixels[:count]), CARD)
+    return normalise(torch.from_numpy(images.pixels[:count]), CARD)
 
 
 def grids(network, kind=ActivationGrid):
@@ -239,7 +239,7 @@ def test_all_convolutions_of_known_networks_are_int8(model, digits, tmp_path):
     card = replace(CARD, shape=(3, 32, 32), mean=DIGITS.mean * 3, std=DIGITS.std * 3)
     with torch.no_grad():
         for _ in range(20):
-            network(exporting.normalise(torch.from_numpy(pixels[:64]), card))
+            network(normalise(torch.from_numpy(pixels[:64]), card))
     trained = TrainedNetwork(
         place(network.eval(), torch.device("cpu")), card, Images(pixels, digits.labels)
     )

@@ -17,10 +17,10 @@ from workbench.data.catalog import SOURCES
 from workbench.data.decoding import Form
 from workbench.data.known_sets import Images, load_images
 from workbench.data.streamed_images import Stream
+from workbench.deployment.chosen_images import spread, subset
 from workbench.deployment.quantisation import mixed_bits
 from workbench.deployment.quantisation.mixed_bits import (
     BITS,
-    calibration_subset,
     grid_weights,
     make_mixed,
     measure_sensitivities,
@@ -40,6 +40,10 @@ from workbench.models.weight_files import Card
 DIGITS = SOURCES["digits"]
 WIDTHS = (20, 20, 20, 30, 30, 30, 30, 30)
 CARD = Card.of("simplecnn", DIGITS, ("3", "8"), WIDTHS)
+
+
+def evenly(images, count):
+    return subset(images, spread(len(images), count))
 
 
 def digits():
@@ -97,7 +101,7 @@ def naive_sensitivity(network, name, bits, images):
 
 def test_sensitivities_are_those_of_rounding_one_layer(residual, monkeypatch):
     monkeypatch.setattr(mixed_bits, "_BATCH", 16)  # several batches, the last one not full
-    images = calibration_subset(digits(), 41)
+    images = evenly(digits(), 41)
     before = copy.deepcopy(residual.state_dict())
     found = measure_sensitivities(residual, weights_of(residual), images, CARD)
     assert list(found) == ["first", "depthwise", "tokens", "back", "one", "last"]
@@ -203,18 +207,18 @@ def test_outputs_that_are_not_finite_are_told(residual):
 @pytest.mark.parametrize(("count", "wanted"), [(2, [0, 9]), (4, [0, 3, 6, 9]), (50, range(10))])
 def test_images_for_calibration_are_evenly_spaced(count, wanted):
     pixels = np.arange(10, dtype=np.uint8)[:, None, None, None]
-    chosen = calibration_subset(Images(pixels, np.arange(10)), count)
+    chosen = evenly(Images(pixels, np.arange(10)), count)
     assert chosen.labels.tolist() == list(wanted)
     assert chosen.pixels.reshape(-1).tolist() == list(wanted)
     files = tuple(Path(f"{number}.png") for number in range(10))
     stream = Stream(files, np.arange(10), Form(1, 8, 255), "", workers=0)
-    chosen = calibration_subset(stream, count)
+    chosen = evenly(stream, count)
     assert chosen.labels.tolist() == list(wanted)
     assert chosen.files == tuple(files[number] for number in wanted)
 
 
 def test_streamed_images_give_the_same_sensitivities(tmp_path, residual):
-    images = calibration_subset(digits(), 6)
+    images = evenly(digits(), 6)
     card = Card(**{**CARD.__dict__, "white": 255})
     pixels = images.pixels * np.uint8(15)
     for number, image in enumerate(pixels):

@@ -10,7 +10,7 @@ from torch import nn
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images, load_images
-from workbench.deployment.export import _onnx
+from workbench.deployment.onnx_files import write_onnx
 from workbench.deployment.openvino_runtime import open_openvino
 from workbench.deployment.quantisation.int8_qat import make_int8_qat
 from workbench.deployment.settings import DeploymentSettings
@@ -47,7 +47,7 @@ def file(network, batch, tmp_path_factory):
     for library in ("openvino", "onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(library)
     path = tmp_path_factory.mktemp("onnx") / "a.onnx"
-    _onnx()[0](network, CARD, batch, path)
+    write_onnx(network, CARD, path)
     return path
 
 

@@ -189,7 +189,8 @@ def test_a_stage_that_fails_leaves_no_file_and_is_repeated(result, run_cli, monk
 
 def test_seeds_without_weights_are_named(result, run_cli, monkeypatch):
     """Only the best seed has weights, so a later stage has one seed; it is judged by its pair."""
-    status, out, err = run_cli(*BASE, "--stages", "mixed", "--mixed-size", "0.2")
+    few = ("--calibration-images", "16")
+    status, out, err = run_cli(*BASE, "--stages", "mixed", "--mixed-size", "0.2", *few)
     assert status == 0, err
     assert "its weights were not kept, so there is no mixed of it" in err
     assert "pfa-fine mixed: 1 of 2 seeds" in out

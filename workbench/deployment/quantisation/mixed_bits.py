@@ -21,7 +21,6 @@ above 8 bits for every layer there is nothing to choose.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from torch import Tensor, nn
 
 from workbench.data.augmentation import normalise
 from workbench.data.image_batches import ImageSet, batches
-from workbench.data.known_sets import Images
+from workbench.deployment.chosen_images import spread, subset
 from workbench.deployment.quantisation.grids import quantise, symmetric_grid
 from workbench.deployment.quantisation.knapsack import choose
 from workbench.deployment.quantisation.packed_tensors import GridWeights
@@ -82,7 +81,8 @@ def make_mixed(trained: TrainedNetwork, settings: DeploymentSettings, path: Path
             f"--mixed-size {settings.mixed_size:g}: the smallest file, with {BITS[-1]} bits in "
             f"every layer, is {least / full:.3f} of the float32 weights; use {_possible(share)}"
         )
-    images = calibration_subset(trained.train, settings.calibration_images)
+    places = spread(len(trained.train), settings.calibration_images)
+    images = subset(trained.train, places)
     sensitivities = measure_sensitivities(network, weights, images, trained.card)
     choice = choose(sizes, list(sensitivities.values()), budget - others)
     assert choice is not None
@@ -117,15 +117,6 @@ def grid_weights(weights: NDArray[np.float32], bits: int) -> GridWeights:
     grid = symmetric_grid(weights, bits)
     codes = quantise(weights, grid).astype(np.int8)
     return GridWeights(weights.shape, bits, grid.scale.reshape(-1), codes.reshape(-1))
-
-
-def calibration_subset(images: ImageSet, count: int) -> ImageSet:
-    """At most ``count`` evenly spaced images, in order; in folders this covers all classes."""
-    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
-    if isinstance(images, Images):
-        return Images(images.pixels[chosen], images.labels[chosen])
-    files = tuple(images.files[index] for index in chosen)
-    return replace(images, files=files, labels=images.labels[chosen])
 
 
 @torch.inference_mode()
