@@ -123,3 +123,8 @@ def check_choice(option: str, value: str | None, known: Sequence[str]) -> list[s
 def check_once(option: str, names: Sequence[object]) -> list[str]:
     """Return a line if an option lists a value twice."""
     return [f"{option} lists a value twice; list each once"] if len(set(names)) < len(names) else []
+
+
+def brief(error: Exception) -> str:
+    """A library's message on one line of at most 160 characters."""
+    return " ".join(str(error).split())[:160] or type(error).__name__

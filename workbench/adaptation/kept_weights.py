@@ -66,7 +66,8 @@ class KeptWeights:
         needed = self._settings.training.distils and taught
         if self._settings.record.keep_weights != "best" or run.parent != self._parent or needed:
             return
-        self._recorder.drop_weights(run)
+        # The weights go last: a call that continues after a kill finds the rest by them.
         for stage in self._staged[run.run_id]:
             if stage.run.parent == self._parent:
                 self._recorder.drop_weights(stage.run)
+        self._recorder.drop_weights(run)

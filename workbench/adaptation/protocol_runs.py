@@ -11,7 +11,7 @@ from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.stacked_training import train_jointly
-from workbench.adaptation.stage_runs import StageRun, run_stage, stages_of
+from workbench.adaptation.stage_runs import StageRun, run_stage, stages_after
 from workbench.adaptation.training_jobs import protocol_job
 from workbench.models.weight_files import read_weights
 from workbench.store.recorder import Recorder
@@ -47,32 +47,18 @@ def run_protocol(
     for job in jobs:
         run, new = recorder.train(job, parent, weights.rule(job))
         trained += new and protocol.trained
-        files = _run_stages(loaded, run, recorder, parent)
-        weights.settle(run, files)
+        files = [
+            run_stage(loaded, stage, run, recorder, parent)
+            for stage in stages_after(loaded, protocol)
+        ]
+        weights.settle(run, [each for each in files if each])
         runs.append(run)
-        staged += files
+        staged += [each for each in files if each]
     by_stage = {
         stage.name: tuple(each for each in staged if each.stage == stage.name)
-        for stage in stages_of(loaded)
+        for stage in stages_after(loaded, protocol)
     }
     return ProtocolRuns(protocol, tuple(runs), trained, weights.best, by_stage)
-
-
-def _run_stages(
-    loaded: LoadedTask, run: StoredRun, recorder: Recorder, parent: str
-) -> list[StageRun]:
-    """The stages after a training; those that need weights that were not kept are left out."""
-    found = []
-    for stage in stages_of(loaded):
-        done = run_stage(loaded, stage, run, recorder, parent)
-        if done:
-            found.append(done)
-        else:
-            recorder.display.say(
-                f"{run.name}: its weights were not kept, so there is no {stage.name} of it; "
-                "--fresh --keep-weights all trains it again"
-            )
-    return found
 
 
 def teacher_network(

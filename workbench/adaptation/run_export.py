@@ -126,7 +126,7 @@ def _write(
         test = TestImages(None, f"{NOISE} ({found})")
         trained = TrainedNetwork(network, card, _no_images(card))
     else:
-        test = TestImages(found.test, f"test images of {found.domain}")
+        test = TestImages(found.test, found.test_name)
         trained = TrainedNetwork(network, card, found.train)
     threads = torch.get_num_threads()
     done = write_file(

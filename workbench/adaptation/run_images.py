@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.adaptation.loaded_task import load_task
@@ -32,11 +32,21 @@ class RunImages:
 
     Attributes:
         domain: name of the domain, or of the data set.
+        classes: names of the labels, in order.
+        changed: whether the images differ from those that the run used.
     """
 
     train: ImageSet
     test: ImageSet
     domain: str
+    classes: tuple[str, ...]
+    changed: bool = False
+
+    @property
+    def test_name(self) -> str:
+        """What the test images are, for messages."""
+        changed = ", which have changed since the run" if self.changed else ""
+        return f"test images of {self.domain}{changed}"
 
 
 def find_images(
@@ -55,10 +65,27 @@ def find_images(
         if located.run is not None:
             found = _images_of_run(located, located.run, data_dir, tracking_uri)
             if found is not None:
-                return found
+                return _checked(found, card, located.run)
         return _images_of_card(card, data_folder(data_dir))
     except WorkbenchError as error:
         return error.problems[0]
+
+
+def _checked(found: RunImages, card: Card, run: StoredRun) -> RunImages:
+    """Compare the images with those that the run used.
+
+    Raises:
+        DataError: when the domain has other classes by now.
+    """
+    if found.classes != card.classes:
+        raise DataError(
+            f"the domain {found.domain} now has other classes than the network: "
+            f"{', '.join(found.classes)[:200]}"
+        )
+    used = run.params.get("data", "")  # the start of the training images' fingerprint
+    tested = round(run.metrics.get("test_images", len(found.test)))
+    changed = not found.train.fingerprint().startswith(used) or tested != len(found.test)
+    return replace(found, changed=changed)
 
 
 def _images_of_run(
@@ -78,14 +105,14 @@ def _images_of_run(
         if task.source.folder is None:
             _check_present(task.source.name, folder)
         images = load_source_images(task.source, folder, task.asked.strict, lambda line: None)
-        return RunImages(*images, task.source.name)
+        return RunImages(*images, task.source.name, task.source.classes)
     # The weights of this run replace those of the source, which may be elsewhere by now.
     options |= {"weights": located.weights, "source_epochs": None, "data_dir": asked}
     target = resolve(Settings.of(**options))
     if target.domain.folder is None:
         _check_present(target.domain.source, folder)
     loaded = load_task(target, Processor("cpu", "fp32", 1))
-    return RunImages(loaded.train, loaded.test, target.domain.name)
+    return RunImages(loaded.train, loaded.test, target.domain.name, target.domain.classes)
 
 
 def _images_of_card(card: Card, folder: Path) -> RunImages:
@@ -97,7 +124,7 @@ def _images_of_card(card: Card, folder: Path) -> RunImages:
         load_images(card.source, split, folder).of_classes(card.classes, card.source)
         for split in ("train", "test")
     )
-    return RunImages(train, test, card.source)
+    return RunImages(train, test, card.source, card.classes)
 
 
 def _check_present(source: str, folder: Path) -> None:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from workbench.adaptation.loaded_task import LoadedTask, subject_inputs
+from workbench.adaptation.source_and_target import image_parts
+from workbench.adaptation.source_network import model_parts
 from workbench.compression.narrow_networks import load_network
 from workbench.deployment.file_evaluation import evaluate_file
 from workbench.deployment.network_files import open_network
@@ -25,6 +26,7 @@ from workbench.store.runs import StoredRun
 from workbench.store.stored_results import HITS_FILE, RECIPE_FILE, STAGE_FILE, hits_json
 from workbench.store.unfinished_work import WEIGHTS_FILE, correct_text
 from workbench.training.evaluation import Evaluation
+from workbench.training.protocols import Protocol
 
 #: Parameters of a training that its stages do not have.
 _NOT_COPIED = ("device", "precision")
@@ -57,6 +59,8 @@ def stage_key(loaded: LoadedTask, stage: Stage, fingerprint: str) -> str:
         "stage",
         {
             **loaded.data,
+            **model_parts(loaded.task.model, loaded.task.source),
+            **image_parts(loaded.task.source),
             "stage": stage.name,
             "options": loaded.task.settings.deployment.of_stage(stage.name),
             "weights": fingerprint,
@@ -126,7 +130,7 @@ def _make(
     store.log(
         run_id,
         metrics={
-            **_costs(origin.metrics),
+            **_costs(stage, origin.metrics),
             **_accuracy(found),
             "file_bytes": path.stat().st_size,
             "stage_seconds": seconds,
@@ -151,12 +155,18 @@ def _accuracy(found: Evaluation) -> dict[str, float]:
     }
 
 
-def _costs(metrics: Mapping[str, float]) -> dict[str, Any]:
+def _costs(stage: Stage, metrics: Mapping[str, float]) -> dict[str, float]:
     """The costs that the file shares with the trained network, and the training's time."""
-    names = ("parameters", "footprint", "flops", "flops_ratio", "train_seconds", "train_loss")
+    names = ["parameters", "footprint", "flops", "flops_ratio", "train_seconds", "train_loss"]
+    if stage.runtime is None:  # it is computed as the float32 network is
+        names += ["latency_ms", "latency_64_ms"]
     return {name: metrics[name] for name in names if name in metrics}
 
 
-def stages_of(loaded: LoadedTask) -> list[Stage]:
-    """The stages that the user asked for."""
-    return [STAGES[name] for name in loaded.task.settings.deployment.stages]
+def stages_after(loaded: LoadedTask, protocol: Protocol) -> list[Stage]:
+    """The user's stages that apply to a protocol.
+
+    A stage that trains would turn the untrained source network into a trained one.
+    """
+    stages = [STAGES[name] for name in loaded.task.settings.deployment.stages]
+    return [stage for stage in stages if protocol.trained or not stage.trains]

@@ -21,7 +21,7 @@ from workbench.deployment.runtimes import ONNX, TORCH
 from workbench.deployment.stage_names import INT8, STAGES
 from workbench.errors import DamagedRunError
 from workbench.reporting.charts import accuracy_chart, filters_chart
-from workbench.reporting.json_results import as_dict, recommended, summary_metrics
+from workbench.reporting.json_results import as_dict, recommended_files, summary_metrics
 from workbench.reporting.results import Adaptation, ProtocolResult
 from workbench.reporting.verdict_text import note
 from workbench.store.recorder import Recorder
@@ -162,15 +162,17 @@ def _correct(
 def is_concluded(recorder: Recorder, adaptation: Adaptation) -> bool:
     """Whether the adaptation's own run has this verdict and its recipe, undamaged.
 
-    An earlier version may have recommended another network.
+    An earlier version may have recommended another network, and a stage's file may have been made
+    again.
     """
     run = recorder.store.run(adaptation.run_id)
+    taken = adaptation.verdict.recommended
     try:
-        read_artifact(recorder.store, run, RESULT_FILE, recommended)
+        files = read_artifact(recorder.store, run, RESULT_FILE, recommended_files)
         stored_recipe(recorder.store, run)
     except DamagedRunError:
         return False
-    return run.tags.get(RECOMMENDED) == adaptation.verdict.recommended.label
+    return run.tags.get(RECOMMENDED) == taken.label and files == list(taken.run_ids)
 
 
 def write_conclusion(

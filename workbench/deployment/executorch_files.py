@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.deployment.optional_libraries import import_library
-from workbench.errors import ExportError, WeightsError
+from workbench.errors import ExportError, WeightsError, brief
 from workbench.models.weight_files import CARD, Card, card_from
 
 _KIND = slice(4, 8)  # where a program has its file identifier
@@ -66,7 +66,7 @@ def write_pte(network: nn.Module, card: Card, images: Tensor, path: Path) -> Non
             ).to_executorch()
         except Exception as error:  # noqa: BLE001 - executorch's errors have no common base
             raise ExportError(
-                f"{path}: ExecuTorch cannot write this network ({_short(error)}); use onnx"
+                f"{path}: ExecuTorch cannot write this network ({brief(error)}); use onnx"
             ) from None
     path.write_bytes(_signed(bytes(lowered.buffer)))
 
@@ -90,9 +90,7 @@ def open_pte(path: Path) -> tuple[Card, Callable[[NDArray[np.float32]], Logits]]
             (text,) = program.load_method(CARD).execute([])
             program.load_method("forward")
         except (RuntimeError, KeyError, ValueError) as error:
-            raise WeightsError(
-                f"{path}: not a readable ExecuTorch file ({_short(error)})"
-            ) from None
+            raise WeightsError(f"{path}: not a readable ExecuTorch file ({brief(error)})") from None
     card = card_from(path, text)
 
     def classify(images: NDArray[np.float32]) -> Logits:
@@ -104,7 +102,7 @@ def open_pte(path: Path) -> tuple[Card, Callable[[NDArray[np.float32]], Logits]]
                 (row,) = forward.execute([torch.from_numpy(np.ascontiguousarray(image[None]))])
                 rows.append(row.numpy())
         except RuntimeError as error:
-            raise WeightsError(f"{path}: does not run on its images ({_short(error)})") from None
+            raise WeightsError(f"{path}: does not run on its images ({brief(error)})") from None
         return np.concatenate(rows) if rows else np.empty((0, len(card.classes)), np.float32)
 
     return card, classify
@@ -176,7 +174,3 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -179,8 +179,17 @@ def write_file(
         text = model_card(trained.card, evidence, done, form, threads)
         form.describe(part, {MODEL_CARD: text})
         _check_unchanged(path, opened.run, form.open(part, model, threads).run, trained)
-    write_text(card_path, text)
+        _write_card(card_path, text)
     return done
+
+
+def _write_card(path: Path, text: str) -> None:
+    """Write the model card; if that fails, no part of it is left."""
+    try:
+        write_text(path, text)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _time(

@@ -20,7 +20,7 @@ from workbench.deployment.network_files import OpenNetwork, open_network, torch_
 from workbench.deployment.onnx_files import add_texts, write_onnx
 from workbench.deployment.optional_libraries import import_onnx
 from workbench.deployment.settings import DeploymentSettings
-from workbench.deployment.stage_names import STAGES
+from workbench.deployment.stage_names import INT8, STAGES
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
 from workbench.deployment.stages import apply_stage
 from workbench.models.weight_files import CARD, card_from, save_tensors
@@ -122,6 +122,8 @@ def _of_stage(name: str) -> Format:
     return Format(stage.suffix, False, stage.runtime or "torch", name, write, describe)
 
 
+#: The formats of ``workbench quantize`` by the name of the stage.
+STAGE_FORMATS: dict[str, Format] = {name: _of_stage(name) for name in STAGES}
 #: The formats of ``workbench export`` by name.
 FORMATS: dict[str, Format] = {
     "safetensors": Format(
@@ -129,8 +131,6 @@ FORMATS: dict[str, Format] = {
     ),
     "pt2": Format(".pt2", True, "torch", "", _write_pt2, _describe_pt2, _open_pt2),
     "onnx": Format(".onnx", True, "onnx", "", _write_onnx, _describe_onnx),
-    "onnx-int8": _of_stage("int8"),
+    "onnx-int8": STAGE_FORMATS[INT8],
     "pte": Format(".pte", True, "executorch", "", _write_pte, _describe_nothing),
 }
-#: The formats of ``workbench quantize`` by the name of the stage.
-STAGE_FORMATS: dict[str, Format] = {name: _of_stage(name) for name in STAGES}

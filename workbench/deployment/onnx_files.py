@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from workbench.deployment.optional_libraries import import_onnx
-from workbench.errors import WeightsError
+from workbench.errors import WeightsError, brief
 from workbench.models.processor import int8_instructions, is_arm
 from workbench.models.weight_files import CARD, Card, card_from
 
@@ -143,7 +143,7 @@ def open_session(
     try:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common base
-        raise WeightsError(f"{path}: not a readable ONNX file ({_short(error)})") from None
+        raise WeightsError(f"{path}: not a readable ONNX file ({brief(error)})") from None
 
 
 def open_onnx(path: Path, threads: int | None = None) -> tuple[Card, Run]:
@@ -165,10 +165,6 @@ def open_onnx(path: Path, threads: int | None = None) -> tuple[Card, Run]:
         try:
             return np.asarray(session.run(None, {INPUT: images})[0])
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common base
-            raise WeightsError(f"{path}: does not run on its images ({_short(error)})") from None
+            raise WeightsError(f"{path}: does not run on its images ({brief(error)})") from None
 
     return card, run
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

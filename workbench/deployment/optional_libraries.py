@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
-from workbench.errors import SettingsError
+from workbench.errors import SettingsError, brief
 
 
 def import_library(name: str, extra: str, purpose: str) -> Any:
@@ -26,6 +28,26 @@ def import_library(name: str, extra: str, purpose: str) -> Any:
         raise SettingsError(
             f"{purpose} needs {top}, which is not installed; pip install 'pfa-workbench[{extra}]'"
         ) from None
+    except (ImportError, OSError) as error:  # made for another version of torch or of the system
+        raise SettingsError(
+            f"{purpose} needs {name}, which cannot be loaded here ({brief(error)}); install it "
+            f"again: pip install 'pfa-workbench[{extra}]'"
+        ) from None
+
+
+def missing_library(names: Sequence[str], extra: str, purpose: str) -> list[str]:
+    """A problem line for the first library that is not installed; none is imported."""
+    for name in names:
+        try:
+            found = importlib.util.find_spec(name) is not None
+        except (ImportError, ValueError):
+            found = False
+        if not found:
+            return [
+                f"{purpose} needs {name}, which is not installed; "
+                f"pip install 'pfa-workbench[{extra}]'"
+            ]
+    return []
 
 
 def import_onnx(name: str) -> Any:

@@ -14,6 +14,8 @@ class Stage:
         suffix: of its file.
         runtime: the runtime whose latency counts (``runtimes.RUNTIMES``); None for a file that is
             smaller but runs as the float32 network does.
+        libraries: of the extra ``[onnx]`` that it needs.
+        trains: whether it trains the network on the target.
         options: the fields of ``DeploymentSettings`` that determine its file.
         summary: what it does, in one line.
     """
@@ -23,9 +25,12 @@ class Stage:
     runtime: str | None
     options: tuple[str, ...]
     summary: str
+    libraries: tuple[str, ...] = ()
+    trains: bool = False
 
 
 INT8 = "int8"
+_ONNX = ("onnx", "onnxruntime", "onnxscript")
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
@@ -35,6 +40,7 @@ STAGES: dict[str, Stage] = {
             "onnx-int8",
             ("int8_for", "calibration_images"),
             "8-bit integers after training",
+            _ONNX,
         ),
         Stage(
             "int8-qat",
@@ -42,6 +48,8 @@ STAGES: dict[str, Stage] = {
             "onnx-int8",
             ("int8_for", "calibration_images", "qat_epochs"),
             "8-bit integers with quantisation-aware fine-tuning",
+            _ONNX,
+            trains=True,
         ),
         Stage(
             "mixed",
