@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,16 +80,20 @@ def test_latencies_are_measured_in_every_runtime(result):
     assert run.metrics["compressed/int8/batch_1_ms"] > 0
 
 
-def test_the_verdict_is_over_all_networks(result, run_cli):
-    every = [(row["protocol"], row.get("stage")) for row in result["protocols"] + result["stages"]]
+def test_the_table_and_the_json_have_the_same_verdict(result, run_cli):
+    every = {(row["protocol"], row.get("stage")) for row in result["protocols"] + result["stages"]}
     assert (result["recommended"], result.get("recommended_stage")) in every
+    details = result["verdict_details"]
+    assert (details["prefer"], details["tolerance"]) == ("speed", 1.0)
     status, out, _ = run_cli(*STAGED)
     assert status == 0
     assert result["verdict"] in out
-    assert "full-fine int8" in out
-    assert "onnx-int8" in out
-    assert "In float32 stay ReduceMean (1)" in out
-    assert "paired test of the images" in out or "is the most accurate" not in out
+    for label, reason in details["not_recommended"].items():
+        assert f"{label} is not recommended: it {reason}" in out
+    rows = [line.split("%")[0] for line in out.splitlines()]
+    assert any(row.startswith(" full-fine int8 ") for row in rows)
+    assert " compressed   onnx-int8 " in out
+    assert "ReduceMean (1) of full-fine int8, pfa-fine int8, source int8: in float32" in out
 
 
 def test_a_second_call_makes_nothing(result, run_cli):
@@ -141,9 +147,7 @@ def test_compare_lists_the_stages(result, run_cli):
 
 
 def test_the_recommended_file_and_every_stage_answer(result, run_cli, tmp_path):
-    digit = load_images("digits", "test", None).pixels[0, 0]
-    image = tmp_path / "digit.png"
-    Image.fromarray((digit.astype(float) * 255 / 16).astype(np.uint8)).save(image)
+    image = image_of_a_digit(tmp_path / "digit.png")
     names = [result["run_id"], *(row["weights"] for row in result["stages"])]
     names += [row["run_ids"][-1] for row in result["stages"][:1]]
     for name in names:
@@ -155,13 +159,42 @@ def test_the_recommended_file_and_every_stage_answer(result, run_cli, tmp_path):
     assert "holds the file of a stage" in err
 
 
-def test_a_file_that_was_damaged_is_made_again(result, run_cli):
-    path = Path(result["stages"][2]["weights"])
+def image_of_a_digit(path):
+    digit = load_images("digits", "test", None).pixels[0, 0]
+    Image.fromarray((digit.astype(float) * 255 / 16).astype(np.uint8)).save(path)
+    return path
+
+
+def recommended(result):
+    wanted = (result["recommended"], result.get("recommended_stage"))
+    rows = result["protocols"] + result["stages"]
+    return next(row for row in rows if (row["protocol"], row.get("stage")) == wanted)
+
+
+def test_a_recommended_file_that_is_lost_is_made_again(result, run_cli, tmp_path):
+    """``predict`` finds the new one through the adaptation."""
+    row = recommended(result)
+    assert row.get("stage"), "int8 is three times as fast here"
+    path = Path(row["weights"])
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
+    path.unlink()
     again = json.loads(run_cli(*STAGED, "--json")[1])
-    assert Path(again["stages"][2]["weights"]).read_bytes() == content
-    assert again["stages"][2]["accuracies"] == result["stages"][2]["accuracies"]
+    assert again["trained"] == 0
+    assert Path(recommended(again)["weights"]).read_bytes() == content
+    assert recommended(again)["accuracies"] == row["accuracies"]
+    image = image_of_a_digit(tmp_path / "digit.png")
+    status, _, err = run_cli("predict", again["run_id"], image)
+    assert status == 0, err
+
+
+@pytest.mark.parametrize("name", ["stage.json", "test_hits.json"])
+def test_a_stage_with_a_damaged_text_is_made_again(result, run_cli, name):
+    now = json.loads(run_cli(*STAGED, "--json")[1])
+    row = now["stages"][2]
+    Path(row["weights"]).with_name(name).write_text("{")
+    again = json.loads(run_cli(*STAGED, "--json")[1])
+    assert len({*again["stages"][2]["run_ids"]} - {*row["run_ids"]}) == 1
+    assert again["stages"][2]["accuracies"] == row["accuracies"]
 
 
 @pytest.mark.slow
@@ -187,13 +220,12 @@ def test_a_stage_that_fails_leaves_no_file_and_is_repeated(result, run_cli, monk
     assert failed == []
 
 
-def test_seeds_without_weights_are_named(result, run_cli, monkeypatch):
-    """Only the best seed has weights, so a later stage has one seed; it is judged by its pair."""
+def test_stages_of_some_seeds_are_shown_and_refused(result, run_cli):
+    """Only the best seed still has weights when a stage is added later."""
     few = ("--calibration-images", "16")
     status, out, err = run_cli(*BASE, "--stages", "mixed", "--mixed-size", "0.2", *few)
     assert status == 0, err
-    assert "its weights were not kept, so there is no mixed of it" in err
-    assert "pfa-fine mixed: 1 of 2 seeds" in out
+    assert "pfa-fine mixed is not recommended: it was made of 1 of 2 seeds only" in out
 
 
 @pytest.mark.parametrize(
@@ -206,6 +238,8 @@ def test_seeds_without_weights_are_named(result, run_cli, monkeypatch):
         (["--stages", "int8", "--calibration-images", "1"], "is not within 2 to"),
         (["--stages", "mixed", "--mixed-size", "0"], "--mixed-size 0 is not within (0, 1]"),
         (["--prefer", "beauty"], "--prefer: unknown value 'beauty'"),
+        (["--int8-for", "arm"], "--int8-for has no effect here"),
+        (["--stages", "clustered", "--qat-epochs", "7"], "--qat-epochs has no effect here"),
         (["--runtime", "onnx"], "--runtime onnx has no effect without --latency-ms"),
         (["--runtime", "tpu"], "--runtime: unknown value 'tpu'"),
     ],
@@ -217,15 +251,41 @@ def test_wrong_options_are_one_line(run_cli, tmp_path, options, message):
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_a_missing_library_is_said_before_nothing_is_lost(result, run_cli, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
-    status, _, err = run_cli(*STAGED, "--calibration-images", "50")
-    assert status == 2
+@pytest.mark.parametrize("more", [["--stages", "int8"], ["--latency-ms", "1", "--runtime", "onnx"]])
+def test_a_missing_library_is_reported_before_any_training(run_cli, monkeypatch, tmp_path, more):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    status, out, err = run_cli(*BASE, "--method", "pfa-en", *more)
+    assert (status, out) == (2, "")
+    assert "needs onnxruntime, which is not installed" in err
     assert "pip install 'pfa-workbench[onnx]'" in err
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_size_that_cannot_be_reached_is_reported_before_the_protocols(result, run_cli):
+    before = len(runs("protocol"))
+    small = ("--epochs", "3", "--stages", "mixed", "--mixed-size", "0.01")
+    status, out, err = run_cli(*BASE[:-6], *small)
+    assert (status, out) == (2, "")
+    assert "--mixed-size 0.01: the smallest file, with 4 bits in every layer" in err
+    assert len(runs("protocol")) == before
+
+
+def test_fine_tuning_with_rounding_is_not_applied_to_the_untrained_source(home):
+    from workbench.adaptation.stage_runs import stages_after
+    from workbench.training.protocols import PROTOCOLS
+
+    settings = SimpleNamespace(deployment=SimpleNamespace(stages=("int8", "int8-qat")))
+    loaded = SimpleNamespace(task=SimpleNamespace(settings=settings))
+    names = {
+        name: [stage.name for stage in stages_after(loaded, PROTOCOLS[name])]
+        for name in ("source", "full-fine")
+    }
+    assert names == {"source": ["int8"], "full-fine": ["int8", "int8-qat"]}
 
 
 @pytest.mark.slow
-def test_a_latency_budget_in_another_runtime(result, run_cli, monkeypatch):
+@pytest.mark.parametrize("runtime", ["onnx", "onnx-int8"])
+def test_a_latency_budget_in_another_runtime(result, run_cli, monkeypatch, runtime):
     command = (
         "analyze", "--source", "digits", "--target", "digits-3v8", "--schedule", "one-cycle",
         "--source-epochs", "2", "--method", "pfa-en", "--json",
@@ -237,27 +297,74 @@ def test_a_latency_budget_in_another_runtime(result, run_cli, monkeypatch):
         return 1.0 if len(asked) % 2 else 0.5
 
     monkeypatch.setattr("workbench.adaptation.budget_latency.one_image_ms", quick)
-    status, _, err = run_cli(*command, "--latency-ms", "0.7", "--runtime", "onnx")
+    status, _, err = run_cli(*command, "--latency-ms", "0.7", "--runtime", runtime)
     assert status == 0, err
     assert len(asked) > 3
+    assert f"{runtime}: {1.0 if len(asked) % 2 else 0.5:.3g} ms for one image" in err
 
 
-def test_quantize_says_whether_it_is_worth_it(result, run_cli, tmp_path):
-    run = result["protocols"][1]["run_ids"][0]
-    best = next(
-        each for each in result["protocols"][1]["run_ids"]
-        if Path(Store().run(each).artifact("weights.safetensors")).exists()
-    )  # fmt: skip
-    status, out, err = run_cli("quantize", best, "--out", tmp_path / "a.onnx")
+@pytest.fixture
+def kept(result):
+    """The training of pfa-fine whose weights were kept."""
+    ids = result["protocols"][1]["run_ids"]
+    return next(
+        each for each in ids if Path(Store().run(each).artifact("weights.safetensors")).exists()
+    )
+
+
+def test_quantize_compares_before_and_after(result, kept, run_cli, tmp_path):
+    status, out, err = run_cli("quantize", kept, "--out", tmp_path / "a.onnx", "--tolerance", 100)
     assert status == 0, err
-    assert "int8 is recommended" in out or "int8 is not recommended" in out
-    assert "written and verified on all 72 test images of digits-3v8" in out
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines if " onnx" in line or " torch " in line][:3] == [
+        "float32", "float32", "int8",
+    ]  # fmt: skip
+    assert "written and verified on all 72 test images of digits-3v8: accuracy" in out
+    assert re.search(
+        r"^int8 is (not )?recommended.*3\.\dx smaller, .* at batch 1", out, re.MULTILINE
+    )
     card = (tmp_path / "a.onnx.md").read_text()
-    assert f"| origin | run {best} |" in card
+    assert f"| origin | run {kept} |" in card
     for part in ("## Input", "## Accuracy", "## Licence", "| float32 | onnx |", "ReduceMean (1)"):
         assert part in card
-    dropped = run if run != best else result["protocols"][1]["run_ids"][1]
+    dropped = next(each for each in result["protocols"][1]["run_ids"] if each != kept)
     assert run_cli("quantize", dropped, "--out", tmp_path / "b.onnx")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tolerance", "nan"], "--tolerance nan is not within 0 to 100"),
+        (["--stage", "int4"], "--stage: unknown value 'int4'"),
+        (["--stage", "clustered", "--mixed-size", "0.1"], "--mixed-size has no effect here"),
+        (["--stage", "mixed", "--mixed-size", "0.01"], "use --mixed-size 0."),
+    ],
+)
+def test_mistakes_in_quantize_are_one_line(result, kept, run_cli, tmp_path, options, message):
+    status, out, err = run_cli("quantize", kept, *options)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert not list(Path().glob("network*"))
+
+
+def test_an_export_notices_that_the_domain_has_changed(run_cli, tmp_path):
+    """Other classes are no test images of this network; they are not used for its int8 file."""
+    domain = tmp_path / "domains" / "mine.yaml"
+    domain.parent.mkdir()
+    domain.write_text("name: mine\nsource: digits\nclasses: ['3', '8']\n")
+    few = (*BASE[:3], "--target", "mine", *BASE[5:11], "--protocols", "full-fine", "--json")
+    status, out, err = run_cli(*few)
+    assert status == 0, err
+    run = json.loads(out)["protocols"][0]["run_ids"][0]
+    assert "on all 72 test images of mine: " in run_cli("export", run, "--out", "a.safetensors")[1]
+    domain.write_text("name: mine\nsource: digits\nclasses: ['8', '3']\n")
+    status, out, _ = run_cli("export", run, "--out", "b.safetensors")
+    assert status == 0
+    assert "verified on 32 noise images" in out
+    assert "the domain mine now has other classes than the network: 8, 3" in out
+    status, _, err = run_cli("quantize", run)
+    assert status == 2
+    assert "int8: needs the training images of the network's classes, but the domain mine" in err
 
 
 def test_the_example_needs_neither_torch_nor_the_workbench(result, tmp_path):

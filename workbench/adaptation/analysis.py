@@ -34,6 +34,7 @@ from workbench.store.runs import StoredRun
 from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE, SPECTRA_FILE, stored_recipe
 from workbench.training.progress import Display
 
+_RUNTIME_MS = "runtime_latency_ms"
 #: Number of timed passes by images per pass. Passes of 64 images vary less, so fewer are enough.
 _ROUNDS = {1: 30, 64: 7}
 
@@ -102,6 +103,9 @@ def _remarks(analysis: Analysis, task: Task) -> list[str]:
         method = task.settings.recipe.method
         name = "an energy" if method == "pfa-en" else "a threshold"
         lines.append(f"{task.budget}: {method} at {name} of {analysis.recipe.threshold:.6g}")
+    if analysis.runtime_ms is not None:
+        runtime = task.settings.recipe.runtime
+        lines.append(f"{runtime}: {analysis.runtime_ms:.3g} ms for one image, measured again")
     if analysis.unrounded:
         more = [
             100 * (rounded / plain - 1)
@@ -125,7 +129,13 @@ def _measure(loaded: LoadedTask, source: SourceNetwork, display: Display) -> Ana
     full = rebuild(model, head_rows(loaded), structure)
     recipe, unrounded = decide(loaded, full, structure, evidence)
     small = rebuild(full, recipe.kept, structure)
-    return Analysis(recipe, *compare_costs(full, small, loaded), unrounded=unrounded)
+    latency = budget_latency(loaded)
+    return Analysis(
+        recipe,
+        *compare_costs(full, small, loaded),
+        unrounded=unrounded,
+        runtime_ms=latency(small, recipe.widths, _ROUNDS[1]) if latency else None,
+    )
 
 
 def gather(
@@ -208,6 +218,8 @@ def _record_analysis(analysis: Analysis, recorder: Recorder, run_id: str) -> Non
     full = cost_metrics(analysis.full, analysis.full)
     names = ("parameters", "flops", "latency_ms", LATENCY_64)
     metrics |= {f"full_{name}": full[name] for name in names}
+    if analysis.runtime_ms is not None:
+        metrics[_RUNTIME_MS] = round(analysis.runtime_ms, 4)
     if analysis.unrounded:
         metrics["unrounded_parameters"] = analysis.unrounded.parameters
         metrics["unrounded_flops"] = analysis.unrounded.flops
@@ -234,4 +246,5 @@ def _fetch_analysis(run: StoredRun, recorder: Recorder) -> Analysis:
     if "unrounded_parameters" in run.metrics:
         counts = (run.metrics["unrounded_parameters"], run.metrics["unrounded_flops"])
         unrounded = Costs(*(round(number) for number in counts))
-    return Analysis(recipe, full, small, unrounded=unrounded)
+    runtime_ms = run.metrics.get(_RUNTIME_MS)
+    return Analysis(recipe, full, small, unrounded=unrounded, runtime_ms=runtime_ms)

@@ -23,6 +23,8 @@ class Analysis:
         full, compressed: costs of both networks.
         measured: whether this call measured it; False if it was found in the store.
         unrounded: costs before the widths were rounded to a multiple; None without rounding.
+        runtime_ms: median time of one image of the compressed network in the runtime of a latency
+            budget, in milliseconds; None without such a budget, and for torch.
         start: makes the network that pfa-fine starts from, after iterative PFA. None means the
             kept filters of the source network.
     """
@@ -32,6 +34,7 @@ class Analysis:
     compressed: Costs
     measured: bool = False
     unrounded: Costs | None = None
+    runtime_ms: float | None = None
     start: Callable[[], nn.Module] | None = None
 
     def costs(self, protocol: Protocol) -> Costs:

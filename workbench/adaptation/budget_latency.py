@@ -9,9 +9,10 @@ from pathlib import Path
 from torch import nn
 
 from workbench.adaptation.loaded_task import LoadedTask
+from workbench.compression.recipe_settings import ONNX, ONNX_INT8
 from workbench.deployment.onnx_files import open_onnx, write_onnx
 from workbench.deployment.quantisation.int8 import write_quickly
-from workbench.deployment.runtimes import ONNX, ONNX_INT8, one_image_ms
+from workbench.deployment.runtimes import one_image_ms
 from workbench.deployment.stage_types import TrainedNetwork
 from workbench.models.weight_files import Card
 

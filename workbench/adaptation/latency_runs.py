@@ -19,9 +19,10 @@ from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.source_network import model_parts
 from workbench.compression.costs import Timing
 from workbench.compression.narrow_networks import load_network
+from workbench.compression.recipe_settings import ONNX, TORCH
 from workbench.data.checked_values import listed, mapped, number, short_text
 from workbench.deployment.onnx_files import write_onnx
-from workbench.deployment.runtimes import ONNX, TORCH, Subject, time_files
+from workbench.deployment.runtimes import Subject, time_files
 from workbench.deployment.stage_names import STAGES
 from workbench.errors import DamagedRunError
 from workbench.models.processor import machine_name
@@ -69,6 +70,7 @@ def measure_runtimes(
         run = None if recorder.fresh else recorder.find(key)
         found = None if run is None else _read(recorder, run)
         if found is not None:
+            _log_to_stages(found, protocols, recorder)
             return found
         title = f"latencies · {loaded.task.domain.name}"
         params = {**loaded.task.params(), "protocol": "latency", "stages": ", ".join(stages)}
@@ -80,7 +82,22 @@ def measure_runtimes(
             path.write_text(json.dumps(_plain(measured, loaded.processor.threads), indent=1))
             recorder.store.log(run_id, metrics=_metrics(measured), tags={HASH: file_hash(path)})
             recorder.store.attach(run_id, path)
+    _log_to_stages(measured, protocols, recorder)
     return measured
+
+
+def _log_to_stages(
+    measured: Latencies, protocols: Sequence[ProtocolRuns], recorder: Recorder
+) -> None:
+    """Write the latencies to the runs of the stages, for tables and filters over all runs."""
+    for part in protocols:
+        network = COMPRESSED if part.protocol.compressed else FULL
+        for staged in (each for runs in part.stages.values() for each in runs):
+            pair = measured.get((network, staged.stage))
+            if pair and "latency_ms" not in staged.run.metrics:
+                one, many = (round(timing.median, 3) for timing in pair)
+                metrics = {"latency_ms": one, "latency_64_ms": many}
+                recorder.store.log(staged.run.run_id, metrics=metrics)
 
 
 def _networks(protocols: Sequence[ProtocolRuns]) -> dict[str, ProtocolRuns]:

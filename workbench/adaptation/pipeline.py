@@ -23,6 +23,7 @@ from workbench.adaptation.recorded_steps import states_of
 from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
+from workbench.adaptation.stage_runs import check_stages
 from workbench.adaptation.steps import steps_of
 from workbench.adaptation.summary import conclude, is_concluded, write_conclusion
 from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
@@ -127,6 +128,7 @@ def _execute(
         assert source is not None  # given, or trained by the first step
         if step.kind == "analysis":
             analysis = _analyse(loaded, source, recorder, parent)
+            check_stages(loaded, analysis.recipe)
             continue
         assert analysis is not None
         assert step.protocol is not None

@@ -111,7 +111,8 @@ def _write(
     if check:
         import_library(check, check, f"--check {check}")  # before the file is written
     settings = DeploymentSettings(**options)
-    problems = settings.problems()
+    used = STAGES[form.stage].options if form.stage else ()
+    problems = [*settings.problems(), *settings.unused(used)]
     if problems:
         raise SettingsError(*problems)
     paths = check_out(out, form)

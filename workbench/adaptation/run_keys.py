@@ -9,6 +9,8 @@ from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict
 from workbench.adaptation.protocol_plans import protocol_plan, step_plan
 from workbench.adaptation.source_network import SourceNetwork, model_parts
+from workbench.adaptation.task import Task
+from workbench.compression.recipe_settings import ONNX_INT8
 from workbench.models.processor import Processor
 from workbench.store.keys import key_of
 from workbench.training.plans import Plan
@@ -72,9 +74,17 @@ def analysis_key(loaded: LoadedTask, weights: str) -> str:
             "energy": task.energy,
             "processor": asdict(loaded.processor),
             **task.settings.recipe.chosen(),
+            **_runtime_parts(task),
             **step_parts(loaded),
         },
     )
+
+
+def _runtime_parts(task: Task) -> dict[str, Any]:
+    """The kind of int8 file whose latency the budget limits; empty for other runtimes."""
+    if task.settings.recipe.runtime != ONNX_INT8:
+        return {}
+    return {"int8_for": task.settings.deployment.int8_for}
 
 
 def step_parts(loaded: LoadedTask) -> dict[str, Any]:

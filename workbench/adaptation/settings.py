@@ -10,10 +10,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from workbench.compression.recipe_settings import RecipeSettings
+from workbench.compression.recipe_settings import ONNX, ONNX_INT8, RecipeSettings
 from workbench.data.user_paths import user_path
+from workbench.deployment.optional_libraries import missing_library
 from workbench.deployment.settings import DeploymentSettings
+from workbench.deployment.stage_names import INT8, STAGES
 from workbench.errors import check_choice, did_you_mean
+from workbench.reporting.verdict_rules import check_tolerance
 from workbench.store.settings import RecordSettings
 from workbench.training.settings import TrainingSettings
 
@@ -115,14 +118,31 @@ OPTIONS: dict[str, str] = {
 
 def check_together(settings: Settings) -> list[str]:
     """One line for a wrong tolerance and for each contradiction between two groups."""
-    problems = []
-    if not 0 <= settings.what.tolerance <= 100:
-        problems.append(f"--tolerance {settings.what.tolerance:g} is not within 0 to 100 points")
+    problems = [*check_tolerance(settings.what.tolerance), *_check_stages(settings)]
     problems += check_choice("--prefer", settings.what.prefer, PREFERENCES)
-    if settings.deployment.stages and settings.record.keep_weights == "none":
-        problems.append(
-            "--stages with --keep-weights none: nothing would be left to deploy; leave one out"
-        )
     if settings.what.weights is not None and settings.training.source_epochs is not None:
         problems.append("--source-epochs has no effect with --weights; leave one out")
     return problems
+
+
+def _check_stages(settings: Settings) -> list[str]:
+    """Lines for stages without weights, and for stage options and runtimes without effect."""
+    deployment, runtime = settings.deployment, settings.recipe.runtime
+    problems = []
+    if deployment.stages and settings.record.keep_weights == "none":
+        problems.append(
+            "--stages with --keep-weights none: nothing would be left to deploy; leave one out"
+        )
+    used = {
+        name for stage in deployment.stages if stage in STAGES for name in STAGES[stage].options
+    }
+    if runtime == ONNX_INT8:
+        used.add("int8_for")
+        if not deployment.runs_here:
+            problems.append(
+                f"--runtime {runtime} with --int8-for {deployment.int8_for}: such files cannot be "
+                "timed on this kind of processor; leave one out"
+            )
+    if runtime in (ONNX, ONNX_INT8):
+        problems += missing_library(STAGES[INT8].libraries, "onnx", f"--runtime {runtime}")
+    return problems + deployment.unused(used)

@@ -12,13 +12,15 @@ from pathlib import Path
 from workbench.adaptation.loaded_task import LoadedTask, subject_inputs
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import model_parts
-from workbench.compression.narrow_networks import load_network
+from workbench.compression.narrow_networks import build_narrow, load_network
+from workbench.compression.recipes import Recipe
 from workbench.deployment.file_evaluation import evaluate_file
 from workbench.deployment.network_files import open_network
+from workbench.deployment.quantisation.mixed_bits import check_size
 from workbench.deployment.stage_names import STAGES, Stage
 from workbench.deployment.stage_types import TrainedNetwork
 from workbench.deployment.stages import apply_stage
-from workbench.models.weight_files import read_card
+from workbench.models.weight_files import Card, read_card
 from workbench.store.keys import file_hash, key_of
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import DROPPED, FILE, FINGERPRINT, HASH, KEPT, WEIGHTS
@@ -26,7 +28,7 @@ from workbench.store.runs import StoredRun
 from workbench.store.stored_results import HITS_FILE, RECIPE_FILE, STAGE_FILE, hits_json
 from workbench.store.unfinished_work import WEIGHTS_FILE, correct_text
 from workbench.training.evaluation import Evaluation
-from workbench.training.protocols import Protocol
+from workbench.training.protocols import PROTOCOLS, Protocol
 
 #: Parameters of a training that its stages do not have.
 _NOT_COPIED = ("device", "precision")
@@ -161,6 +163,22 @@ def _costs(stage: Stage, metrics: Mapping[str, float]) -> dict[str, float]:
     if stage.runtime is None:  # it is computed as the float32 network is
         names += ["latency_ms", "latency_64_ms"]
     return {name: metrics[name] for name in names if name in metrics}
+
+
+def check_stages(loaded: LoadedTask, recipe: Recipe) -> None:
+    """Check that every stage can be applied to networks of these widths, before any is trained.
+
+    Raises:
+        SettingsError: when ``--mixed-size`` cannot be reached.
+    """
+    task, deployment = loaded.task, loaded.task.settings.deployment
+    if "mixed" not in deployment.stages:
+        return
+    compressed = {PROTOCOLS[name].compressed for name in task.protocols}
+    for widths in [recipe.widths] * (True in compressed) + [()] * (False in compressed):
+        card = Card.of(task.model, task.source, task.domain.classes, widths)
+        network = build_narrow(card.model, card.shape, len(card.classes), widths)
+        check_size(network, card, deployment.mixed_size)
 
 
 def stages_after(loaded: LoadedTask, protocol: Protocol) -> list[Stage]:

@@ -17,7 +17,7 @@ from workbench.adaptation.latency_runs import COMPRESSED, FULL, Latencies
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.verdict import judge
-from workbench.deployment.runtimes import ONNX, TORCH
+from workbench.compression.recipe_settings import ONNX, TORCH
 from workbench.deployment.stage_names import INT8, STAGES
 from workbench.errors import DamagedRunError
 from workbench.reporting.charts import accuracy_chart, filters_chart

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from workbench.reporting.results import SAME_SPEED, SIGNIFICANT, ProtocolResult, Verdict
+from workbench.reporting.results import ProtocolResult, Verdict
 from workbench.reporting.statistics import paired_p_value
+from workbench.reporting.verdict_rules import (
+    SAME_SPEED,
+    SIGNIFICANT,
+    loss_reason,
+    speed_reason,
+)
 
 
 def judge(results: Sequence[ProtocolResult], tolerance: float, prefer: str = "speed") -> Verdict:
     """Recommend a network whose mean accuracy is close enough to the best.
 
-    A network that a stage made is refused if it is slower than the network it was made from, or if
-    it loses more than the tolerance.
+    A network that a stage made is refused if it is slower at batch 1 than the network it was made
+    from, if it loses more than the tolerance, or if some seeds are missing.
 
     Args:
         results: results of at least one protocol, and of the stages after them.
         tolerance: largest accepted difference to the best, in percentage points, 0 to 100.
         prefer: "speed" recommends the fastest network within the tolerance, "size" the smallest.
             "accuracy" recommends the fastest of those that the test images cannot tell from the
-            best.
+            best. Of equally fast networks, the smallest is recommended.
     """
     trained = [result for result in results if not result.stage]
     refused = _refused(results, tolerance)
     possible = [result for result in results if result.label not in refused]
-    levels = {result.label: _level(result, trained) for result in possible}
-    best = max(possible, key=lambda result: levels[result.label])
+    best = max(possible, key=lambda result: result.accuracy_mean)
     if prefer == "accuracy":
         good = [each for each in possible if each is best or is_tie(each, best)]
     else:
         # 1e-9 tolerates rounding: 0.98 must count as within 0.01 of 0.99.
-        enough = levels[best.label] - tolerance / 100 - 1e-9
-        good = [each for each in possible if levels[each.label] >= enough]
+        enough = best.accuracy_mean - tolerance / 100 - 1e-9
+        good = [each for each in possible if each.accuracy_mean >= enough]
     recommended = _smallest(good if prefer == "size" else _fastest(good))
     full = [result for result in trained if not result.compressed]
     small = [result for result in trained if result.compressed]
@@ -64,42 +68,23 @@ def _refused(results: Sequence[ProtocolResult], tolerance: float) -> dict[str, s
         origin = trained.get(result.protocol)
         if not result.stage or origin is None:
             continue
-        same = _same_seeds(origin, result)
-        lost = 100 * (same.accuracy_mean - result.accuracy_mean)
-        if lost > tolerance + 1e-7:
-            reasons[result.label] = (
-                f"loses {lost:.1f} points ({100 * result.accuracy_mean:.1f} % after "
-                f"{100 * same.accuracy_mean:.1f} %), more than the tolerance of {tolerance:g}"
-            )
-        elif result.timing and origin.timing and result.runtime != origin.runtime:
-            now, before = result.timing[0].median, origin.timing[0].median
-            if now > before * SAME_SPEED:
-                reasons[result.label] = (
-                    f"is {now / before:.1f}x slower than in float32 ({now:.3g} ms after "
-                    f"{before:.3g} ms)"
-                )
+        reason = _reason(origin, result, tolerance)
+        if reason:
+            reasons[result.label] = reason
     return reasons
 
 
-def _level(result: ProtocolResult, trained: Sequence[ProtocolResult]) -> float:
-    """The mean accuracy by which a network is judged.
-
-    If a stage was applied to some of the seeds only, these may be the better or the worse ones. Its
-    level is then that of all trained networks plus the difference on the same seeds.
-    """
-    origin = next((each for each in trained if each.protocol == result.protocol), None)
-    if not result.stage or origin is None:
-        return result.accuracy_mean
-    same = _same_seeds(origin, result)
-    return origin.accuracy_mean + result.accuracy_mean - same.accuracy_mean
-
-
-def _same_seeds(origin: ProtocolResult, staged: ProtocolResult) -> ProtocolResult:
-    """The origin over the seeds that the stage was applied to."""
-    places = [origin.run_ids.index(run) for run in staged.origins if run in origin.run_ids]
-    if len(places) != len(staged.hits):
-        return origin
-    return replace(origin, hits=tuple(origin.hits[place] for place in places))
+def _reason(origin: ProtocolResult, staged: ProtocolResult, tolerance: float) -> str | None:
+    if len(staged.hits) < len(origin.hits):  # they may be the better or the worse seeds
+        return (
+            f"was made of {len(staged.hits)} of {len(origin.hits)} seeds only, because the weights "
+            "of the others were not kept; --fresh trains them again, and 'workbench quantize' "
+            "judges one network"
+        )
+    reason = loss_reason(origin.accuracy_mean, staged.accuracy_mean, tolerance)
+    if reason or not staged.timing or not origin.timing or staged.runtime == origin.runtime:
+        return reason
+    return speed_reason(origin.timing[0], staged.timing[0])
 
 
 def _fastest(results: Sequence[ProtocolResult]) -> list[ProtocolResult]:

@@ -38,8 +38,13 @@ def quantize(
         export_lines,
         stage_verdict,
     )
+    from workbench.errors import SettingsError
+    from workbench.reporting.verdict_rules import check_tolerance
 
     tolerance = chosen.pop("tolerance")
+    problems = check_tolerance(tolerance)
+    if problems:
+        raise SettingsError(*problems)
     done = run_quantize(run, stage=stage, out=out, model=model, **chosen)
     print_table("", COMPARED_COLUMNS, compared_rows(done, stage))
     for line in (*export_lines(done), "", stage_verdict(done, stage, tolerance)):

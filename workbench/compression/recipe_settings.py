@@ -27,7 +27,7 @@ RECIPE_OPTIONS = (
     "selection", "draw", "runtime",
 )  # fmt: skip
 #: The runtimes in which a latency can be limited.
-RUNTIMES = ("torch", "onnx", "onnx-int8")
+TORCH, ONNX, ONNX_INT8 = RUNTIMES = ("torch", "onnx", "onnx-int8")
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 _MOST_MULTIPLE = 1024
 _SELF_SUFFICIENT = ("pfa-kl", "pfa-en")  # methods that need no budget

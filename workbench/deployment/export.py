@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.compression.costs import Timing
+from workbench.compression.recipe_settings import ONNX, ONNX_INT8, TORCH
 from workbench.data.image_batches import ImageSet
 from workbench.data.user_paths import check_new_file, user_path
 from workbench.data.whole_files import write_text, written_whole
@@ -22,7 +23,7 @@ from workbench.deployment.file_formats import MODEL_CARD, Format
 from workbench.deployment.model_card import Evidence, model_card
 from workbench.deployment.network_files import torch_run
 from workbench.deployment.onnx_files import Array, Run, open_onnx, write_onnx
-from workbench.deployment.runtimes import ONNX, ONNX_INT8, TORCH, time_runs
+from workbench.deployment.runtimes import time_runs
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
 from workbench.errors import ExportError
@@ -179,17 +180,8 @@ def write_file(
         text = model_card(trained.card, evidence, done, form, threads)
         form.describe(part, {MODEL_CARD: text})
         _check_unchanged(path, opened.run, form.open(part, model, threads).run, trained)
-        _write_card(card_path, text)
+        write_text(card_path, text)  # before the file takes its place
     return done
-
-
-def _write_card(path: Path, text: str) -> None:
-    """Write the model card; if that fails, no part of it is left."""
-    try:
-        write_text(path, text)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
 
 
 def _time(

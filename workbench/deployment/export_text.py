@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from workbench.compression.recipe_settings import TORCH
 from workbench.deployment.export import FLOAT, NOISE, Checked, Exported
-from workbench.deployment.runtimes import TORCH
-from workbench.reporting.results import SAME_SPEED, SIGNIFICANT
 from workbench.reporting.statistics import paired_p_value
 from workbench.reporting.tables import byte_count, percent
+from workbench.reporting.verdict_rules import loss_reason, speed_reason, speed_words, tie_words
 
 COMPARED_COLUMNS = ("network", "accuracy", "size", "runtime", "batch of 1", "batch of 64")
 
@@ -25,7 +25,7 @@ def export_lines(done: Exported) -> list[str]:
     if not done.real:
         lines.append(f"{done.compared_on}; the accuracy is not known")
     if done.report.left_float:
-        lines.append(f"in float32 stay {', '.join(done.report.left_float)}")
+        lines.append(f"in float32: {', '.join(done.report.left_float)}")
     if done.check:
         lines.append(_check_line(done.check))
     return [*lines, f"{done.model_card}: model card"]
@@ -66,25 +66,23 @@ def stage_verdict(done: Exported, stage: str, tolerance: float) -> str:
     Args:
         tolerance: largest accepted loss of accuracy in percentage points.
     """
-    before, after = (100 * each for each in done.accuracies or (0.0, 0.0))
+    before, after = done.accuracies or (0.0, 0.0)
+    accuracy = f"accuracy {100 * (after - before):+.1f} points"
     p_value = paired_p_value([done.network_correct], [done.file_correct])
-    loss = f"{after - before:+.1f} points"
     if p_value is not None:
-        tie = "a tie" if p_value >= SIGNIFICANT else "a real difference"
-        loss += f" ({tie}: p = {p_value:.2g}, McNemar's test on {done.images} images)"
-    facts = f"{done.network_bytes / done.file_bytes:.1f}x smaller, {_speed(done)}, accuracy {loss}"
-    if before - after > tolerance:
-        return f"{stage} is not recommended: it loses more than {tolerance:g} points: {facts}"
-    if _is_slower(done):
-        return f"{stage} is not recommended: it is slower: {facts}"
+        accuracy += f", {tie_words(p_value, done.images)}"
+    facts = f"{done.network_bytes / done.file_bytes:.1f}x smaller, {_speed(done)}, {accuracy}"
+    reason = loss_reason(before, after, tolerance) or _slower(done)
+    if reason:
+        return f"{stage} is not recommended: it {reason}: {facts}"
     return f"{stage} is recommended: {facts}"
 
 
-def _is_slower(done: Exported) -> bool:
+def _slower(done: Exported) -> str | None:
     if not done.timings or done.timings[-1].runtime == TORCH:
-        return False
+        return None
     *_, network, file = done.timings  # the network in the runtime of the file
-    return file.one.median > network.one.median * SAME_SPEED
+    return speed_reason(network.one, file.one)
 
 
 def _speed(done: Exported) -> str:
@@ -94,5 +92,7 @@ def _speed(done: Exported) -> str:
     if file.runtime == TORCH:
         return "not faster (it is computed in float32)"
     one, many = (network.one.median / file.one.median, network.many.median / file.many.median)
-    speed = f"{one:.1f}x faster" if one >= 1 else f"{1 / one:.1f}x slower"
-    return f"{speed} at batch 1 and {many:.1f}x at batch 64 than in float32 in {network.runtime}"
+    return (
+        f"{speed_words(one)} at batch 1 and {speed_words(many)} at batch 64 (float32 in "
+        f"{network.runtime}: {network.one.median:.3g} and {network.many.median:.4g} ms)"
+    )

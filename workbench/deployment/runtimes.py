@@ -10,12 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from workbench.compression.costs import Timing, time_in_turns
-from workbench.compression.recipe_settings import RUNTIMES
 from workbench.deployment.network_files import open_network
 from workbench.deployment.onnx_files import Array, Run
 
-#: Runtimes by the name that options and tables use.
-TORCH, ONNX, ONNX_INT8 = RUNTIMES
 #: Largest number of timed passes by images per pass; fewer if they take longer than ``_SECONDS``.
 _MOST_ROUNDS = {1: 60, 64: 15}
 _FEWEST_ROUNDS, _SECONDS = 5, 8.0

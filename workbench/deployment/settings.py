@@ -6,13 +6,16 @@ The module has no heavy imports, so that ``workbench --help`` can show the defau
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.deployment.optional_libraries import missing_library
 from workbench.deployment.stage_names import STAGES
 from workbench.errors import check_choice, check_once
 
 PROCESSORS = ("x86", "arm")
+_STAGE_OPTIONS = ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
 _MOST_IMAGES, _MOST_EPOCHS = 100_000, 10_000
 
 
@@ -55,7 +58,7 @@ class DeploymentSettings:
             return {}
         options = {
             name: getattr(self, name)
-            for name in ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
+            for name in _STAGE_OPTIONS
             if getattr(self, name) != getattr(DeploymentSettings, name)
         }
         return {"stages": list(self.stages), **options}
@@ -66,6 +69,23 @@ class DeploymentSettings:
         machine = platform.machine().lower()
         return (self.int8_for == "arm") == (machine in ("aarch64", "arm64"))
 
+    def unused(self, used: Iterable[str]) -> list[str]:
+        """A problem line for each stage option that the user chose and that has no effect.
+
+        Args:
+            used: names of the options that have an effect.
+        """
+        others = {
+            name: [stage.name for stage in STAGES.values() if name in stage.options]
+            for name in _STAGE_OPTIONS
+        }
+        return [
+            f"--{name.replace('_', '-')} has no effect here: it is an option of the stage(s) "
+            f"{', '.join(others[name])}; leave it out"
+            for name in _STAGE_OPTIONS
+            if name not in used and getattr(self, name) != getattr(DeploymentSettings, name)
+        ]
+
     def of_stage(self, name: str) -> dict[str, Any]:
         """The options that determine the file of one stage, as its part of a key."""
         return {option: getattr(self, option) for option in STAGES[name].options}
@@ -75,6 +95,9 @@ class DeploymentSettings:
         problems = []
         for name in self.stages:
             problems += check_choice("--stages", name, list(STAGES))
+            if name in STAGES:
+                needs = STAGES[name].libraries
+                problems += missing_library(needs, "onnx", f"--stages {name}")
         problems += check_once("--stages", self.stages)
         problems += check_choice("--int8-for", self.int8_for, PROCESSORS)
         if not 2 <= self.calibration_images <= _MOST_IMAGES:

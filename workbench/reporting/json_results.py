@@ -23,6 +23,13 @@ def as_dict(adaptation: Adaptation) -> dict[str, Any]:
         "recommended": adaptation.verdict.recommended.protocol,
         **({"recommended_stage": taken.stage} if taken.stage else {}),
         "verdict": verdict_sentence(adaptation.verdict),
+        "verdict_details": {
+            "prefer": adaptation.verdict.prefer,
+            "tolerance": adaptation.verdict.tolerance,
+            "most_accurate": adaptation.verdict.best.label,
+            "p_value": adaptation.verdict.p_value,
+            "not_recommended": dict(adaptation.verdict.refused),
+        },
         "trained": adaptation.trained,
         "run_id": adaptation.run_id,
         "tracking_uri": adaptation.tracking_uri,

@@ -15,10 +15,6 @@ from workbench.compression.recipes import Recipe
 from workbench.reporting.statistics import student_interval, wilson_interval
 from workbench.training.protocols import PROTOCOLS
 
-#: Times that differ by less than this ratio count as equal, because they vary from call to call.
-SAME_SPEED = 1.1
-#: Differences with a p-value of at least this are ties.
-SIGNIFICANT = 0.05
 #: Times at batch 1 and at batch 64 by the name of the runtime, as in ``deployment.runtimes``.
 Timings = Mapping[str, tuple[Timing, Timing]]
 

@@ -207,7 +207,8 @@ def _result(run: StoredRun) -> ProtocolResult:
         flops_ratio=number("flops_ratio", metrics["flops_ratio"]),
         latency_ms=latency,
         latency_64_ms=latency_64,
-        train_seconds=number("train_seconds", metrics["train_seconds"]),
+        train_seconds=number("train_seconds", metrics["train_seconds"])
+        + number("stage_seconds", metrics.get("stage_seconds", 0.0)),
         run_ids=(run.run_id,),
         weights=None,
         stage=params.get("stage", ""),

@@ -55,7 +55,7 @@ def table_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:
 def accuracy_text(result: ProtocolResult) -> str:
     """Mean ± standard deviation (95 % interval), in percent."""
     low, high = (100 * bound for bound in result.accuracy_interval)
-    return f"{percent(result.accuracy_mean)}{_spread(result)} ({low:.1f} to {high:.1f})"
+    return f"{percent(result.accuracy_mean)}{spread_text(result)} ({low:.1f} to {high:.1f})"
 
 
 def recipe_rows(recipe: Recipe) -> list[tuple[str, ...]]:
@@ -144,5 +144,6 @@ def _latency(milliseconds: float | None) -> str:
     return f"{milliseconds:.2f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 
-def _spread(result: ProtocolResult) -> str:
+def spread_text(result: ProtocolResult) -> str:
+    """The standard deviation in percent, as " ± 0.4"; empty with one seed."""
     return "" if result.accuracy_std is None else f" ± {100 * result.accuracy_std:.1f}"

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.reporting.results import (
-    SAME_SPEED,
-    SIGNIFICANT,
-    Adaptation,
-    ProtocolResult,
-    Verdict,
-)
+from workbench.models.external_networks import is_users_own
+from workbench.reporting.results import Adaptation, ProtocolResult, Verdict
 from workbench.reporting.tables import (
     COLUMNS,
-    _spread,
     byte_count,
     markdown_table,
     markdown_text,
     percent,
+    spread_text,
     table_rows,
 )
+from workbench.reporting.verdict_rules import SAME_SPEED, speed_words, tie_words
 from workbench.store.tracking_uris import store_uri
 
 
 def verdict_sentence(verdict: Verdict) -> str:
     """The recommended network, and its accuracy, size and speed compared with the full one."""
     taken, full = verdict.recommended, verdict.reference
-    head = f"{taken.label}: {percent(taken.accuracy_mean)}{_spread(taken)}"
+    head = f"{taken.label}: {percent(taken.accuracy_mean)}{spread_text(taken)}"
     if taken.stage:
         return f"{head}{_file_size(taken, full)}{_than(taken, full)}"
     if taken.compressed:
@@ -51,15 +47,18 @@ def verdict_sentence(verdict: Verdict) -> str:
 def verdict_notes(verdict: Verdict) -> list[str]:
     """Lines about the verdict: what the test images can show, and what was refused."""
     taken, best = verdict.recommended, verdict.best
+    apart = 100 * (best.accuracy_mean - taken.accuracy_mean)
     lines = []
-    if verdict.p_value is not None and taken.accuracy_mean != best.accuracy_mean:
-        apart = 100 * (best.accuracy_mean - taken.accuracy_mean)
-        told = "a tie" if verdict.p_value >= SIGNIFICANT else "a real difference"
-        lines.append(
-            f"{best.label} is the most accurate ({percent(best.accuracy_mean)}); the "
-            f"{apart:.1f} points between them are {told} on {taken.images} test images "
-            f"(p = {verdict.p_value:.2g}, paired test of the images)"
-        )
+    if apart:
+        found = f"{best.label} is the most accurate ({percent(best.accuracy_mean)}); "
+        if verdict.p_value is None:
+            lines.append(
+                f"{found}whether {apart:.1f} points are a tie is not known, because a run has no "
+                "list of the test images that it classifies correctly"
+            )
+        else:
+            tie = tie_words(verdict.p_value, taken.images)
+            lines.append(f"{found}the {apart:.1f} points between them are {tie}")
     lines += [f"{label} is not recommended: it {why}" for label, why in verdict.refused.items()]
     return lines
 
@@ -70,11 +69,14 @@ def next_steps(adaptation: Adaptation) -> list[str]:
     uri = adaptation.tracking_uri
     option = "" if uri == store_uri(None) else f" --tracking-uri {uri}"
     where = taken.weights or "not kept; run with --fresh --keep-weights best to keep them"
+    model = str(adaptation.settings["model"])
+    own = f" --model {model}" if is_users_own(model) else ""
+    run = f"{adaptation.run_id}{own}{option}"
     deploy = []
     if taken.weights and taken.stage:
-        deploy = [f"predict   workbench predict {adaptation.run_id}{option} photo.jpg"]
-    elif taken.weights:
-        deploy = [f"export    workbench export {adaptation.run_id}{option}"]
+        deploy = [f"predict   workbench predict {run} photo.jpg"]
+    if taken.weights:
+        deploy.append(f"export    workbench export {run}")
     return [
         f"weights   {where}",
         *deploy,
@@ -152,20 +154,12 @@ def runtime_notes(adaptation: Adaptation) -> list[str]:
             f"Latency: onnxruntime on the CPU, {threads} thread{'s' if threads > 1 else ''}, "
             "median of passes in turns; float32 networks and int8 files in the same process."
         )
-    counts = {result.protocol: len(result.hits) for result in adaptation.protocols}
-    for result in adaptation.stages:
-        seeds = counts[result.protocol]
-        if len(result.hits) < seeds:
-            lines.append(
-                f"{result.label}: {len(result.hits)} of {seeds} seeds; the weights of the others "
-                "were not kept."
-            )
     floats: dict[tuple[str, ...], list[str]] = {}
     for result in adaptation.stages:
         if result.left_float:
             floats.setdefault(result.left_float, []).append(result.label)
     for operators, labels in floats.items():
-        lines.append(f"In float32 stay {', '.join(operators)} of {', '.join(labels)}.")
+        lines.append(f"{', '.join(operators)} of {', '.join(labels)}: in float32.")
     return lines
 
 
@@ -185,19 +179,22 @@ def _file_size(taken: ProtocolResult, full: ProtocolResult | None) -> str:
 
 
 def _speed(taken: ProtocolResult, full: ProtocolResult) -> str:
-    if taken.timing and full.timing:
-        one, more = (b.median / t.median for t, b in zip(taken.timing, full.timing, strict=True))
-        return _speed_words(one, f" ({more:.1f}x in batches of 64)")
-    if taken.latency_ms is None or full.latency_ms is None:
+    """Words such as "2.0x faster (1.5x in batches of 64) than"."""
+    ones = _both(taken, full, 0)
+    if ones is None:
         return f"{full.flops / taken.flops:.1f}x fewer FLOPs than"
-    one = full.latency_ms / taken.latency_ms
-    many = ""
-    if taken.latency_64_ms is not None and full.latency_64_ms is not None:
-        many = f" ({full.latency_64_ms / taken.latency_64_ms:.1f}x in batches of 64)"
-    return _speed_words(one, many)
+    words, many = speed_words(ones), ""
+    sixtyfours = _both(taken, full, 1)
+    if sixtyfours is not None:
+        slower = sixtyfours * SAME_SPEED < 1
+        more = speed_words(sixtyfours) if slower else f"{sixtyfours:.1f}x"
+        many = f" ({more} in batches of 64)"
+    return f"{words}{many} {'as' if words.startswith('about') else 'than'}"
 
 
-def _speed_words(one: float, many: str) -> str:
-    if one >= SAME_SPEED:
-        return f"{one:.1f}x faster{many} than"
-    return f"about as fast{many} as" if one * SAME_SPEED >= 1 else f"{1 / one:.1f}x slower than"
+def _both(taken: ProtocolResult, full: ProtocolResult, place: int) -> float | None:
+    """Ratio of the times of both networks at batch 1 (place 0) or 64 (1); None if unknown."""
+    if taken.timing and full.timing:
+        return full.timing[place].median / taken.timing[place].median
+    one, other = ((each.latency_ms, each.latency_64_ms)[place] for each in (taken, full))
+    return None if one is None or other is None else other / one

@@ -46,6 +46,7 @@ from workbench.store.stored_results import (
     has_artifact,
     has_options,
     hits_json,
+    is_described,
     stored_recipe,
 )
 from workbench.store.unfinished_work import WEIGHTS_FILE, Outcome, Work, disk_errors, open_work
@@ -237,6 +238,8 @@ class Recorder:
             return True
         path = self.store.fetch(run, run.tags.get(FILE, file) or WEIGHTS_FILE)
         if path is None or not is_as_recorded(run, path):
+            return False
+        if kind == "stage" and not is_described(self.store, run):
             return False
         return kind != "analysis" or self._has_recipe(run)
 

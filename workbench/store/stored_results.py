@@ -76,6 +76,15 @@ def _hits(saved: object, run: StoredRun) -> tuple[str, NDArray[np.bool_]]:
     return short_text("images", fields.get("images")), np.array([each == "1" for each in correct])
 
 
+def is_described(store: Store, run: StoredRun) -> bool:
+    """Whether a stage's run has undamaged lists of its operators and of its hits."""
+    try:
+        read_artifact(store, run, STAGE_FILE, _left_float)
+    except DamagedRunError:
+        return False
+    return stored_hits(store, run) is not None
+
+
 def stored_left_float(store: Store, run: StoredRun) -> tuple[str, ...]:
     """Operators of a stage's file that compute in float32; empty if that is not recorded."""
     try:

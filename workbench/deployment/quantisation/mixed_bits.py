@@ -21,6 +21,7 @@ above 8 bits for every layer there is nothing to choose.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,46 @@ BITS = (8, 6, 4)
 _BATCH = 256  # images
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a packed file in bytes.
+
+    Attributes:
+        codes: for each layer, the bytes of its codes with each of ``BITS``.
+        others: everything else in the file.
+        budget: the largest size of the file.
+        float32: the state dict of the network.
+    """
+
+    codes: list[list[int]]
+    others: int
+    budget: int
+    float32: int
+
+
+def check_size(network: nn.Module, card: Card, mixed_size: float) -> Sizes:
+    """The sizes of a network's packed file; only the shapes of its weights matter.
+
+    Raises:
+        SettingsError: when the file does not fit the budget with the fewest bits in every layer.
+    """
+    full = state_bytes(network)
+    weights = {name: weight_array(layer) for name, layer in coded_layers(network).items()}
+    sizes = [[-(-values.size * bits // 8) for bits in BITS] for values in weights.values()]
+    # Headers with longer numbers are not shorter, so no choice has more bytes besides its codes.
+    widest = {f"{name}.weight": grid_weights(values, BITS[0]) for name, values in weights.items()}
+    others = packed_size(card, network, widest) - sum(row[0] for row in sizes)
+    budget = int(mixed_size * full + 1e-6)  # 0.29 * 100 is a little less than 29
+    least = others + sum(row[-1] for row in sizes)
+    if least > budget:
+        share = -(-least * 1000 // full) / 1000  # rounded up
+        raise SettingsError(
+            f"--mixed-size {mixed_size:g}: the smallest file, with {BITS[-1]} bits in every layer, "
+            f"is {least / full:.3f} of the float32 weights; use {_possible(share)}"
+        )
+    return Sizes(sizes, others, budget, full)
+
+
 def make_mixed(trained: TrainedNetwork, settings: DeploymentSettings, path: Path) -> StageReport:
     """Write a packed file with a number of bits for each layer.
 
@@ -66,25 +107,13 @@ def make_mixed(trained: TrainedNetwork, settings: DeploymentSettings, path: Path
         NetworkError: when the network's outputs are not finite.
         OSError: when the file cannot be written.
     """
-    network, full = trained.network, state_bytes(trained.network)
+    network = trained.network
+    sizes = check_size(network, trained.card, settings.mixed_size)
     weights = {name: weight_array(layer) for name, layer in coded_layers(network).items()}
-    sizes = [[-(-values.size * bits // 8) for bits in BITS] for values in weights.values()]
-    # Headers with longer numbers are not shorter, so no choice has more bytes besides its codes.
-    widest = {f"{name}.weight": grid_weights(values, BITS[0]) for name, values in weights.items()}
-    others = packed_size(trained.card, network, widest) - sum(row[0] for row in sizes)
-    del widest
-    budget = int(settings.mixed_size * full + 1e-6)  # 0.29 * 100 is a little less than 29
-    least = others + sum(row[-1] for row in sizes)
-    if least > budget:
-        share = -(-least * 1000 // full) / 1000  # rounded up
-        raise SettingsError(
-            f"--mixed-size {settings.mixed_size:g}: the smallest file, with {BITS[-1]} bits in "
-            f"every layer, is {least / full:.3f} of the float32 weights; use {_possible(share)}"
-        )
     places = spread(len(trained.train), settings.calibration_images)
     images = subset(trained.train, places)
     sensitivities = measure_sensitivities(network, weights, images, trained.card)
-    choice = choose(sizes, list(sensitivities.values()), budget - others)
+    choice = choose(sizes.codes, list(sensitivities.values()), sizes.budget - sizes.others)
     assert choice is not None
     bits = {name: BITS[option] for name, option in zip(weights, choice, strict=True)}
     packed = {f"{name}.weight": grid_weights(weights[name], bits[name]) for name in weights}
@@ -92,8 +121,8 @@ def make_mixed(trained: TrainedNetwork, settings: DeploymentSettings, path: Path
     return StageReport(
         details={
             "bytes": path.stat().st_size,
-            "budget": budget,
-            "float32_bytes": full,
+            "budget": sizes.budget,
+            "float32_bytes": sizes.float32,
             "bits": bits,
             "sensitivities": {name: list(row) for name, row in sensitivities.items()},
         }
