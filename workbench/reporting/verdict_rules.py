@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from workbench.compression.costs import Timing
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch is loaded with it
+    from workbench.compression.costs import Timing
 
 #: Times that differ by less than this ratio count as equal, because they vary from call to call.
 SAME_SPEED = 1.1
