@@ -13,7 +13,7 @@ from workbench.cli import main
 from workbench.store import mlflow_tables
 
 #: Files that take minutes: begun last, one of two processes would wait for the other's.
-LONG = ("test_resume.py", "test_reproduce.py", "test_architectures.py")
+LONG = ("test_resume.py", "test_reproduce.py", "test_architectures.py", "test_stages.py")
 #: Makes the tables of an MLflow store.
 UPGRADE_TABLES = mlflow_tables._upgrade_tables
 

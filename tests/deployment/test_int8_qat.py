@@ -199,6 +199,7 @@ def test_a_file_computes_what_the_rounded_network_computes(gated, digits, tmp_pa
     assert all(torch.equal(gated.state_dict()[name], value) for name, value in before.items())
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_file(gated, digits, tmp_path):
     pytest.importorskip("onnxruntime")
     logits = []

@@ -14,6 +14,7 @@ from PIL import Image
 
 import workbench
 from workbench.data.known_sets import load_images
+from workbench.deployment.quantisation import int8
 from workbench.store.mlflow_store import Store
 
 pytest.importorskip("onnxruntime")
@@ -30,6 +31,13 @@ STAGED = (*BASE, "--stages", "int8,clustered")
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     return tmp_path_factory.mktemp("staged")
+
+
+@pytest.fixture(autouse=True)
+def _one_choice(monkeypatch):
+    """int8 files are made in one way: test_int8.py tests the choice between several."""
+    choices = int8._choices
+    monkeypatch.setattr(int8, "_choices", lambda settings: choices(settings)[1:2])
 
 
 @pytest.fixture
@@ -347,9 +355,9 @@ def test_mistakes_in_quantize_are_one_line(result, kept, run_cli, tmp_path, opti
     assert not list(Path().glob("network*"))
 
 
-def test_an_export_notices_that_the_domain_has_changed(run_cli, tmp_path):
+def test_an_export_notices_that_the_domain_has_changed(result, home, run_cli):
     """Other classes are no test images of this network; they are not used for its int8 file."""
-    domain = tmp_path / "domains" / "mine.yaml"
+    domain = home / "domains" / "mine.yaml"
     domain.parent.mkdir()
     domain.write_text("name: mine\nsource: digits\nclasses: ['3', '8']\n")
     few = (*BASE[:3], "--target", "mine", *BASE[5:11], "--protocols", "full-fine", "--json")
