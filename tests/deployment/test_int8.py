@@ -182,6 +182,7 @@ class TwoNames(nn.Module):
         return self.classifier(self.second(torch.relu(self.first(images.flatten(1)))))
 
 
+@pytest.mark.slow
 def test_shared_weights_are_traced_each_time(tmp_path):
     card = Card.of("shared", DIGITS, CLASSES)
     for seed in (0, 1):
@@ -308,6 +309,7 @@ def test_the_choice_has_the_smallest_error(made):
     json.dumps(report.details)
 
 
+@pytest.mark.slow
 def test_a_quick_file_runs(trained, tmp_path):
     int8.write_quickly(trained, DeploymentSettings(), tmp_path / "quick.onnx")
     assert open_network(tmp_path / "quick.onnx").run(np.zeros((5, 1, 8, 8), "f4")).shape == (5, 2)

@@ -174,7 +174,7 @@ def runtime_of(path):
     return pytest.importorskip("onnxruntime").InferenceSession(path)
 
 
-@pytest.mark.parametrize("processor", ["x86", "arm"])
+@pytest.mark.parametrize("processor", ["x86", pytest.param("arm", marks=pytest.mark.slow)])
 def test_a_file_computes_what_the_rounded_network_computes(gated, digits, tmp_path, processor):
     onnx = pytest.importorskip("onnx")
     before = {name: value.clone() for name, value in gated.state_dict().items()}
