@@ -42,13 +42,11 @@ class StageRun:
         stage: name of the stage.
         origin: the run that trained the network.
         run: the run that holds the file.
-        new: whether this call made the file.
     """
 
     stage: str
     origin: StoredRun
     run: StoredRun
-    new: bool
 
 
 def stage_key(loaded: LoadedTask, stage: Stage, fingerprint: str) -> str:
@@ -91,7 +89,7 @@ def run_stage(
     with recorder.work.lock(key, lambda: say(f"{title}: another process makes it; waiting")):
         done = None if recorder.fresh else recorder.find(key)
         if done:
-            return StageRun(stage.name, origin, done, new=False)
+            return StageRun(stage.name, origin, done)
         weights = recorder.store.fetch(origin, WEIGHTS_FILE)
         if weights is None or origin.tags.get(WEIGHTS) == DROPPED:
             return None
@@ -109,7 +107,7 @@ def run_stage(
             path = Path(folder) / f"network-{stage.name}{stage.suffix}"
             with recorder.display.track(title, 1):
                 _make(loaded, stage, weights, path, origin, recorder, run_id)
-        return StageRun(stage.name, origin, recorder.store.run(run_id), new=True)
+        return StageRun(stage.name, origin, recorder.store.run(run_id))
 
 
 def _make(
