@@ -13,6 +13,7 @@ from torch import Tensor
 #: Version of each kind of work, increased when a change of the code changes its result.
 SCHEMA = {
     "source": 1, "analysis": 2, "protocol": 1, "adapt": 1, "cell": 1, "stage": 1, "latency": 1,
+    "trial": 1, "shrink": 1,
 }  # fmt: skip
 
 

@@ -43,6 +43,7 @@ from workbench.store.run_tags import (
 from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
 from workbench.store.stored_results import (
     HITS_FILE,
+    VALIDATION_HITS_FILE,
     has_artifact,
     has_options,
     hits_json,
@@ -64,7 +65,7 @@ class Job:
 
     Attributes:
         key: hash of everything that determines the result.
-        kind: "source" or "protocol".
+        kind: "source", "protocol", "step" or "trial".
         title: name of the run.
         params: parameters to log, for filtering runs, and the settings.
         metrics: values known before the training (the network's costs).
@@ -75,6 +76,7 @@ class Job:
         plan, seed, train, test, source: arguments of the training.
         checkpoint_every: seconds between two checkpoints.
         make_teacher: returns the trained teacher network; None without distillation.
+        split: what ``test`` holds, "test" or "validation"; the names of the metrics start with it.
     """
 
     key: str
@@ -93,6 +95,7 @@ class Job:
     source: Source
     checkpoint_every: float
     make_teacher: Callable[[], Teacher] | None = None
+    split: str = "test"
 
 
 @dataclass(frozen=True)
@@ -190,15 +193,17 @@ class Recorder:
         }
         return self.store.start(self.experiment, title, tags, params, parent=parent)
 
-    def open_parent(self, key: str, title: str, params: Mapping[str, object]) -> tuple[str, bool]:
-        """The existing or a new run of an adaptation, and whether it is FINISHED.
+    def open_parent(
+        self, key: str, title: str, params: Mapping[str, object], kind: str = "adapt"
+    ) -> tuple[str, bool]:
+        """The existing or a new run of an adaptation or a search, and whether it is FINISHED.
 
         The caller holds the key's lock.
         """
         runs = [] if self.fresh else self.store.runs([self.experiment], {KEY: key}, finished=True)
         if runs:
             return runs[0].run_id, True
-        return self.open(key, "adapt", title, params, None), False
+        return self.open(key, kind, title, params, None), False
 
     @contextmanager
     def closing(self, run_id: str) -> Iterator[None]:
@@ -298,14 +303,14 @@ class Recorder:
         }
         metrics = {
             **job.metrics,
-            "test_accuracy": outcome.hits / outcome.images,
-            "test_hits": outcome.hits,
-            "test_images": outcome.images,
+            f"{job.split}_accuracy": outcome.hits / outcome.images,
+            f"{job.split}_hits": outcome.hits,
+            f"{job.split}_images": outcome.images,
             "train_seconds": outcome.train_seconds,
             "file_bytes": weights.stat().st_size,
         }
         if outcome.top_hits is not None:
-            metrics["test_top5_hits"] = outcome.top_hits
+            metrics[f"{job.split}_top5_hits"] = outcome.top_hits
         try:
             logged = self.store.logged_steps(run_id, "train_loss")
             steps = epoch_metrics(outcome.epochs, logged)
@@ -313,8 +318,9 @@ class Recorder:
             for name, text in job.artifacts.items():
                 self.store.attach_text(run_id, name, text)
             if outcome.correct is not None:
-                digest = next(each.digest for each in job.inputs if each.context == "test")
-                self.store.attach_text(run_id, HITS_FILE, hits_json(outcome.correct, digest))
+                digest = next(each.digest for each in job.inputs if each.context == job.split)
+                name = HITS_FILE if job.split == "test" else VALIDATION_HITS_FILE
+                self.store.attach_text(run_id, name, hits_json(outcome.correct, digest))
             if keep:
                 self.store.attach(run_id, weights)
         except LostStoreError:

@@ -15,11 +15,14 @@ EVALUATED = {"test_hits", "test_images", "train_seconds"}
 ANALYSED = {
     f"{prefix}{name}" for prefix in ("", "full_") for name in ("parameters", "flops", "latency_ms")
 }
+#: Metrics that a training has whose network was evaluated on validation images.
+VALIDATED = {"validation_hits", "validation_images", "train_seconds"}
 STAGED = {"test_hits", "test_images", "file_bytes"}
 #: Metrics and file of a complete run, by its kind; other kinds are trainings.
 WHOLE: dict[str, tuple[set[str], str]] = {
     "analysis": (ANALYSED, RECIPE_FILE),
     "latency": (set(), LATENCIES_FILE),
     "stage": (STAGED, ""),
+    "trial": (VALIDATED, "weights.safetensors"),
 }
 KEPT, DROPPED = "kept", "dropped"

@@ -21,6 +21,7 @@ RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
 RESULT_FILE = "result.json"
 OPTIONS_FILE = "options.yaml"
 HITS_FILE = "test_hits.json"  # which test images were classified correctly
+VALIDATION_HITS_FILE = "validation_hits.json"
 STAGE_FILE = "stage.json"  # how a stage made its file
 LATENCIES_FILE = "latencies.json"
 

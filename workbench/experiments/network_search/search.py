@@ -1,0 +1,225 @@
+"""The order of a search's trials: short ones of many candidates, long ones of a few.
+
+1. Successive halving over all recipes and budgets, with one seed (``successive_halving``).
+2. The remaining candidates with all seeds, the cheapest first, until one is sufficient.
+3. Budgets between the cheapest sufficient one and the next cheaper one, with its recipe.
+
+A candidate is sufficient if its mean accuracy on the validation images is at most ``tolerance``
+below that of the full network, trained in the same way with the same seeds. If the source network
+was not trained on these images, the candidate must also be within the tolerance of the source.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from workbench.experiments.network_search.candidates import (
+    FULL,
+    SOURCE,
+    Candidate,
+    between,
+    candidate_grid,
+)
+from workbench.experiments.network_search.search_result import Found, gap
+from workbench.experiments.network_search.search_settings import SearchSettings
+from workbench.experiments.network_search.successive_halving import Rated, plan_rungs, survivors
+from workbench.experiments.network_search.trials import Trial
+
+#: Budgets between a sufficient and an insufficient one are tried while their ratio is larger.
+_FINE_ENOUGH = 1.3
+#: Where no smaller budget was tried, the next ones are this share of the smallest sufficient one.
+_FAR_BELOW = 0.25
+_MOST_REFINEMENTS = 6
+#: A candidate that is further below the wanted accuracy with one seed gets no more seeds.
+_SLACK = 0.01
+_ROUNDING = 1e-9
+
+
+class Runner(Protocol):
+    """What the search needs of ``trials.Trials``."""
+
+    def train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
+        """Train a candidate, or find its recorded training."""
+
+    def possible(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The candidates that can be built, without duplicates."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the trials of a search are trained and compared.
+
+    Attributes:
+        epochs: length of the longest trainings.
+        seeds: the first one is that of successive halving.
+        tolerance: allowed difference to the full network, in [0, 1].
+        seen: whether the source network was trained on the validation images.
+    """
+
+    epochs: int
+    seeds: Sequence[int]
+    tolerance: float
+    seen: bool
+
+
+class TimeOver(Exception):
+    """The time budget does not allow another trial."""
+
+
+@dataclass
+class Clock:
+    """The time budget of one call; it includes the training of the chosen network.
+
+    Attributes:
+        seconds: allowed seconds.
+        started: when the call started, from ``time.monotonic``.
+        reserved: estimated seconds of the training that follows the search.
+    """
+
+    seconds: float
+    started: float = field(default_factory=time.monotonic)
+    reserved: float = 0.0
+
+    def check(self) -> None:
+        """Raise ``TimeOver`` when no time is left."""
+        if time.monotonic() - self.started + self.reserved >= self.seconds:
+            raise TimeOver
+
+
+def find(
+    runner: Runner,
+    search: SearchSettings,
+    plan: Plan,
+    clock: Clock,
+    say: Callable[[str], None] = lambda line: None,
+) -> Found:
+    """Run the trials of a search until it is complete or its time is over.
+
+    Args:
+        say: called with a line after each part of the search.
+    """
+    state = _State(runner, search, plan, clock, say)
+    complete = True
+    try:
+        state.halve()
+        state.confirm()
+        state.refine()
+    except TimeOver:
+        complete = False
+        say("the time is over: continuing with the best network so far")
+    chosen = state.best() or FULL
+    return Found(
+        tuple(state.trials), chosen, state.wanted(plan.epochs), complete, plan.epochs, plan.seen
+    )
+
+
+@dataclass
+class _State:
+    runner: Runner
+    search: SearchSettings
+    plan: Plan
+    clock: Clock
+    say: Callable[[str], None]
+    trials: list[Trial] = field(default_factory=list)
+    left: list[Candidate] = field(default_factory=list)
+
+    def halve(self) -> None:
+        """Part 1; the survivors are in ``left``, the cheapest first."""
+        grid = candidate_grid(self.search.recipes, self.search.budgets)
+        self.left = self.runner.possible(grid)
+        first = self.plan.seeds[0]
+        self._train(SOURCE, 0, first)
+        for rung in plan_rungs(len(self.left), self.plan.epochs, self.search.rungs):
+            self._train(FULL, rung.epochs, first)
+            done = [self._train(candidate, rung.epochs, first) for candidate in self.left]
+            rated = [Rated(trial.candidate, trial.cost, trial.accuracy) for trial in done]
+            kept = survivors(rated, rung.keep, self.wanted(rung.epochs))
+            order = sorted(kept, key=lambda each: each.cost)
+            self.left = [c for each in order for c in self.left if c == each.candidate]
+            self.say(
+                f"{rung.epochs} epoch(s): {len(rated)} candidates, {len(self.left)} left: "
+                f"{', '.join(candidate.label for candidate in self.left)}"
+            )
+
+    def confirm(self) -> None:
+        """Part 2: train the remaining seeds, the cheapest candidate first, until one is enough."""
+        for seed in self.plan.seeds:
+            self._train(FULL, self.plan.epochs, seed)
+        for candidate in self.left:
+            if self._sufficient(candidate):
+                return
+
+    def refine(self) -> None:
+        """Part 3: bisect between the cheapest sufficient budget and the next smaller one."""
+        for _ in range(_MOST_REFINEMENTS):
+            best = self.best()
+            if best is None:
+                return
+            tried = {t.candidate.share for t in self.trials if t.candidate.method == best.method}
+            low = max((s for s in tried if s < best.share), default=_FAR_BELOW * best.share)
+            if best.share / low <= _FINE_ENOUGH:
+                return
+            new = self.runner.possible([Candidate(between(low, best.share), best.method)])
+            if not new or new[0].share in tried or not self._is_new(new[0], best):
+                return
+            enough = self._sufficient(new[0])
+            self.say(f"{new[0].label}: {'accurate enough' if enough else 'not accurate enough'}")
+
+    def best(self) -> Candidate | None:
+        """The cheapest sufficient candidate of the most reliable comparison; None without one.
+
+        A comparison with more epochs, then with more seeds, is more reliable.
+        """
+        found: dict[tuple[int, int], list[Trial]] = {}
+        for trial in self.trials:
+            difference = gap(self.trials, trial.candidate, trial.epochs)
+            if trial.candidate.method and difference and self._enough(*difference, trial.epochs):
+                found.setdefault((trial.epochs, difference[1]), []).append(trial)
+        if not found:
+            return None
+        return min(found[max(found)], key=lambda trial: trial.cost).candidate
+
+    def wanted(self, epochs: int) -> float:
+        """Accuracy that a candidate needs after trainings of this length; 0 if unknown."""
+        full = [t.accuracy for t in self.trials if (t.candidate, t.epochs) == (FULL, epochs)]
+        known = [sum(full) / len(full)] if full else []
+        if not self.plan.seen:
+            known += [t.accuracy for t in self.trials if t.candidate == SOURCE]
+        return max(known, default=self.plan.tolerance) - self.plan.tolerance
+
+    def _train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
+        known = (t for t in self.trials if (t.candidate, t.epochs, t.seed) == (candidate, epochs, seed))
+        done = next(known, None)
+        if done:
+            return done
+        self.clock.check()
+        trial = self.runner.train(candidate, epochs, seed)
+        self.trials.append(trial)
+        if candidate == FULL:
+            per_epoch = trial.seconds / max(1, epochs)
+            share = 1 - self.search.validation_share
+            self.clock.reserved = per_epoch * self.plan.epochs * len(self.plan.seeds) / share
+        return trial
+
+    def _sufficient(self, candidate: Candidate) -> bool:
+        """Train a candidate with all seeds; stop early if the first is far from sufficient."""
+        epochs, wanted = self.plan.epochs, self.wanted(self.plan.epochs)
+        first = self._train(candidate, epochs, self.plan.seeds[0])
+        if first.accuracy < wanted - _SLACK - _ROUNDING:
+            return False
+        for seed in self.plan.seeds[1:]:
+            self._train(candidate, epochs, seed)
+        difference = gap(self.trials, candidate, epochs)
+        return difference is not None and self._enough(*difference, epochs)
+
+    def _enough(self, difference: float, seeds: int, epochs: int) -> bool:
+        """Whether a difference to the full network is within the tolerance."""
+        full = [t.accuracy for t in self.trials if (t.candidate, t.epochs) == (FULL, epochs)]
+        reference = sum(full) / len(full)
+        return reference + difference >= self.wanted(epochs) - _ROUNDING
+
+    def _is_new(self, new: Candidate, best: Candidate) -> bool:
+        return new != best

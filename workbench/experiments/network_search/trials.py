@@ -1,0 +1,246 @@
+"""Trials: candidates trained on a part of the training images and evaluated on the rest.
+
+Every trial is a run in the store with a key, so a finished trial is never repeated. The test
+images are not used.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from workbench.adaptation.analysis import decide, gather
+from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.budget_latency import budget_latency
+from workbench.adaptation.loaded_task import LoadedTask, head_rows
+from workbench.adaptation.preparation import Prepared
+from workbench.adaptation.settings import Settings
+from workbench.adaptation.source_network import SourceNetwork, source_structure
+from workbench.adaptation.task import resolve
+from workbench.adaptation.training_jobs import protocol_job
+from workbench.compression.costs import count_costs, measure_latencies
+from workbench.compression.evidence import Evidence
+from workbench.compression.rebuild import rebuild
+from workbench.compression.recipe_settings import ONNX, ONNX_INT8
+from workbench.data.validation_split import split_validation
+from workbench.deployment.onnx_files import write_onnx
+from workbench.deployment.quantisation.int8 import write_quickly
+from workbench.deployment.stage_types import TrainedNetwork
+from workbench.errors import SettingsError
+from workbench.experiments.network_search.candidates import Candidate
+from workbench.experiments.network_search.search_settings import SearchSettings
+from workbench.models.weight_files import Card
+from workbench.store.keys import key_of
+from workbench.store.recorder import Job
+from workbench.training.protocols import PROTOCOLS
+
+_ROUNDS = 20  # timed passes of a candidate
+_COST = "search_cost"
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished training of a candidate.
+
+    Attributes:
+        hits, images: number of validation images that are classified correctly, and of all.
+        cost: cost of the network, in the unit of the search.
+        seconds: of the training.
+        new: whether this call trained it.
+    """
+
+    candidate: Candidate
+    epochs: int
+    seed: int
+    run_id: str
+    hits: int
+    images: int
+    parameters: int
+    flops: int
+    cost: float
+    seconds: float
+    new: bool
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy on the validation images, in [0, 1]."""
+        return self.hits / self.images
+
+
+@dataclass
+class Trials:
+    """Trains candidates, or finds them in the store.
+
+    Attributes:
+        prepared: the target's images and the store.
+        source: the source network.
+        options: options of ``adapt`` that all candidates share, without epochs.
+        search: what the search's cost is.
+        parent: id of the search's run.
+    """
+
+    prepared: Prepared
+    source: SourceNetwork
+    options: dict[str, Any]
+    search: SearchSettings
+    parent: str
+    _made: dict[Candidate, Analysis] = field(default_factory=dict)
+    _costs: dict[Candidate, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        loaded = self.prepared.loaded
+        names, share = loaded.task.domain.classes, self.search.validation_share
+        rest, validation = split_validation(
+            loaded.train, names, share, where=loaded.task.domain.name
+        )
+        self.loaded = replace(loaded, train=rest, test=validation)
+        self._network: nn.Module | None = None
+        self._evidence: Sequence[Evidence] = ()
+
+    def train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
+        """Train a candidate, or find its recorded training."""
+        recorder = self.prepared.recorder
+        loaded = self._loaded(candidate, epochs)
+        analysis = self.analysis(candidate)
+        job = self._job(candidate, loaded, analysis, seed)
+        done = None if recorder.fresh else recorder.find(job.key)
+        known = done.metrics.get(_COST) if done else self._costs.get(candidate)
+        cost = self._cost(candidate, analysis) if known is None else known
+        self._costs.setdefault(candidate, cost)
+        job = replace(job, metrics={**job.metrics, _COST: cost})
+        run, new = recorder.train(job, self.parent, lambda outcome: False)
+        return Trial(
+            candidate,
+            epochs,
+            seed,
+            run.run_id,
+            round(run.metrics["validation_hits"]),
+            round(run.metrics["validation_images"]),
+            analysis.costs(PROTOCOLS[candidate.protocol]).parameters,
+            analysis.costs(PROTOCOLS[candidate.protocol]).flops,
+            cost,
+            run.metrics["train_seconds"],
+            new,
+        )
+
+    def analysis(self, candidate: Candidate) -> Analysis:
+        """The recipe and the costs of a candidate; the responses are measured once for all.
+
+        Raises:
+            SettingsError: when no network is within the candidate's budget.
+        """
+        if candidate not in self._made:
+            loaded = self._loaded(candidate, 1)
+            full, structure, shape = self._full(), source_structure(loaded.task), self._shape
+            recipe, _ = decide(loaded, full, structure, self._evidence)
+            small = rebuild(full, recipe.kept, structure)
+            self._made[candidate] = Analysis(
+                recipe, count_costs(full, shape), count_costs(small, shape)
+            )
+        return self._made[candidate]
+
+    def possible(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The candidates that can be built, one of each set of widths.
+
+        The smallest recipes of two methods, or at two budgets, may be the same network.
+        """
+        found: dict[tuple[str, tuple[int, ...]], Candidate] = {}
+        for candidate in candidates:
+            try:
+                recipe = self.analysis(candidate).recipe
+            except SettingsError as error:
+                self.prepared.recorder.display.say(f"{candidate.label} is left out: {error}")
+                continue
+            found.setdefault((recipe.selection, recipe.widths), candidate)
+        return list(found.values())
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.loaded.task.source.shape
+
+    def _full(self) -> nn.Module:
+        """The full network with the target's classes; measures the responses at the first call."""
+        if self._network is None:
+            task = self.loaded.task
+            model, structure = self.source.build(task), source_structure(task)
+            title = f"analysis · {task.domain.name}"
+            display = self.prepared.recorder.display
+            self._evidence = gather(self.loaded, model, structure, display, title)
+            self._network = rebuild(model, head_rows(self.loaded), structure)
+        return self._network
+
+    def _loaded(self, candidate: Candidate, epochs: int) -> LoadedTask:
+        own = candidate.options(self.search.budget)
+        runtime = {"runtime": self.search.runtime} if self.search.runtime != "torch" else {}
+        settings = Settings.of(**{**self.options, **own, "epochs": epochs})
+        task = resolve(settings)
+        # The runtime belongs to the search: a budget of a candidate is never a latency.
+        recipe = replace(task.settings.recipe, **runtime)
+        task = replace(task, settings=replace(task.settings, recipe=recipe)) if runtime else task
+        return replace(self.loaded, task=task)
+
+    def _job(self, candidate: Candidate, loaded: LoadedTask, analysis: Analysis, seed: int) -> Job:
+        job = protocol_job(
+            loaded, PROTOCOLS[candidate.protocol], seed, self.source, analysis
+        )
+        inputs = [
+            replace(each, context="validation", name=f"{loaded.task.domain.name} validation")
+            if each.context == "test"
+            else each
+            for each in job.inputs
+        ]
+        return replace(
+            job,
+            key=key_of("trial", {"training": job.key}),
+            kind="trial",
+            title=f"{candidate.label} · {job.plan.epochs} epoch(s) · seed {seed}",
+            params={**job.params, "share": candidate.share},
+            inputs=inputs,
+            split="validation",
+        )
+
+    def _cost(self, candidate: Candidate, analysis: Analysis) -> float:
+        """The cost of a candidate's network; latencies and the bytes of files are measured."""
+        costs = analysis.costs(PROTOCOLS[candidate.protocol])
+        if self.search.cost in ("flops", "params"):
+            return float(costs.flops if self.search.cost == "flops" else costs.parameters)
+        network = self._full()
+        structure = source_structure(self.loaded.task)
+        kept = analysis.recipe.kept if candidate.method else {}
+        network = rebuild(network, kept, structure)
+        widths = analysis.recipe.widths if candidate.method else ()
+        loaded = self._loaded(candidate, 1)
+        if self.search.cost == "bytes":
+            return float(_file_bytes(network, loaded, widths, self.search.runtime))
+        latency = budget_latency(loaded)
+        if latency is not None:
+            return latency(network, widths, _ROUNDS)
+        device = loaded.processor.torch_device
+        return measure_latencies([network], self._shape, device, rounds=_ROUNDS)[0]
+
+
+def _file_bytes(
+    network: nn.Module, loaded: LoadedTask, widths: tuple[int, ...], runtime: str
+) -> int:
+    """Bytes of the network's file for a runtime; for torch, of its float32 values."""
+    if runtime not in (ONNX, ONNX_INT8):
+        values = (*network.parameters(), *network.buffers())
+        return sum(value.numel() * value.element_size() for value in values)
+    task = loaded.task
+    card = Card.of(task.model, task.source, task.domain.classes, widths)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        network = network.cpu().eval()
+        if runtime == ONNX:
+            write_onnx(network, card, path)
+        else:
+            trained = TrainedNetwork(network, card, loaded.train)
+            write_quickly(trained, task.settings.deployment, path)
+        return path.stat().st_size
