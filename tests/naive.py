@@ -67,6 +67,17 @@ def kl_keep_count(shares: Sequence[float]) -> int:
     return min(max(k, 1), n)
 
 
+def worth_keep_count(shares: Sequence[float], price: float, threshold: float) -> int:
+    """1 + the number of k >= 2 whose gain ln E_k - ln E_(k-1) is worth the price (ours)."""
+    descending = sorted(shares, reverse=True)
+    kept = 1
+    for k in range(2, len(descending) + 1):
+        less, more = math.fsum(descending[: k - 1]), math.fsum(descending[:k])
+        gain = math.log(more / less) if less else 0.0
+        kept += gain > 1e-12 and gain * threshold >= price
+    return kept
+
+
 def inactive(matrix: Matrix) -> list[bool]:
     """Filters whose variance is at most 1e-8 of the largest."""
     variance = [float(matrix[i][i]) for i in range(len(matrix))]

@@ -176,7 +176,10 @@ def test_a_stored_file_has_what_was_asked_for_and_whole_paths():
         ),
         (
             {"method": "fp", "footprint": 0.2, "draw": 1}, {"method": "pfa-kl"},
-            {"method": "pfa-kl"},
+            {"method": "pfa-kl", "footprint": 0.2},
+        ),
+        (
+            {"method": "fp", "footprint": "pfa-kl"}, {"method": "pfa-kl"}, {"method": "pfa-kl"},
         ),
         (
             {"method": "fp", "footprint": 0.2}, {"method": "uniform"},

@@ -159,12 +159,6 @@ def test_wrong_budgets_are_told(run_cli, tmp_path, options, message):
     assert list(tmp_path.iterdir()) == before
 
 
-def test_a_budget_belongs_to_pfa_en(run_cli):
-    status, _, err = run_cli(*ANALYZE, "--footprint", 0.2)
-    assert status == 2
-    assert "--footprint: pfa-kl determines itself how many filters to keep" in err
-
-
 @pytest.mark.parametrize("budget", [["--footprint", 1e-6], ["--params", 5]])
 def test_an_impossible_budget_names_the_smallest_network(run_cli, weights, budget):
     command = [*ANALYZE[:5], "--weights", weights, "--method", "pfa-en"]

@@ -16,6 +16,7 @@ from workbench.adaptation.settings import Settings
 from workbench.adaptation.task import resolve
 from workbench.compression import method_names
 from workbench.compression.evidence import collect, filter_weights, norm_scales
+from workbench.compression.filter_prices import with_prices
 from workbench.compression.methods import RECIPES, SELECTIONS, apoz, fp, fpgm, network_slimming
 from workbench.compression.recipe_from_evidence import keep_counts, make_recipe
 from workbench.compression.recipe_options import RecipeOptions
@@ -69,7 +70,7 @@ def evidence_on(model, images):
     found = collect(
         model, measure_responses(model, *looks), structure, measure_zeros(model, *looks)
     )
-    return structure, found
+    return structure, with_prices(found, model, structure, (1, 8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +269,7 @@ def test_a_higher_threshold_never_keeps_less_and_the_highest_keeps_all(cnn, reci
         assert all(a <= b for a, b in zip(less, more, strict=True))
     last = RECIPES[recipe].counts(evidence, replace(options, threshold=float(values[-1])))
     # Of 70 images, 69 directions have all the energy that there is.
-    most = 69 if recipe == "pfa-en" else 10_000
+    most = 69 if recipe in ("pfa-en", "pfa-cost") else 10_000
     assert last == [min(group.group.filters, most) for group in evidence]
     assert min(min(c) for c in counts) >= 1
 
@@ -342,11 +343,12 @@ def test_slimming_warns_of_a_source_without_a_penalty(run_cli, weights):
 
 def test_every_method_comes_to_the_footprint_of_pfa_kl(run_cli, weights):
     wanted = analyze(run_cli, weights)["footprint"]
-    for method in ("fp", "fpgm", "apoz", "network-slimming", "random", "uniform"):
+    for method in ("pfa-cost", "fp", "fpgm", "apoz", "network-slimming", "random", "uniform"):
         share = analyze(run_cli, weights, "--method", method)["footprint"]
         assert 0.9 * wanted <= share <= wanted, method
-    share = analyze(run_cli, weights, "--method", "fp", "--footprint", "0.2")["footprint"]
-    assert 0.18 <= share <= 0.2
+    for method in ("fp", "pfa-kl", "pfa-cost"):
+        share = analyze(run_cli, weights, "--method", method, "--footprint", "0.2")["footprint"]
+        assert 0.18 <= share <= 0.2, method
 
 
 def test_how_many_and_which_are_chosen_apart(run_cli, weights):
@@ -366,6 +368,11 @@ def test_how_many_and_which_are_chosen_apart(run_cli, weights):
         (["--recipe", "fp"], "--recipe: unknown value 'fp'"),
         (["--method", "fp", "--footprint", "pfa"], "--footprint pfa: is neither a share"),
         (["--method", "fp", "--energy", "0.9"], "--energy is an option of --method pfa-en"),
+        (["--cost", "flops"], "--cost is an option of --method pfa-cost, not of pfa-kl"),
+        (["--method", "pfa-cost", "--cost", "bytes"], "--cost: unknown value 'bytes'"),
+        (["--min-share", "1"], "--min-share 1 is not within [0, 1); try 0.05"),
+        (["--min-share", "nan"], "--min-share nan is not within [0, 1); try 0.05"),
+        (["--footprint", "pfa-kl"], "--footprint pfa-kl is what --method pfa-kl has without"),
         (["--draw", "2"], "--draw has no effect"),
         (["--method", "random", "--draw", "-1"], "--draw -1 is negative"),
     ],

@@ -19,7 +19,8 @@ from workbench.adaptation.task import Task
 from workbench.compression.budgeted_recipe import Candidate, choose, unrounded_costs
 from workbench.compression.costs import Costs, count_costs, measure_latencies
 from workbench.compression.evidence import Evidence, collect
-from workbench.compression.methods import READS_ZEROS
+from workbench.compression.filter_prices import with_prices
+from workbench.compression.methods import READS_PRICES, READS_ZEROS
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.responses import measure_responses, measure_zeros
@@ -35,6 +36,8 @@ from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE, SPECTRA_FI
 from workbench.training.progress import Display
 
 _RUNTIME_MS = "runtime_latency_ms"
+#: What the threshold of a method is, where it has a name.
+_THRESHOLDS = {"pfa-en": "an energy", "pfa-kl": "a factor"}
 #: Number of timed passes by images per pass. Passes of 64 images vary less, so fewer are enough.
 _ROUNDS = {1: 30, 64: 7}
 
@@ -101,7 +104,7 @@ def _remarks(analysis: Analysis, task: Task) -> list[str]:
         )
     if task.budget and analysis.recipe.threshold is not None:
         method = task.settings.recipe.method
-        name = "an energy" if method == "pfa-en" else "a threshold"
+        name = _THRESHOLDS.get(method, "a threshold")
         lines.append(f"{task.budget}: {method} at {name} of {analysis.recipe.threshold:.6g}")
     if analysis.runtime_ms is not None:
         runtime = task.settings.recipe.runtime
@@ -184,6 +187,10 @@ def decide(
     """
     task, shape = loaded.task, loaded.task.source.shape
     options = replace(task.recipe_options(), steps_left=steps_left)
+    widths = {group.name: group.filters for group in source_structure(task).groups}
+    evidence = [replace(found, full_filters=widths[found.group.name]) for found in evidence]
+    if options.recipe in READS_PRICES:
+        evidence = with_prices(evidence, network, structure, shape)
     candidate = Candidate(
         network,
         structure,

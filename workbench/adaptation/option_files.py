@@ -54,7 +54,9 @@ TYPES: dict[str, Types] = {
 _OTHER_NAMES = {"map": "gamma_map"}
 _TYPED_ONLY = ("config", "like", "json", "dry_run", "out")
 _LONGEST_NUMBER = 100  # characters
-_METHOD = ("recipe", "selection", "draw", "energy", "divergence", "gamma_map")
+_METHOD = (
+    "recipe", "selection", "draw", "energy", "divergence", "gamma_map", "cost", "min_share",
+)  # fmt: skip
 _SIZES = ("energy", *BUDGETS)
 #: What an option on the command line removes from a file: options that contradict it.
 _REMOVES: dict[str, tuple[str, ...]] = {
@@ -111,8 +113,8 @@ def override(options: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, 
     otherwise.
     """
     removed = {other for name in typed for other in _REMOVES.get(name, ())} - typed.keys()
-    if typed.get("method") == REFERENCE:
-        removed |= BUDGETS.keys() - typed.keys()
+    if typed.get("method") == options.get("footprint") == REFERENCE:
+        removed |= {"footprint"} - typed.keys()
     return {name: value for name, value in options.items() if name not in removed} | {**typed}
 
 

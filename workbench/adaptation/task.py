@@ -112,6 +112,8 @@ class Task:
             gamma_map=settings.recipe.gamma_map,
             multiple_of=settings.recipe.multiple_of,
             draw=settings.recipe.draw,
+            cost=settings.recipe.cost or RecipeOptions.cost,
+            min_share=settings.recipe.min_share or 0.0,
         )
 
 
@@ -164,13 +166,13 @@ def resolve(settings: Settings) -> Task:
 
 
 def _with_defaults(settings: Settings, source: Source, domain: Domain) -> Settings:
-    """The settings with ``--head auto`` and a budget's default value resolved."""
+    """The settings with ``--head auto`` and the defaults of the recipe resolved."""
     head = choose_head(settings.training.head, source, domain)
-    settings = replace(settings, training=replace(settings.training, head=head))
-    budget = settings.recipe.budget
-    if budget and isinstance(budget.limit, str):
-        settings = replace(settings, recipe=replace(settings.recipe, footprint=budget.limit))
-    return settings
+    return replace(
+        settings,
+        training=replace(settings.training, head=head),
+        recipe=settings.recipe.with_defaults(),
+    )
 
 
 def _check_resolved(task: Task) -> None:

@@ -19,7 +19,8 @@ def bench(
     methods: Annotated[
         str,
         typer.Option(
-            help=f"Methods, comma-separated: {', '.join(METHODS)}. (default: all but pfa-en)"
+            help=f"Methods, comma-separated: {', '.join(METHODS)}. "
+            "(default: all but pfa-en and pfa-cost)"
         ),
     ] = "",
     footprints: Annotated[

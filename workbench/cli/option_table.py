@@ -11,7 +11,7 @@ import typer
 
 from workbench.adaptation.settings import DomainSettings
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
-from workbench.compression.recipe_settings import RUNTIMES, RecipeSettings
+from workbench.compression.recipe_settings import DEFAULT_MIN_SHARE, RUNTIMES, RecipeSettings
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES
 from workbench.store.settings import RecordSettings
@@ -143,6 +143,18 @@ SHARED: dict[str, Option] = {
         _RECIPE,
         "Iterative PFA: analyse, compress and fine-tune in this many steps.",
         _Recipe.steps,
+    ),
+    "cost": Option(
+        str | None,
+        _RECIPE,
+        "pfa-cost: what a filter's energy is weighed against: flops or params. (default: what the "
+        "budget limits)",
+    ),
+    "min_share": Option(
+        float | None,
+        _RECIPE,
+        "Share of each layer's filters that is always kept, in [0, 1). (default: "
+        f"{DEFAULT_MIN_SHARE:g} for pfa-cost, else 0)",
     ),
     "footprint": Option(
         str | None,

@@ -73,9 +73,10 @@ def choose(
         careful = _cost(candidate, evidence, whole, budget, _CAREFUL_ROUNDS)
         threshold = confirmed(candidates, threshold, careful, limit)
     if threshold is None:
+        least = f" (--min-share {options.min_share:g})" if options.min_share else ""
         raise SettingsError(
             f"{budget}: no network is that small; the smallest possible one has "
-            f"{cost(float(candidates[0])):.4g} {BUDGETS[budget.option]}"
+            f"{cost(float(candidates[0])):.4g} {BUDGETS[budget.option]}{least}"
         )
     recipe = make_recipe(evidence, candidate.structure, replace(options, threshold=threshold))
     return replace(recipe, threshold=threshold)

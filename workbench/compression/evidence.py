@@ -21,6 +21,23 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class FilterPrice:
+    """What the network saves with one filter of a group less.
+
+    Attributes:
+        parameters: number of parameters, over all layers that shrink.
+        flops: FLOPs of one image, over all layers that shrink.
+    """
+
+    parameters: float
+    flops: float
+
+    def of(self, cost: str) -> float:
+        """The price in a unit of ``method_names.COSTS``."""
+        return self.flops if cost == "flops" else self.parameters
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """The evidence on one filter group of n filters.
@@ -37,6 +54,9 @@ class Evidence:
             several batch norms; None without one.
         zeros: shape (n,), in [0, 1]: share of the filter's outputs that are zero after ReLU; None
             if not measured.
+        price: price of one filter, from ``filter_prices``; None if not computed.
+        full_filters: filters of the group in the full network, which is wider than ``group`` in
+            the later steps of iterative PFA; None if it is ``group`` itself.
     """
 
     group: FilterGroup
@@ -47,6 +67,8 @@ class Evidence:
     weights: NDArray[np.floating]
     scales: Array | None = None
     zeros: Array | None = None
+    price: FilterPrice | None = None
+    full_filters: int | None = None
 
 
 def collect(

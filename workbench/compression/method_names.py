@@ -10,6 +10,7 @@ from __future__ import annotations
 METHODS: dict[str, tuple[str, str]] = {
     "pfa-kl": ("pfa-kl", "pfa"),
     "pfa-en": ("pfa-en", "pfa"),
+    "pfa-cost": ("pfa-cost", "pfa"),
     "fp": ("uniform", "fp"),
     "fpgm": ("uniform", "fpgm"),
     "apoz": ("apoz", "apoz"),
@@ -23,3 +24,6 @@ SELECTIONS = tuple(dict.fromkeys(selection for _, selection in METHODS.values())
 SCALES = "network-slimming"
 #: The recipe that needs no threshold, so its footprint is the default budget of the others.
 REFERENCE = "pfa-kl"
+#: The recipe that weighs energy against the costs of filters, and the units of these costs.
+COST_AWARE = "pfa-cost"
+COSTS = ("flops", "params")

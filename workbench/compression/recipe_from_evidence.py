@@ -15,6 +15,7 @@ import numpy as np
 from workbench import pfa
 from workbench.compression.evidence import Evidence
 from workbench.compression.methods import RECIPES, SELECTIONS
+from workbench.compression.methods.uniform import share_of
 from workbench.compression.recipe_options import RecipeOptions
 from workbench.compression.recipes import LayerRecipe, Recipe
 from workbench.compression.structure import Structure
@@ -31,6 +32,7 @@ class Count:
 def keep_counts(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[str, Count]:
     """Compute how many filters each group keeps.
 
+    The smallest share of the options is a part of what is wanted, whatever the recipe is.
     If a grouped convolution reads the filters, each of its groups must keep the same number, so
     the count is rounded up to one that can be built. A group's width includes its inactive
     filters. PFA recipes keep at most the active filters, except to round up to a multiple; a group
@@ -40,6 +42,9 @@ def keep_counts(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[st
     counts = {}
     for found, wanted in zip(evidence, how_many.counts(evidence, options), strict=True):
         group = found.group
+        if options.min_share:
+            full = found.full_filters or group.filters
+            wanted = max(wanted, min(group.filters, share_of(full, options.min_share)))
         aim = _part_of_the_way(group.filters, wanted, options.steps_left)
         if how_many.active_only:
             aim = min(aim, max(1, found.active))

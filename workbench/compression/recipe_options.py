@@ -19,6 +19,8 @@ class RecipeOptions:
         steps_left: remaining steps of iterative PFA; the next step narrows a group by this root
             of the recipe's factor.
         draw: number of the draw, for random recipes and selections.
+        cost: unit of the price of a filter in cost-aware PFA, a name in ``method_names.COSTS``.
+        min_share: share of each group's filters in the full network that is always kept, in [0, 1).
     """
 
     recipe: str = "pfa-kl"
@@ -29,3 +31,5 @@ class RecipeOptions:
     multiple_of: int = 1
     steps_left: int = 1
     draw: int = 0
+    cost: str = "flops"
+    min_share: float = 0.0

@@ -9,7 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workbench.compression.method_names import METHODS, RECIPES, REFERENCE, SCALES, SELECTIONS
+from workbench.compression.method_names import (
+    COST_AWARE,
+    COSTS,
+    METHODS,
+    RECIPES,
+    REFERENCE,
+    SCALES,
+    SELECTIONS,
+)
 from workbench.errors import SettingsError, check_choice
 
 #: The options that are budgets, with the words that follow their value in messages.
@@ -21,16 +29,19 @@ BUDGETS = {
 }
 #: Threshold of PFA-En when the user names neither an energy nor a budget.
 DEFAULT_ENERGY = 0.95
+#: Share of each layer's filters that cost-aware PFA always keeps, so that no layer is a bottleneck.
+DEFAULT_MIN_SHARE = 0.05
 #: Further options of a recipe besides method and energy, recorded only if not the default.
 RECIPE_OPTIONS = (
     "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map", "multiple_of", "steps",
-    "selection", "draw", "runtime",
+    "selection", "draw", "runtime", "cost", "min_share",
 )  # fmt: skip
 #: The runtimes in which a latency can be limited.
 TORCH, ONNX, ONNX_INT8 = RUNTIMES = ("torch", "onnx", "onnx-int8")
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 _MOST_MULTIPLE = 1024
 _SELF_SUFFICIENT = ("pfa-kl", "pfa-en")  # methods that need no budget
+_PARAMETER_BUDGETS = ("footprint", "params")
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,10 @@ class RecipeSettings:
         runtime: the runtime in which ``latency_ms`` is measured.
         multiple_of: widths are rounded up to a multiple of this.
         steps: number of steps of iterative PFA; 1 compresses in one step.
+        cost: what cost-aware PFA saves, a name in ``COSTS``; None for what the budget limits:
+            parameters, or else FLOPs.
+        min_share: share of each layer's filters that is always kept, in [0, 1); None for the
+            default of the method.
     """
 
     method: str = "pfa-kl"
@@ -83,6 +98,8 @@ class RecipeSettings:
     gamma_map: str = "linear"
     multiple_of: int = 1
     steps: int = 1
+    cost: str | None = None
+    min_share: float | None = None
 
     @classmethod
     def of(cls, **options: Any) -> RecipeSettings:
@@ -134,6 +151,17 @@ class RecipeSettings:
             return None
         return self.energy or DEFAULT_ENERGY
 
+    def with_defaults(self) -> RecipeSettings:
+        """The settings with the defaults that depend on other options filled in."""
+        budget, filled = self.budget, self
+        if budget and isinstance(budget.limit, str):
+            filled = replace(filled, footprint=budget.limit)
+        if self.method == COST_AWARE and budget:
+            unit = COSTS[1] if budget.option in _PARAMETER_BUDGETS else COSTS[0]
+            least = DEFAULT_MIN_SHARE if self.min_share is None else self.min_share
+            return replace(filled, cost=self.cost or unit, min_share=least)
+        return replace(filled, min_share=self.min_share or None)
+
     def chosen(self) -> dict[str, Any]:
         """The options that differ from their defaults.
 
@@ -161,6 +189,8 @@ class RecipeSettings:
             *self._budget_problems(),
             *self._divergence_problems(),
             *self._multiple_problems(),
+            *check_choice("--cost", self.cost, COSTS),
+            *self._cost_problems(),
             *check_choice("--runtime", self.runtime, list(RUNTIMES)),
             *self._runtime_problems(),
         ]
@@ -193,10 +223,10 @@ class RecipeSettings:
                 problems.append(f"{option} {limit:g} is not within (0, 1]; try 0.25")
             if not share and not 0 < limit < float("inf"):
                 problems.append(f"{option} {limit:g} is not a positive number")
-        if given and self.method == REFERENCE:
+        if self.footprint == REFERENCE == self.method:
             problems.append(
-                f"{' and '.join(given)}: pfa-kl determines itself how many filters to keep; for a "
-                "budget use --method pfa-en"
+                f"--footprint {REFERENCE} is what --method {REFERENCE} has without a budget; leave "
+                "it out"
             )
         if self.energy is not None:
             given["--energy"] = self.energy
@@ -232,6 +262,14 @@ class RecipeSettings:
         if 1 <= self.multiple_of <= _MOST_MULTIPLE:
             return []
         return [f"--multiple-of {self.multiple_of} is not within 1 to {_MOST_MULTIPLE}; try 8"]
+
+    def _cost_problems(self) -> list[str]:
+        problems = []
+        if self.cost is not None and self.method != COST_AWARE:
+            problems.append(f"--cost is an option of --method {COST_AWARE}, not of {self.method}")
+        if self.min_share is not None and not 0 <= self.min_share < 1:
+            problems.append(f"--min-share {self.min_share:g} is not within [0, 1); try 0.05")
+        return problems
 
     def _runtime_problems(self) -> list[str]:
         if self.runtime == RecipeSettings.runtime or self.latency_ms is not None:

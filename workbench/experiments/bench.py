@@ -57,7 +57,7 @@ def bench(
 
     Args:
         targets: names of domains.
-        methods: names in ``METHODS``; PFA-KL is replaced by PFA-En if a footprint is a number.
+        methods: names in ``METHODS``.
         footprints: "pfa-kl", or shares in (0, 1].
         seeds, first_seed: number of seeds and the first one; the random recipe draws again for
             each seed.
@@ -187,11 +187,9 @@ def _target_parts(
     for footprint in footprints:
         for method in methods:
             own = {**options, "method": method, **_budget(method, footprint)}
-            if own["method"] == REFERENCE and footprint != REFERENCE:
-                own["method"] = "pfa-en"
             if method == SCALES:
                 own |= slimming.options(options["target"], footprint)
-            label = (own["method"], footprint)
+            label = (method, footprint)
             if method == "random":
                 found += [
                     Part({**own, "draw": seed}, (TRAINED,), range(seed, seed + 1), label)

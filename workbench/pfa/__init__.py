@@ -7,6 +7,9 @@ The package does not depend on networks, files or torch, so each step can be tes
 closed form.
 """
 
+from workbench.pfa.cost_aware import log_energy_gains as log_energy_gains
+from workbench.pfa.cost_aware import worth_keep_count as worth_keep_count
+from workbench.pfa.cost_aware import worth_thresholds as worth_thresholds
 from workbench.pfa.covariance import StreamingCovariance as StreamingCovariance
 from workbench.pfa.covariance import correlation as correlation
 from workbench.pfa.covariance import inactive_filters as inactive_filters
@@ -35,6 +38,9 @@ __all__ = [
     "inactive_filters",
     "kept_energy",
     "kl_keep_count",
+    "log_energy_gains",
     "select_filters",
     "spectrum",
+    "worth_keep_count",
+    "worth_thresholds",
 ]

@@ -17,6 +17,7 @@ from workbench.compression.methods import (
     fp,
     fpgm,
     network_slimming,
+    pfa_cost,
     pfa_en,
     pfa_kl,
     pfa_selection,
@@ -56,8 +57,9 @@ def keep_highest(scores: Callable[[Evidence], Array]) -> Selection:
 
 
 RECIPES: dict[str, HowMany] = {
-    "pfa-kl": HowMany(pfa_kl.counts, active_only=True),
+    "pfa-kl": HowMany(pfa_kl.counts, pfa_kl.thresholds, active_only=True),
     "pfa-en": HowMany(pfa_en.counts, pfa_en.thresholds, active_only=True),
+    "pfa-cost": HowMany(pfa_cost.counts, pfa_cost.thresholds, active_only=True),
     "network-slimming": HowMany(network_slimming.counts, network_slimming.thresholds),
     "apoz": HowMany(apoz.counts, apoz.thresholds),
     "uniform": HowMany(uniform.counts, uniform.thresholds),
@@ -73,3 +75,5 @@ SELECTIONS: dict[str, Selection] = {
 }
 #: Recipes and selections that use the shares of zeros, which need one more pass over the images.
 READS_ZEROS = {"apoz"}
+#: Recipes that use the price of one filter of each group.
+READS_PRICES = {"pfa-cost"}

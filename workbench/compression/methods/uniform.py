@@ -35,4 +35,9 @@ def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
 
 def share_of(filters: int, share: float) -> int:
     """Compute ceil(share x filters) within 1..filters, tolerant of rounding errors of the share."""
-    return min(filters, max(1, math.ceil(filters * share * (1 - 1e-12))))
+    return rounded_up(filters * share, filters)
+
+
+def rounded_up(count: float, filters: int) -> int:
+    """Round a count up within 1..filters, tolerant of rounding errors."""
+    return min(filters, max(1, math.ceil(count * (1 - 1e-12))))

@@ -1,0 +1,166 @@
+"""Prices of filters and smallest shares: by building the networks, and through the command line."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from workbench.compression.costs import count_costs
+from workbench.compression.evidence import Evidence, FilterPrice
+from workbench.compression.filter_prices import filter_prices
+from workbench.compression.methods import RECIPES
+from workbench.compression.rebuild import rebuild
+from workbench.compression.recipe_from_evidence import keep_counts
+from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.recipe_settings import RecipeSettings
+from workbench.compression.structure import FilterGroup, ResponsePoint
+from workbench.compression.tracing import find_structure
+from workbench.models.networks import build_network
+
+ANALYZE = ("analyze", "--source", "digits", "--target", "digits-3v8", "--json")
+
+
+def made(name, spectrum, price, active=None, full=None, blocks=1):
+    group = FilterGroup(name, len(spectrum), (name,), ResponsePoint(name), blocks)
+    active = len(spectrum) if active is None else active
+    rest = {"correlation": np.eye(len(spectrum)), "images": 9, "weights": np.empty((0, 0))}
+    return Evidence(
+        group, np.array(spectrum), active=active, price=price, full_filters=full, **rest
+    )
+
+
+def flat(name, filters, parameters=1.0, flops=1.0, **more):
+    return made(name, np.full(filters, 1 / filters), FilterPrice(parameters, flops), **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("simplecnn", (1, 8, 8)),
+        ("resnet56", (3, 16, 16)),
+        pytest.param("torchvision:resnext50_32x4d", (3, 32, 32), marks=pytest.mark.slow),
+        pytest.param("torchvision:densenet121", (3, 32, 32), marks=pytest.mark.slow),
+    ],
+)
+def test_a_price_is_what_the_network_without_a_filter_saves(name, shape):
+    model = build_network(name, shape, 4)
+    structure = find_structure(model, shape)
+    prices, full = filter_prices(model, structure, shape), count_costs(model, shape)
+    for group in structure.groups[:: max(1, len(structure.groups) // 4)]:
+        kept = {g.name: g.first(g.filters) for g in structure.groups}
+        kept[group.name] = group.first(group.filters - group.blocks)
+        small, price = count_costs(rebuild(model, kept, structure), shape), prices[group.name]
+        assert price.parameters * group.blocks == full.parameters - small.parameters > 0
+        assert price.flops * group.blocks == full.flops - small.flops > 0
+
+
+def test_of_two_equal_layers_the_cheaper_one_keeps_more():
+    spectrum = 0.5 ** np.arange(1, 13)
+    spectrum /= spectrum.sum()
+    pair = (
+        made("cheap", spectrum, FilterPrice(1, 8)), made("dear", spectrum, FilterPrice(8, 1)),
+    )  # fmt: skip
+    for cost, order in (("params", 1), ("flops", -1)):
+        options = RecipeOptions(recipe="pfa-cost", cost=cost)
+        for threshold in RECIPES["pfa-cost"].thresholds(pair, options)[1:]:
+            cheap, dear = RECIPES["pfa-cost"].counts(pair, replace(options, threshold=threshold))
+            assert order * (cheap - dear) >= 0
+    # Prices in another unit change neither the counts nor the thresholds.
+    scaled = [replace(e, price=FilterPrice(e.price.parameters * 64, 64)) for e in pair]
+    options = RecipeOptions(recipe="pfa-cost", cost="params")
+    values = RECIPES["pfa-cost"].thresholds(pair, options)
+    assert np.array_equal(RECIPES["pfa-cost"].thresholds(scaled, options), values)
+
+
+def test_a_network_without_a_choice_has_one_threshold():
+    for evidence in ([flat("one", 1)], [made("dead", [0.0, 0.0], FilterPrice(1, 1))]):
+        options = RecipeOptions(recipe="pfa-cost")
+        assert RECIPES["pfa-cost"].thresholds(evidence, options).tolist() == [0.0]
+        assert RECIPES["pfa-cost"].counts(evidence, replace(options, threshold=0.0)) == [1]
+    free = [made("free", [0.5, 0.5, 0.0], FilterPrice(0, 0))]
+    assert RECIPES["pfa-cost"].counts(free, RecipeOptions(recipe="pfa-cost", threshold=0.0)) == [2]
+
+
+@pytest.mark.parametrize("recipe", ["pfa-kl", "pfa-cost", "uniform"])
+def test_the_smallest_share_is_always_kept(recipe):
+    one = made("a", [1.0, *[0.0] * 19], FilterPrice(1, 1))
+    options = RecipeOptions(recipe=recipe, threshold=1e-9)
+    assert keep_counts([one], options)["a"].kept == 1
+    least = replace(options, min_share=0.15)
+    count = keep_counts([one], least)["a"]
+    assert (count.wanted, count.kept) == (3, 3)
+    # In a later step of iterative PFA it is a share of the full network, and never all filters.
+    assert keep_counts([replace(one, full_filters=60)], least)["a"].kept == 9
+    assert keep_counts([replace(one, full_filters=600)], least)["a"].kept == 20
+    if RECIPES[recipe].active_only:  # inactive filters are not kept to fill a share
+        assert keep_counts([replace(one, active=2)], least)["a"].kept == 2
+
+
+def test_a_factor_on_the_counts_of_pfa_kl():
+    evidence = [flat("flat", 10), made("half", [0.5, 0.5, *[0.0] * 6], None)]
+    options = RecipeOptions(recipe="pfa-kl")
+    own = RECIPES["pfa-kl"].counts(evidence, options)
+    assert own == [10, 3]
+    factors = RECIPES["pfa-kl"].thresholds(evidence, options)
+    assert set(factors) == {*(np.arange(1, 11) / 10), *(np.arange(1, 9) / 3)}
+    for factor, expected in ((1.0, own), (0.5, [5, 2]), (1e-9, [1, 1]), (8 / 3, [10, 8])):
+        assert RECIPES["pfa-kl"].counts(evidence, replace(options, threshold=factor)) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "cost"),
+    [
+        ({}, "params"), ({"footprint": 0.2}, "params"), ({"params": 9}, "params"),
+        ({"flops": 0.2}, "flops"), ({"latency_ms": 1.0}, "flops"),
+        ({"footprint": 0.2, "cost": "flops"}, "flops"),
+    ],
+)  # fmt: skip
+def test_a_filter_is_weighed_against_what_the_budget_limits(given, cost):
+    whole = RecipeSettings.of(method="pfa-cost", **given).with_defaults()
+    assert (whole.cost, whole.min_share) == (cost, 0.05)
+    assert whole.chosen()["cost"] == cost  # in keys, so another default is another run
+    other = RecipeSettings.of(method="fp", min_share=0.0).with_defaults()
+    assert other.chosen() == {"footprint": "pfa-kl"}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "source.safetensors"
+    save_file(build_network("simplecnn", (1, 8, 8), 10, seed=1).state_dict(), path)
+    return path
+
+
+def analyze(run_cli, weights, *options):
+    status, out, err = run_cli(*ANALYZE, "--weights", weights, *options)
+    assert status == 0, err
+    return json.loads(out), err
+
+
+@pytest.mark.parametrize("method", ["pfa-kl", "pfa-cost"])
+def test_a_larger_budget_never_keeps_fewer_filters(run_cli, weights, method):
+    before = [0] * 4
+    for share in (0.05, 0.2, 0.6, 1):
+        found, err = analyze(run_cli, weights, "--method", method, "--flops", share)
+        widths = [row["kept"] for row in found["recipe"]]
+        assert 0.8 * share <= found["flops_ratio"] <= share or share == 1
+        assert all(a <= b for a, b in zip(before, widths, strict=False))
+        before = widths
+        name = "a factor" if method == "pfa-kl" else "a threshold"
+        assert f"--flops {share}: {method} at {name} of " in err
+
+
+def test_costs_and_smallest_shares_change_the_widths(run_cli, weights):
+    given = ("--method", "pfa-cost", "--footprint", 0.1)
+    rows = {
+        options: [row["kept"] for row in analyze(run_cli, weights, *given, *options)[0]["recipe"]]
+        for options in ((), ("--cost", "flops"), ("--min-share", 0.25), ("--cost", "params"))
+    }
+    assert rows[()] == rows["--cost", "params"] != rows["--cost", "flops"]
+    filters = [row["filters"] for row in analyze(run_cli, weights)[0]["recipe"]]
+    assert all(4 * k >= n for k, n in zip(rows["--min-share", 0.25], filters, strict=True))
+    status, _, err = run_cli(*ANALYZE, "--weights", weights, *given, "--min-share", 0.9)
+    assert status == 2
+    assert "no network is that small" in err
+    assert "(--min-share 0.9)" in err
