@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from workbench.compression.compress import compress as compress
     from workbench.compression.narrow_networks import load_network as load_network
     from workbench.deployment.predict import predict as predict
+    from workbench.experiments.network_search.shrink import shrink as shrink
 
 __version__ = "0.1.0"
-__all__ = ["adapt", "analyze", "compress", "export", "load_network", "pfa", "predict", "quantize"]
+__all__ = [
+    "adapt", "analyze", "compress", "export", "load_network", "pfa", "predict", "quantize",
+    "shrink",
+]  # fmt: skip
 
 _HOMES = {
     "adapt": "workbench.adaptation.pipeline",
@@ -36,6 +40,7 @@ _HOMES = {
     "load_network": "workbench.compression.narrow_networks",
     "predict": "workbench.deployment.predict",
     "quantize": "workbench.adaptation.run_export",
+    "shrink": "workbench.experiments.network_search.shrink",
 }
 #: Modules that code of the user's may name.
 _MODULES = {"pfa": "workbench.pfa", "prediction": "workbench.deployment.predict"}

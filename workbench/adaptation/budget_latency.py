@@ -25,8 +25,15 @@ def budget_latency(
     It takes the network, its widths and the number of timed passes, and returns the median time of
     one image in milliseconds. None for torch, which ``compression.budgeted_recipe`` measures.
     """
+    return latency_in(loaded, loaded.task.settings.recipe.runtime)
+
+
+def latency_in(
+    loaded: LoadedTask, runtime: str
+) -> Callable[[nn.Module, tuple[int, ...], int], float] | None:
+    """The same for any runtime."""
     task = loaded.task
-    runtime, settings = task.settings.recipe.runtime, task.settings.deployment
+    settings = task.settings.deployment
     if runtime not in (ONNX, ONNX_INT8):
         return None
 

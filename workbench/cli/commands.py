@@ -18,6 +18,7 @@ from workbench.cli.export import export
 from workbench.cli.predict import predict
 from workbench.cli.quantize import quantize
 from workbench.cli.reproduce import reproduce
+from workbench.cli.shrink import shrink
 from workbench.cli.standard_streams import checked_stdout, print_error
 from workbench.cli.train import train
 from workbench.cli.ui import ui
@@ -53,6 +54,7 @@ def _root(
 
 app.command("adapt")(adapt)
 app.command("analyze")(analyze)
+app.command("shrink")(shrink)
 app.command("train")(train)
 app.command("export")(export)
 app.command("quantize")(quantize)

@@ -65,7 +65,7 @@ class Plan:
     seen: bool
 
 
-class TimeOver(Exception):
+class TimeOverError(Exception):
     """The time budget does not allow another trial."""
 
 
@@ -84,9 +84,9 @@ class Clock:
     reserved: float = 0.0
 
     def check(self) -> None:
-        """Raise ``TimeOver`` when no time is left."""
+        """Raise ``TimeOverError`` when no time is left."""
         if time.monotonic() - self.started + self.reserved >= self.seconds:
-            raise TimeOver
+            raise TimeOverError
 
 
 def find(
@@ -107,10 +107,11 @@ def find(
         state.halve()
         state.confirm()
         state.refine()
-    except TimeOver:
+        chosen = state.best() or FULL
+    except TimeOverError:
         complete = False
-        say("the time is over: continuing with the best network so far")
-    chosen = state.best() or FULL
+        chosen = state.best(least_epochs=1) or FULL
+        say(f"the time is over; the best network so far: {chosen.label}")
     return Found(
         tuple(state.trials), chosen, state.wanted(plan.epochs), complete, plan.epochs, plan.seen
     )
@@ -148,8 +149,9 @@ class _State:
         """Part 2: train the remaining seeds, the cheapest candidate first, until one is enough."""
         for seed in self.plan.seeds:
             self._train(FULL, self.plan.epochs, seed)
-        for candidate in self.left:
-            if self._sufficient(candidate):
+        trained = {t.candidate: t.cost for t in self.trials if t.epochs == self.plan.epochs}
+        for candidate in sorted(trained, key=lambda one: trained[one]):
+            if candidate.method and self._sufficient(candidate):
                 return
 
     def refine(self) -> None:
@@ -163,18 +165,22 @@ class _State:
             if best.share / low <= _FINE_ENOUGH:
                 return
             new = self.runner.possible([Candidate(between(low, best.share), best.method)])
-            if not new or new[0].share in tried or not self._is_new(new[0], best):
+            if not new or new[0].share in tried:
                 return
             enough = self._sufficient(new[0])
             self.say(f"{new[0].label}: {'accurate enough' if enough else 'not accurate enough'}")
 
-    def best(self) -> Candidate | None:
+    def best(self, least_epochs: int | None = None) -> Candidate | None:
         """The cheapest sufficient candidate of the most reliable comparison; None without one.
 
         A comparison with more epochs, then with more seeds, is more reliable.
+
+        Args:
+            least_epochs: shorter trainings do not count; by default those of the last rung only.
         """
+        least = self.plan.epochs if least_epochs is None else least_epochs
         found: dict[tuple[int, int], list[Trial]] = {}
-        for trial in self.trials:
+        for trial in (each for each in self.trials if each.epochs >= least):
             difference = gap(self.trials, trial.candidate, trial.epochs)
             if trial.candidate.method and difference and self._enough(*difference, trial.epochs):
                 found.setdefault((trial.epochs, difference[1]), []).append(trial)
@@ -191,8 +197,8 @@ class _State:
         return max(known, default=self.plan.tolerance) - self.plan.tolerance
 
     def _train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
-        known = (t for t in self.trials if (t.candidate, t.epochs, t.seed) == (candidate, epochs, seed))
-        done = next(known, None)
+        wish = (candidate, epochs, seed)
+        done = next((t for t in self.trials if (t.candidate, t.epochs, t.seed) == wish), None)
         if done:
             return done
         self.clock.check()
@@ -220,6 +226,3 @@ class _State:
         full = [t.accuracy for t in self.trials if (t.candidate, t.epochs) == (FULL, epochs)]
         reference = sum(full) / len(full)
         return reference + difference >= self.wanted(epochs) - _ROUNDING
-
-    def _is_new(self, new: Candidate, best: Candidate) -> bool:
-        return new != best

@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.compression.method_names import METHODS
 from workbench.compression.recipe_settings import RUNTIMES, TORCH
-from workbench.errors import check_choice, check_once
+from workbench.errors import SettingsError, check_choice, check_once
 
 COSTS = ("flops", "params", "bytes", "latency")
 #: Recipes that a search compares by default.
@@ -43,6 +43,21 @@ class SearchSettings:
     validation_share: float = 0.2
     rungs: int = 3
 
+    @classmethod
+    def of(cls, **options: Any) -> SearchSettings:
+        """Settings from a user's options; lists may be text with commas.
+
+        Raises:
+            SettingsError: for a budget that is not a number.
+        """
+        for name in ("recipes", "budgets"):
+            value = options.get(name)
+            if isinstance(value, str):
+                options[name] = tuple(part.strip() for part in value.split(",") if part.strip())
+        if "budgets" in options:
+            options["budgets"] = tuple(_share(value) for value in options["budgets"])
+        return cls(**{**options, "recipes": tuple(options.get("recipes", cls.recipes))})
+
     @property
     def seconds(self) -> float:
         """The time budget in seconds; infinite without one."""
@@ -59,7 +74,11 @@ class SearchSettings:
             *check_choice("--cost", self.cost, COSTS),
             *check_choice("--runtime", self.runtime, RUNTIMES),
             *check_once("--recipes", self.recipes),
-            *(line for name in self.recipes for line in check_choice("--recipes", name, METHODS)),
+            *(
+                line
+                for name in self.recipes
+                for line in check_choice("--recipes", name, list(METHODS))
+            ),
             *_budget_problems(self.budgets),
         ]
         if not self.recipes:
@@ -97,10 +116,19 @@ def seconds_of(text: str) -> float | None:
     return float(found["number"]) * _SECONDS[found["unit"] or "s"] or None
 
 
+def _share(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        raise SettingsError(f"--budgets {value}: is not a number; try 0.05,0.1,0.2") from None
+
+
 def _budget_problems(budgets: Sequence[float]) -> list[str]:
     if not budgets:
         return ["--budgets is empty; name shares, as in 0.05,0.1,0.2"]
     problems = [
-        f"--budgets {share:g}: is not within (0, 1); try 0.1" for share in budgets if not 0 < share < 1
+        f"--budgets {share:g}: is not within (0, 1); try 0.1"
+        for share in budgets
+        if not 0 < share < 1
     ]
     return problems + check_once("--budgets", [f"{share:g}" for share in budgets])

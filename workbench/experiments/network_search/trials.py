@@ -7,7 +7,6 @@ images are not used.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import nn
 
 from workbench.adaptation.analysis import decide, gather
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.budget_latency import budget_latency
+from workbench.adaptation.budget_latency import latency_in
 from workbench.adaptation.loaded_task import LoadedTask, head_rows
 from workbench.adaptation.preparation import Prepared
 from workbench.adaptation.settings import Settings
@@ -178,18 +177,12 @@ class Trials:
 
     def _loaded(self, candidate: Candidate, epochs: int) -> LoadedTask:
         own = candidate.options(self.search.budget)
-        runtime = {"runtime": self.search.runtime} if self.search.runtime != "torch" else {}
-        settings = Settings.of(**{**self.options, **own, "epochs": epochs})
-        task = resolve(settings)
-        # The runtime belongs to the search: a budget of a candidate is never a latency.
-        recipe = replace(task.settings.recipe, **runtime)
-        task = replace(task, settings=replace(task.settings, recipe=recipe)) if runtime else task
+        length = {"epochs": epochs} if epochs else {}
+        task = resolve(Settings.of(**{**self.options, **own, **length}))
         return replace(self.loaded, task=task)
 
     def _job(self, candidate: Candidate, loaded: LoadedTask, analysis: Analysis, seed: int) -> Job:
-        job = protocol_job(
-            loaded, PROTOCOLS[candidate.protocol], seed, self.source, analysis
-        )
+        job = protocol_job(loaded, PROTOCOLS[candidate.protocol], seed, self.source, analysis)
         inputs = [
             replace(each, context="validation", name=f"{loaded.task.domain.name} validation")
             if each.context == "test"
@@ -216,10 +209,10 @@ class Trials:
         kept = analysis.recipe.kept if candidate.method else {}
         network = rebuild(network, kept, structure)
         widths = analysis.recipe.widths if candidate.method else ()
-        loaded = self._loaded(candidate, 1)
+        loaded, runtime = self._loaded(candidate, 1), self.search.runtime
         if self.search.cost == "bytes":
-            return float(_file_bytes(network, loaded, widths, self.search.runtime))
-        latency = budget_latency(loaded)
+            return float(_file_bytes(network, loaded, widths, runtime))
+        latency = latency_in(loaded, runtime)
         if latency is not None:
             return latency(network, widths, _ROUNDS)
         device = loaded.processor.torch_device

@@ -1,0 +1,117 @@
+"""``workbench shrink``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.console import print_line, print_table
+from workbench.cli.options import NETWORK, SEEDS, TRAINING, WHERE, takes
+from workbench.experiments.network_search.search_settings import (
+    COSTS,
+    USUAL_BUDGETS,
+    USUAL_RECIPES,
+    SearchSettings,
+)
+
+_PANEL = "Search"
+
+
+@takes(
+    *NETWORK, "selection", "tolerance", "runtime", *SEEDS, *TRAINING, "weight_decay",
+    "multiple_of", "head", *WHERE, "fresh", "json",
+)  # fmt: skip
+def shrink(
+    cost: Annotated[
+        str,
+        typer.Option(help=f"What to make small: {', '.join(COSTS)}.", rich_help_panel=_PANEL),
+    ] = SearchSettings.cost,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Time budget, such as 30m or 2h, with the training of the chosen network; a later "
+            "call continues the search. (default: until the search is complete)",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    recipes: Annotated[
+        str,
+        typer.Option(
+            help=f"Methods to try, comma-separated. (default: {','.join(USUAL_RECIPES)})",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "",
+    budgets: Annotated[
+        str,
+        typer.Option(
+            help="Shares of the FLOPs (of the parameters with --cost params or bytes) to try, "
+            f"comma-separated. (default: {','.join(f'{each:g}' for each in USUAL_BUDGETS)})",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "",
+    validation: Annotated[
+        float,
+        typer.Option(
+            help="Share of each class's training images on which networks are compared.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = SearchSettings.validation_share,
+    rungs: Annotated[
+        int,
+        typer.Option(
+            help="Rungs of successive halving: each trains half of the networks twice as long.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = SearchSettings.rungs,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Write the chart to this PNG file, too.", rich_help_panel="Output"),
+    ] = None,
+    **chosen: Any,
+) -> None:
+    """Find the cheapest network that is as accurate as the full one, within a tolerance.
+
+    The command tries recipes at several sizes with short trainings, trains the best ones
+    longer, and compares them on a part of the training images. It then trains the
+    cheapest sufficient network on all training images and tests it. Every trial is
+    recorded: run the same command again to continue after an interruption.
+
+    \b
+    Examples:
+      workbench shrink --source digits --target digits-3v8
+      workbench shrink --source cifar100 --target S2 --weights vgg16-source.safetensors --time 30m
+      workbench shrink --source cifar100 --target R1 --cost latency --runtime onnx-int8
+    """
+    from workbench.data.user_paths import user_path
+    from workbench.experiments.network_search.search_record import draw
+    from workbench.experiments.network_search.search_report import (
+        COLUMNS,
+        as_plain,
+        search_rows,
+        search_sentences,
+    )
+    from workbench.experiments.network_search.shrink import shrink as run
+    from workbench.reporting.verdict_text import next_steps
+    from workbench.training.progress import Display
+
+    as_json = chosen.pop("json")
+    own = {
+        "cost": cost,
+        "time": time,
+        "recipes": recipes or None,
+        "budgets": budgets or None,
+        "validation_share": validation,
+        "rungs": rungs,
+    }
+    result = run(display=Display(quiet=False), **own, **chosen)
+    if figure is not None:
+        draw(result, user_path(figure))
+    if as_json:
+        print(json.dumps(as_plain(result), indent=1))
+        return
+    print_table("", COLUMNS, search_rows(result), elsewhere="--json")
+    for line in (*search_sentences(result), "", *next_steps(result.adaptation)):
+        print_line(line)

@@ -1,0 +1,89 @@
+"""The chart of a search: accuracy against cost, with the Pareto front in colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.reporting.charts import new_figure, save_figure
+
+_FRONT, _OTHER, _CHOSEN, _LEVEL = "#d9772b", "#b5bcc4", "#8f3f0a", "#4c6a92"
+
+
+@dataclass(frozen=True)
+class ChartPoint:
+    """One network in the chart.
+
+    Attributes:
+        cost: in the unit of the axis, above 0.
+        accuracy, low, high: mean and 95 % interval, in [0, 1].
+        label: written beside the point; "" for none.
+        front: whether no other network is cheaper and as accurate.
+        chosen: whether it is the result of the search.
+    """
+
+    cost: float
+    accuracy: float
+    low: float
+    high: float
+    label: str = ""
+    front: bool = False
+    chosen: bool = False
+
+
+def pareto_chart(
+    points: Sequence[ChartPoint],
+    path: Path,
+    *,
+    title: str,
+    unit: str,
+    accuracy: str,
+    wanted: float | None = None,
+) -> None:
+    """Draw accuracy against cost on a logarithmic axis; dominated networks are grey.
+
+    Args:
+        points: at least one.
+        path: PNG file to write.
+        unit: label of the axis of the cost.
+        accuracy: label of the axis of the accuracy.
+        wanted: accuracy to draw as a dashed line, in [0, 1].
+    """
+    figure, (axes,) = new_figure(7.5, [4.4])
+    for point in sorted(points, key=lambda each: (each.front, each.chosen)):
+        _draw(axes, point)
+    front = sorted((each for each in points if each.front), key=lambda each: each.cost)
+    axes.plot(
+        [each.cost for each in front], [100 * each.accuracy for each in front],
+        color=_FRONT, linewidth=1.4, zorder=2,
+    )  # fmt: skip
+    if wanted is not None:
+        axes.axhline(100 * wanted, color=_LEVEL, linestyle="--", linewidth=1)
+        axes.annotate(
+            f"needed: {100 * wanted:.1f} %", (1, 100 * wanted), (-4, 4),
+            xycoords=("axes fraction", "data"), textcoords="offset points",
+            ha="right", fontsize=8, color=_LEVEL,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlabel(unit)
+    axes.set_ylabel(accuracy)
+    axes.set_title(title, fontsize=10, loc="left")
+    save_figure(figure, path)
+
+
+def _draw(axes: Any, point: ChartPoint) -> None:
+    colour = _CHOSEN if point.chosen else _FRONT if point.front else _OTHER
+    mean = 100 * point.accuracy
+    below, above = max(0.0, mean - 100 * point.low), max(0.0, 100 * point.high - mean)
+    axes.errorbar(
+        point.cost, mean, [[below], [above]], fmt="D" if point.chosen else "o",
+        markersize=8 if point.chosen else 5, color=colour, elinewidth=0.8, capsize=2,
+        zorder=4 if point.chosen else 3 if point.front else 1,
+    )  # fmt: skip
+    if point.label:
+        axes.annotate(
+            point.label, (point.cost, mean), (6, -10), textcoords="offset points", fontsize=7.5,
+            color=colour,
+        )  # fmt: skip

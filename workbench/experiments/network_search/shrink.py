@@ -1,0 +1,129 @@
+"""Find the cheapest network that is accurate enough, and train it on all images.
+
+The search works on a validation split of the target's training images. The chosen network is then
+trained on all of them by an ordinary adaptation, which reads the test images once.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import fields
+from typing import Any
+
+from workbench.adaptation.pipeline import adapt
+from workbench.adaptation.preparation import Prepared, prepare
+from workbench.adaptation.run_keys import adapt_key
+from workbench.adaptation.source_training import train_source
+from workbench.adaptation.task import Task
+from workbench.compression.recipe_settings import ONNX_INT8
+from workbench.deployment.stage_names import INT8
+from workbench.errors import SettingsError
+from workbench.experiments.network_search.candidates import Candidate
+from workbench.experiments.network_search.search import Clock, Plan, find
+from workbench.experiments.network_search.search_record import write_search
+from workbench.experiments.network_search.search_result import Search
+from workbench.experiments.network_search.search_settings import SearchSettings
+from workbench.experiments.network_search.trials import Trials
+from workbench.reporting.results import Adaptation
+from workbench.store.keys import key_of
+from workbench.training.progress import Display
+
+_SEARCHED = tuple(each.name for each in fields(SearchSettings))
+#: Options of ``adapt`` that the search itself sets.
+_CHOSEN = (
+    "method", "recipe", "recipe_file", "footprint", "flops", "params", "latency_ms", "energy",
+    "protocols", "stages", "steps", "prefer", "keep_weights",
+)  # fmt: skip
+
+
+def shrink(*, display: Display | None = None, **options: Any) -> Search:
+    """Find the cheapest network within the tolerance of the full one, and train it.
+
+    Args:
+        display: shows progress and messages; None shows nothing.
+        **options: the fields of ``SearchSettings``, and those options of ``adapt`` that do not set
+            the size of the network. ``tolerance`` is the number of percentage points that the
+            network may be less accurate than the full one on the validation images.
+
+    Returns:
+        All trials, the chosen network, and its adaptation.
+
+    Raises:
+        WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
+    """
+    display = display or Display()
+    options = {name: value for name, value in options.items() if value is not None}
+    search = SearchSettings.of(**{k: options.pop(k) for k in _SEARCHED if k in options})
+    _check(search, options)
+    clock = Clock(search.seconds)
+    # Candidates differ in method and budget; the first one stands for all in the checks.
+    first = Candidate(search.budgets[0], search.recipes[0]).options(search.budget)
+    prepared = prepare({**options, **first}, display)
+    task, recorder = prepared.call.task, prepared.recorder
+    source = prepared.call.given or train_source(task, prepared.call.processor, recorder)
+    key = _key(prepared, search)
+    waiting = "another process runs the same search; waiting for it"
+    with recorder.work.lock(key, lambda: display.say(waiting)):
+        title = f"shrink · {task.domain.name} · {task.model}"
+        parent, finished = recorder.open_parent(key, title, _params(task, search), "shrink")
+        with nullcontext() if finished else recorder.closing(parent):
+            trials = Trials(prepared, source, options, search, parent)
+            found = find(trials, search, _plan(task), clock, display.say)
+            adaptation = _train(found.chosen, search, options, display)
+            result = Search(found, adaptation, search.chosen(), parent, recorder.store.shown)
+            write_search(result, recorder)
+    return result
+
+
+def _check(search: SearchSettings, options: dict[str, Any]) -> None:
+    problems = search.problems()
+    problems += [
+        f"--{name.replace('_', '-')} is chosen by the search; leave it out, or use 'workbench "
+        "adapt'"
+        for name in _CHOSEN
+        if name in options
+    ]
+    if problems:
+        raise SettingsError(*problems)
+
+
+def _key(prepared: Prepared, search: SearchSettings) -> str:
+    """Key of the search; its time is not a part, so a call with more time continues the search."""
+    parts = {"adapt": adapt_key(prepared.loaded, prepared.call.given), "search": search.chosen()}
+    return key_of("shrink", parts)
+
+
+def _params(task: Task, search: SearchSettings) -> dict[str, object]:
+    return {
+        "domain": task.domain.name,
+        "source": task.source.name,
+        "model": task.model,
+        "protocol": "shrink",
+        "cost": search.cost,
+        "runtime": search.runtime,
+        "tolerance": task.settings.what.tolerance,
+    }
+
+
+def _plan(task: Task) -> Plan:
+    """How trials are trained; the source has seen the validation images of its own data set."""
+    domain = task.domain
+    return Plan(
+        epochs=task.fine_plan.epochs,
+        seeds=task.settings.training.seed_range,
+        tolerance=task.settings.what.tolerance / 100,
+        seen=domain.folder is None and domain.source == task.trained_on.name,
+    )
+
+
+def _train(
+    chosen: Candidate, search: SearchSettings, options: dict[str, Any], display: Display
+) -> Adaptation:
+    """Train the chosen and the full network on all training images, and test them."""
+    protocols = ("full-fine", "pfa-fine") if chosen.method else ("full-fine",)
+    stages = {"stages": (INT8,)} if search.runtime == ONNX_INT8 else {}
+    return adapt(
+        display=display,
+        fresh_source=False,
+        **{**options, **chosen.options(search.budget), **stages, "protocols": protocols},
+    )
