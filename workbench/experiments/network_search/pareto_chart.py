@@ -62,9 +62,9 @@ def pareto_chart(
     if wanted is not None:
         axes.axhline(100 * wanted, color=_LEVEL, linestyle="--", linewidth=1)
         axes.annotate(
-            f"needed: {100 * wanted:.1f} %", (1, 100 * wanted), (-4, 4),
+            f"needed: {100 * wanted:.1f} %", (0, 100 * wanted), (4, 4),
             xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha="right", fontsize=8, color=_LEVEL,
+            fontsize=8, color=_LEVEL,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlabel(unit)

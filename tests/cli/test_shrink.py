@@ -1,0 +1,86 @@
+"""``workbench shrink`` through the real command line, on digits."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from processes import spawn
+
+from workbench.store.mlflow_store import Store
+from workbench.store.run_tags import KIND
+
+SMALL = (
+    "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
+    "--source-epochs", "2", "--epochs", "2", "--batch-size", "32", "--recipes", "pfa-kl,uniform",
+    "--budgets", "0.1,0.4", "--rungs", "2",
+)  # fmt: skip
+
+
+def trials():
+    store = Store(None)
+    every = store.runs(list(store.experiments().values()), {})
+    return [run for run in every if run.tags.get(KIND) == "trial"]
+
+
+def test_a_search_that_is_killed_goes_on_and_repeats_no_finished_trial(run_cli, tmp_path):
+    Store(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    process = spawn("shrink", *SMALL, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while sum(run.status == "FINISHED" for run in trials()) < 3:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    finished = {run.run_id for run in trials() if run.status == "FINISHED"}
+
+    status, out, err = run_cli("shrink", *SMALL, "--figure", "pareto.png")
+    assert status == 0, err
+    assert "test images, after training on all images" in out
+    assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    names = [run.name for run in trials() if run.status == "FINISHED"]
+    assert len(names) == len(set(names))
+    assert finished <= {run.run_id for run in trials()}
+    for run in trials():
+        assert "validation_accuracy" in run.metrics
+        assert "test_accuracy" not in run.metrics
+
+    before = {run.run_id for run in trials()}
+    status, out, _ = run_cli("shrink", *SMALL, "--json")
+    assert status == 0
+    assert {run.run_id for run in trials()} == before
+    found = json.loads(out)
+    assert found["trials"] >= len(before) - 1
+    assert found["complete"]
+    assert found["source_saw_validation_images"]
+    runs = {run for each in found["networks"] for run in each["runs"]}
+    assert runs <= before
+    costs = [each["cost"] for each in found["networks"]]
+    assert costs == sorted(costs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--cost", "watts"), "--cost: unknown value 'watts'"),
+        (("--time", "soon"), "--time soon: is not a duration"),
+        (("--recipes", "pfa-lk"), "did you mean 'pfa-kl'?"),
+        (("--budgets", "0.1,7"), "--budgets 7: is not within (0, 1)"),
+        (("--validation", "1"), "--validation 1 is not within (0, 1)"),
+        (("--runtime", "onnx"), "--runtime onnx has no effect with --cost flops"),
+    ],
+)
+def test_a_wrong_value_is_one_line(run_cli, options, message):
+    status, _, err = run_cli("shrink", "--source", "digits", "--target", "digits-0v1", *options)
+    assert status == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_no_time_is_not_an_error(run_cli):
+    status, out, err = run_cli("shrink", *SMALL, "--time", "1s")
+    assert status == 0, err
+    assert "the search is not complete" in out
+    assert "the time is over" in err
