@@ -1,7 +1,7 @@
 """A store that version 0.1.0 recorded is read, and nothing in it is trained again.
 
 ``store-0.1.0.tar.xz`` was recorded at commit 5574f07 by the commands below, on one thread; it
-holds the store, the module of its network and the rows of its bench.
+holds the store, the module of its network and the rows of its bench, which was one command then.
 """
 
 import json
@@ -28,7 +28,9 @@ COMMANDS = {
     "--protocols pfa-fine,pfa-scratch-b --head new",
 }
 ANALYSIS = f"analyze {NETWORK} --target digits-odd --method pfa-en --footprint 0.4 --multiple-of 2"
-BENCH = f"bench {TRAINING} --target digits-3v8 --methods pfa-kl,fp --footprints pfa-kl,0.5"
+BENCH = f"bench {TRAINING} --target digits-3v8 --methods "
+#: PFA-KL has had budgets of its own since; its rows at a share were those of PFA-En.
+BENCHES = (f"{BENCH}pfa-kl,fp --footprints pfa-kl", f"{BENCH}pfa-en,fp --footprints 0.5")
 
 
 @pytest.fixture
@@ -72,9 +74,10 @@ def test_every_adaptation_is_found_again_and_trains_nothing(old_store, run_cli):
 def test_rows_of_a_bench_are_found_again(old_store, run_cli):
     before = runs()
     rows = Path("results/data/cells.csv").read_text()
-    status, out, err = run_cli(*BENCH.split(), "--results", "results")
-    assert status == 0, err
-    assert out.endswith(": written\n")
+    for command in BENCHES:
+        status, out, err = run_cli(*command.split(), "--results", "results")
+        assert status == 0, err
+        assert out.endswith(": written\n")
     assert Path("results/data/cells.csv").read_text() == rows
     assert runs().keys() == before.keys()
 

@@ -12,9 +12,9 @@ from torch import nn
 from workbench.adaptation.analysis_result import LATENCY_64, Analysis, cost_metrics
 from workbench.adaptation.budget_latency import budget_latency
 from workbench.adaptation.loaded_task import LoadedTask, head_rows, subject_inputs
-from workbench.adaptation.recorded_options import adaptation_options
+from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
 from workbench.adaptation.run_keys import analysis_key
-from workbench.adaptation.source_network import SourceNetwork, source_structure
+from workbench.adaptation.source_network import SourceNetwork, fixed_layers, source_structure
 from workbench.adaptation.task import Task
 from workbench.compression.budgeted_recipe import Candidate, choose, unrounded_costs
 from workbench.compression.costs import Costs, count_costs, measure_latencies
@@ -28,6 +28,7 @@ from workbench.compression.structure import Structure
 from workbench.compression.watched_layers import watching
 from workbench.models.networks import find_network
 from workbench.models.weight_files import has_penalty
+from workbench.reporting.recipe_text import bottleneck_warning
 from workbench.store.keys import file_hash
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import HASH
@@ -77,7 +78,8 @@ def analyse(
             with recorder.closing(run_id):
                 recorder.store.log_inputs(run_id, subject_inputs(loaded)[:1])
                 options = adaptation_options(task)
-                recorder.store.attach_text(run_id, OPTIONS_FILE, options)
+                for name, text in {OPTIONS_FILE: options, **recorded_inputs(task)}.items():
+                    recorder.store.attach_text(run_id, name, text)
                 result = measure() if measure else _measure(loaded, source, display)
                 _record_analysis(result, recorder, run_id)
             done = recorder.store.run(run_id)
@@ -106,6 +108,8 @@ def _remarks(analysis: Analysis, task: Task) -> list[str]:
         method = task.settings.recipe.method
         name = _THRESHOLDS.get(method, "a threshold")
         lines.append(f"{task.budget}: {method} at {name} of {analysis.recipe.threshold:.6g}")
+    if task.budget:
+        lines += bottleneck_warning(analysis.recipe)
     if analysis.runtime_ms is not None:
         runtime = task.settings.recipe.runtime
         lines.append(f"{runtime}: {analysis.runtime_ms:.3g} ms for one image, measured again")
@@ -186,7 +190,7 @@ def decide(
         SettingsError: when no network is within the budget.
     """
     task, shape = loaded.task, loaded.task.source.shape
-    options = replace(task.recipe_options(), steps_left=steps_left)
+    options = replace(task.recipe_options(), steps_left=steps_left, fixed=fixed_layers(task))
     widths = {group.name: group.filters for group in source_structure(task).groups}
     evidence = [replace(found, full_filters=widths[found.group.name]) for found in evidence]
     if options.recipe in READS_PRICES:

@@ -119,7 +119,7 @@ def settings_dict(
         "model": task.model,
         "method": settings.recipe.method,
         "energy": task.energy,
-        **settings.recipe.chosen(),
+        **task.recipe_parts,
         "protocols": list(settings.training.protocols),
         "seeds": settings.training.seeds,
         **settings.training.extras(),

@@ -16,8 +16,8 @@ from typing import Any, get_args, get_type_hints
 
 from workbench.adaptation.settings import GROUPS
 from workbench.adaptation.source_task import SourceSettings
+from workbench.compression.budget_limits import BUDGETS
 from workbench.compression.method_names import REFERENCE
-from workbench.compression.recipe_settings import BUDGETS
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
 from workbench.domains.strict_yaml import FileKind, Odd, line_of, read_mapping
@@ -58,12 +58,16 @@ _METHOD = (
     "recipe", "selection", "draw", "energy", "divergence", "gamma_map", "cost", "min_share",
 )  # fmt: skip
 _SIZES = ("energy", *BUDGETS)
+#: Options that a recipe file excludes.
+_WIDTHS = ("method", *_METHOD, *BUDGETS, "runtime", "multiple_of", "steps", "only", "skip")
 #: What an option on the command line removes from a file: options that contradict it.
 _REMOVES: dict[str, tuple[str, ...]] = {
     "weights": ("source_epochs",),
     "source_epochs": ("weights",),
-    "method": _METHOD,
-    **{name: tuple(other for other in _SIZES if other != name) for name in _SIZES},
+    **{name: ("recipe_file",) for name in _WIDTHS if name not in ("selection", "draw")},
+    "method": (*_METHOD, "recipe_file"),
+    **{name: (*(other for other in _SIZES if other != name), "recipe_file") for name in _SIZES},
+    "recipe_file": _WIDTHS,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from workbench.adaptation.analysis import analyse
@@ -18,7 +19,8 @@ from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.preparation import Prepared, prepare
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.protocol_runs import run_protocol, teacher_network
-from workbench.adaptation.recorded_options import adaptation_options
+from workbench.adaptation.recipe_output import write_recipe
+from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
 from workbench.adaptation.recorded_steps import states_of
 from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_network import SourceNetwork
@@ -26,11 +28,14 @@ from workbench.adaptation.source_training import train_source
 from workbench.adaptation.stage_runs import check_stages
 from workbench.adaptation.steps import steps_of
 from workbench.adaptation.summary import conclude, is_concluded, write_conclusion
+from workbench.adaptation.task import Task
 from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
+from workbench.compression.recipe_files import SUFFIXES
 from workbench.compression.recipes import Recipe
+from workbench.data.user_paths import check_new_file, user_path
 from workbench.reporting.results import Adaptation
 from workbench.store.recorder import Recorder
-from workbench.store.stored_results import OPTIONS_FILE, has_options
+from workbench.store.stored_results import OPTIONS_FILE, has_artifact, has_options
 from workbench.training.progress import Display
 
 
@@ -58,7 +63,7 @@ def adapt(
     waiting = "another process runs the same adaptation; waiting for it"
     with recorder.work.lock(key, lambda: display.say(waiting)):
         parent, finished = recorder.open_parent(key, task.title, task.params())
-        _store_options(recorder, parent, adaptation_options(task))
+        _store_options(recorder, parent, task)
         with nullcontext() if finished else recorder.closing(parent):
             analysis, done = _execute(prepared, parent, fresh_source)
             runs = [done[name] for name in task.protocols]
@@ -79,24 +84,36 @@ def analyze(*, display: Display | None = None, **options: Any) -> Recipe:
     return predict_costs(display=display, **options).recipe
 
 
-def predict_costs(*, display: Display | None = None, **options: Any) -> Analysis:
+def predict_costs(
+    *, display: Display | None = None, out: Path | str | None = None, **options: Any
+) -> Analysis:
     """Run ``analyze`` and return also the costs of the full and the compressed network.
 
     Arguments and errors are those of ``analyze``.
+
+    Args:
+        out: recipe file to write (.yaml or .json); it must not exist.
     """
     display = display or Display()
+    path = None if out is None else check_new_file(user_path(out), "--out", *SUFFIXES)
     prepared = prepare(options, display)
     call, recorder = prepared.call, prepared.recorder
     _announce(prepared, display, only_source=True)
     source = call.given or train_source(call.task, call.processor, recorder)
-    return _analyse(prepared.loaded, source, recorder, None)
+    analysis = _analyse(prepared.loaded, source, recorder, None)
+    if path is not None:
+        write_recipe(path, call.task, analysis)
+    return analysis
 
 
-def _store_options(recorder: Recorder, parent: str, options: str) -> None:
-    """Write the file that repeats an adaptation, unless its run has a complete one."""
-    run = recorder.store.run(parent)
+def _store_options(recorder: Recorder, parent: str, task: Task) -> None:
+    """Write the files that repeat an adaptation, unless its run has them completely."""
+    run, options = recorder.store.run(parent), adaptation_options(task)
     if not has_options(recorder.store, run, OPTIONS_FILE, options):
         recorder.store.attach_text(parent, OPTIONS_FILE, options)
+    for name, text in recorded_inputs(task).items():
+        if not has_artifact(recorder.store, run, name, text):
+            recorder.store.attach_text(parent, name, text)
 
 
 def _announce(prepared: Prepared, display: Display, *, only_source: bool = False) -> None:

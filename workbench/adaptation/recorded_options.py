@@ -25,7 +25,7 @@ from workbench.errors import SettingsError, StoreError
 from workbench.models.external_networks import DEFAULT_WEIGHTS
 from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import KIND, VERSION
-from workbench.store.stored_results import OPTIONS_FILE
+from workbench.store.stored_results import OPTIONS_FILE, RECIPE_INPUT_FILE
 from workbench.store.tracking_uris import store_exists
 
 _END = "# end of options\n"
@@ -41,6 +41,11 @@ def adaptation_options(task: Task, **changed: Any) -> str:
     if task.domain.path is not None and not is_packaged(task.domain.path):
         options["domains"] = options["domains"] or task.domain.path.parent
     return _text("adapt", options, defaults)
+
+
+def recorded_inputs(task: Task) -> dict[str, str]:
+    """Texts of the files that the options of an adaptation refer to, by their names in its run."""
+    return {RECIPE_INPUT_FILE: task.recipe_file.to_json()} if task.recipe_file else {}
 
 
 def source_options(task: SourceTask) -> str:
@@ -66,6 +71,8 @@ def _plain(name: str, value: Any, options: Mapping[str, Any]) -> Any:
     """
     if isinstance(value, tuple):
         return list(value)
+    if name == "recipe_file":
+        return RECIPE_INPUT_FILE  # beside the options, so the run does not depend on the user's
     if isinstance(value, Path):
         return str(value) if str(value) == DEFAULT_WEIGHTS else str(value.absolute())
     is_folder = name == "source" or (name == "target" and value == options["source"])
@@ -109,7 +116,15 @@ def read_run_options(
             f"--like {run_id}: {path} is damaged; run the command of that run again, which writes "
             "the file again"
         )
-    return read_options(path, types, command)
+    options = read_options(path, types, command)
+    if options.get("recipe_file") is not None:
+        options["recipe_file"] = store.fetch(run, RECIPE_INPUT_FILE)
+        if options["recipe_file"] is None:
+            raise SettingsError(
+                f"--like {run_id}: the run's {RECIPE_INPUT_FILE} is missing; run the command of "
+                "that run again, which writes the file again"
+            )
+    return options
 
 
 def _is_complete(path: Path) -> bool:

@@ -73,7 +73,7 @@ def analysis_key(loaded: LoadedTask, weights: str) -> str:
             "method": task.settings.recipe.method,
             "energy": task.energy,
             "processor": asdict(loaded.processor),
-            **task.settings.recipe.chosen(),
+            **task.recipe_parts,
             **_runtime_parts(task),
             **step_parts(loaded),
         },

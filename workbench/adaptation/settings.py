@@ -21,7 +21,7 @@ from workbench.store.settings import RecordSettings
 from workbench.training.settings import TrainingSettings
 
 PREFERENCES = ("speed", "size", "accuracy")
-_PATHS = ("weights", "data_dir", "domains", "output")
+_PATHS = ("weights", "data_dir", "domains", "output", "recipe_file")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from workbench.adaptation.source_and_target import knows_classes
 from workbench.adaptation.source_task import SourceTask
 from workbench.adaptation.task import Task
 from workbench.compression.evidence import norm_scales
+from workbench.compression.layer_options import FixedLayer, left_out_layers
 from workbench.compression.methods import network_slimming
 from workbench.compression.narrow_networks import definition_of, structure_of
 from workbench.compression.structure import Structure
@@ -77,18 +78,33 @@ def source_structure(task: Task) -> Structure:
     return structure_of(task.model, task.source.shape, len(task.source.classes))
 
 
+def fixed_layers(task: Task) -> dict[str, FixedLayer]:
+    """The filter groups that a recipe file, ``--only`` or ``--skip`` decides about, by name.
+
+    Raises:
+        SettingsError: with one line for each name or count that does not fit the network.
+    """
+    structure, settings = source_structure(task), task.settings.recipe
+    if task.recipe_file is not None:
+        return task.recipe_file.fixed(structure)
+    return left_out_layers(structure, settings.only, settings.skip)
+
+
 def check_network(task: Task) -> None:
     """Check that the task's method can compress the network, before anything is trained.
 
     Raises:
+        SettingsError: when a recipe file, ``--only`` or ``--skip`` does not fit the network.
         NetworkError: when the network cannot be compressed, or has no batch norm whose scales the
             method needs.
     """
-    structure = source_structure(task)
+    structure, fixed = source_structure(task), fixed_layers(task)
     if not task.settings.recipe.reads_scales:
         return
     network = build_network(task.model, task.source.shape, len(task.source.classes))
     for group in structure.groups:
+        if group.name in fixed and fixed[group.name].count == group.filters:
+            continue
         if norm_scales(network, group) is None:
             raise NetworkError(network_slimming.no_scales(group.name))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from typing import Any
 
 from workbench.adaptation.settings import Settings, check_together
 from workbench.adaptation.source_and_target import (
@@ -15,9 +16,10 @@ from workbench.adaptation.source_and_target import (
     choose_head,
     fit_source,
 )
-from workbench.compression.method_names import METHODS
+from workbench.compression.budget_limits import Budget
+from workbench.compression.method_names import FILE, METHODS
+from workbench.compression.recipe_files import RecipeFile, read_recipe_file
 from workbench.compression.recipe_options import RecipeOptions
-from workbench.compression.recipe_settings import Budget
 from workbench.data.catalog import SOURCES, Source
 from workbench.data.folder_images import find_source
 from workbench.domains.domain import Domain
@@ -41,6 +43,7 @@ class Task:
         fine_plan: training of the protocols that start from inherited weights.
         source_plan: training of the source network.
         trained_on: the same data set as ``source``, with the size of its own images.
+        recipe_file: content of ``--recipe-file``; None without it.
     """
 
     settings: Settings
@@ -52,6 +55,7 @@ class Task:
     fine_plan: Plan
     source_plan: Plan
     trained_on: Source
+    recipe_file: RecipeFile | None = None
 
     @property
     def energy(self) -> float | None:
@@ -62,6 +66,15 @@ class Task:
     def budget(self) -> Budget | None:
         """The largest cost of the network; None without a budget."""
         return self.settings.recipe.budget
+
+    @property
+    def recipe_parts(self) -> dict[str, Any]:
+        """The options of the recipe that differ from their defaults, for keys and records.
+
+        A recipe file is in it by its content.
+        """
+        chosen = self.settings.recipe.chosen()
+        return {**chosen, "recipe_file": self.recipe_file.digest} if self.recipe_file else chosen
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -97,13 +110,13 @@ class Task:
             "method": self.settings.recipe.method,
             "protocol": "all",
         }
-        params |= self.settings.recipe.chosen()
+        params |= self.recipe_parts
         return params if self.energy is None else {**params, "energy": self.energy}
 
     def recipe_options(self) -> RecipeOptions:
         """The options of the recipe, without the budget."""
         settings = self.settings
-        recipe, selection = METHODS[settings.recipe.method]
+        recipe, selection = METHODS.get(settings.recipe.method, (FILE, RecipeOptions.selection))
         return RecipeOptions(
             recipe=recipe,
             selection=settings.recipe.selection or selection,
@@ -141,6 +154,12 @@ def resolve(settings: Settings) -> Task:
             domain = find_domain(what.target, what.domains)
         except DomainError as error:
             problems += error.problems
+    recipe_file = None
+    if settings.recipe.recipe_file is not None:
+        try:
+            recipe_file = read_recipe_file(settings.recipe.recipe_file)
+        except SettingsError as error:
+            problems += error.problems
     if problems:
         raise SettingsError(*problems)
     trained_on = _trained_on(settings)
@@ -160,6 +179,7 @@ def resolve(settings: Settings) -> Task:
         fine_plan=_target_plan(settings, model, source, training.fine_lr or training.lr),
         source_plan=_source_plan(settings, model, source),
         trained_on=trained_on,
+        recipe_file=recipe_file,
     )
     _check_resolved(task)
     return task
@@ -178,6 +198,11 @@ def _with_defaults(settings: Settings, source: Source, domain: Domain) -> Settin
 def _check_resolved(task: Task) -> None:
     """Check options that depend on the classes and on the number of epochs."""
     training, steps = task.settings.training, task.settings.recipe.steps
+    file, selection = task.recipe_file, task.settings.recipe.selection
+    if file and selection and not file.selects and not file.problems:
+        raise SettingsError(
+            f"--selection {selection}: {file.path} says which filters are kept; leave it out"
+        )
     if training.head == "new" and UNTRAINED in training.protocols:
         raise SettingsError(
             "--protocols source: its classifier would be new and untrained; leave it out"

@@ -21,7 +21,11 @@ from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.initial_networks import starting_network, teacher_of, watched_network
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict, split_inputs, subject_inputs
 from workbench.adaptation.protocol_plans import plan_params, protocol_plan, step_plan
-from workbench.adaptation.recorded_options import adaptation_options, source_options
+from workbench.adaptation.recorded_options import (
+    adaptation_options,
+    recorded_inputs,
+    source_options,
+)
 from workbench.adaptation.run_keys import _how, protocol_key
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import SourceNetwork, model_parts, read_network
@@ -108,6 +112,7 @@ def protocol_job(
     widths = recipe.widths if recipe else ()
     classes = task.domain.classes
     artifacts = {
+        **recorded_inputs(task),
         "settings.json": json.dumps(settings_dict(task, loaded.processor, loaded), indent=1),
         OPTIONS_FILE: adaptation_options(
             task, protocols=(protocol.name,), seeds=1, first_seed=seed
@@ -185,7 +190,7 @@ def step_job(
             **plan_params(plan, loaded.processor),
         },
         metrics={},
-        artifacts={OPTIONS_FILE: adaptation_options(task)},
+        artifacts={OPTIONS_FILE: adaptation_options(task), **recorded_inputs(task)},
         inputs=subject_inputs(loaded),
         card=Card.of(
             task.model, task.source, task.domain.classes, widths, images=task.domain.source
@@ -217,7 +222,7 @@ def _protocol_params(
     if protocol.compressed or protocol.inherited:
         params["source_weights"] = weights[:12]
     if protocol.compressed:
-        params |= task.settings.recipe.chosen()
+        params |= task.recipe_parts
     if protocol.compressed and task.energy is not None:
         params["energy"] = task.energy
     if protocol.inherited:

@@ -14,6 +14,7 @@ from workbench.cli.merged_options import (
 from workbench.cli.options import (
     BUDGET,
     FROM_FILE,
+    LAYERS,
     NETWORK,
     RECIPE,
     SEEDS,
@@ -25,7 +26,7 @@ from workbench.cli.options import (
 
 
 @takes(
-    *NETWORK, *RECIPE, *BUDGET, "protocols", *SEEDS, "tolerance", "prefer", "temperature",
+    *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "tolerance", "prefer", "temperature",
     "distill_weight", "stages", *STAGE_OPTIONS,
     *TRAINING, "weight_decay", "head", *WHERE, "fresh", "keep_weights", "json",
     "config", "like", **FROM_FILE,

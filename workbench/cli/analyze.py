@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from workbench.cli.merged_options import (
 from workbench.cli.options import (
     BUDGET,
     FROM_FILE,
+    LAYERS,
     NETWORK,
     RECIPE,
     WHERE,
@@ -22,18 +24,27 @@ from workbench.cli.options import (
 
 
 @takes(
-    *NETWORK, *RECIPE, *BUDGET, "source_epochs", "schedule", "device", "precision", *WHERE,
+    *NETWORK, *RECIPE, *BUDGET, *LAYERS, "source_epochs", "schedule", "device", "precision", *WHERE,
     "fresh", "json", "config", "like", **FROM_FILE,
 )  # fmt: skip
-def analyze(context: typer.Context, **chosen: Any) -> None:
+def analyze(
+    context: typer.Context,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Recipe file to write (.yaml or .json), for --recipe-file."),
+    ] = None,
+    **chosen: Any,
+) -> None:
     """Measure how many filters each layer needs on a target domain.
 
     No protocol is trained. Without --weights, the source network is trained first,
     unless the store already has it.
 
     \b
-    Example:
+    Examples:
       workbench analyze --source cifar100 --target S2 --weights vgg16-source.safetensors
+      workbench analyze --source cifar100 --target S2 --weights vgg16-source.safetensors \\
+        --method pfa-cost --flops 0.1 --out recipe.yaml
     """
     from workbench.adaptation.pipeline import predict_costs
     from workbench.reporting.recipe_text import cost_dict, cost_sentence, group_notes
@@ -42,7 +53,7 @@ def analyze(context: typer.Context, **chosen: Any) -> None:
 
     as_json = chosen.pop("json")
     chosen = merge_options(context, chosen, ("source", "target"))
-    analysis = predict_costs(display=Display(quiet=False), **chosen)
+    analysis = predict_costs(display=Display(quiet=False), out=out, **chosen)
     recipe, full, small = analysis.recipe, analysis.full, analysis.compressed
     if as_json:
         whole = {

@@ -51,6 +51,7 @@ class Option:
 
 
 _NETWORK, _RECIPE, _BUDGET = "Domain and network", "Recipe", "Budget"
+_LAYERS = "Single layers"
 _TRAINING, _SEEDS, _WHERE, _OUTPUT = "Training", "Protocols and seeds", "Where", "Output"
 _STAGES = "Stages after training"
 _Recipe, _Training = RecipeSettings, TrainingSettings
@@ -150,9 +151,27 @@ SHARED: dict[str, Option] = {
         "pfa-cost: what a filter's energy is weighed against: flops or params. (default: what the "
         "budget limits)",
     ),
+    "recipe_file": Option(
+        Path | None,
+        _LAYERS,
+        "YAML or JSON file with the number of filters or the kept filters of each layer, instead "
+        "of a method and a budget; 'workbench analyze --out' writes one.",
+    ),
+    "only": Option(
+        str,
+        _LAYERS,
+        "Compress only these layers, comma-separated names or globs such as 'features.4*'.",
+        "",
+    ),
+    "skip": Option(
+        str,
+        _LAYERS,
+        "Do not compress these layers, comma-separated names or globs.",
+        "",
+    ),
     "min_share": Option(
         float | None,
-        _RECIPE,
+        _LAYERS,
         "Share of each layer's filters that is always kept, in [0, 1). (default: "
         f"{DEFAULT_MIN_SHARE:g} for pfa-cost, else 0)",
     ),

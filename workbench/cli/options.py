@@ -24,8 +24,9 @@ FROM_FILE = {
 NETWORK = ("source", "target", "model", "weights", "image_size", "strict")
 RECIPE = (
     "method", "recipe", "selection", "draw", "energy", "divergence", "gamma_map", "multiple_of",
-    "steps", "cost", "min_share",
+    "steps", "cost",
 )  # fmt: skip
+LAYERS = ("recipe_file", "only", "skip", "min_share")
 BUDGET = ("footprint", "flops", "params", "latency_ms", "runtime")
 TRAINING = (
     "epochs", "source_epochs", "schedule", "lr", "fine_lr", "batch_size", "device", "precision",

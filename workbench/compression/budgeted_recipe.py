@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from workbench.compression.budget_limits import BUDGETS, Budget
 from workbench.compression.budgets import confirmed, largest_within
 from workbench.compression.costs import Costs, measure_latencies
 from workbench.compression.evidence import Evidence
@@ -15,7 +16,6 @@ from workbench.compression.methods import RECIPES
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipe_from_evidence import keep_counts, make_recipe
 from workbench.compression.recipe_options import RecipeOptions
-from workbench.compression.recipe_settings import BUDGETS, Budget
 from workbench.compression.recipes import Recipe
 from workbench.compression.sizes import Sizes, sizes_of
 from workbench.compression.structure import Structure
@@ -58,14 +58,14 @@ def choose(
         SettingsError: when no network is within the budget; the message gives the cost of the
             smallest one.
     """
-    how_many = RECIPES[options.recipe]
     if budget is None:
         return make_recipe(evidence, candidate.structure, options)
     whole = replace(options, steps_left=1)  # a budget limits the final network
     if isinstance(budget.limit, str):
         budget = replace(budget, limit=_footprint(candidate, evidence, whole, budget.limit))
-    assert how_many.thresholds is not None  # checked with the options
-    candidates = how_many.thresholds(evidence, whole)
+    thresholds = RECIPES[options.recipe].thresholds
+    assert thresholds is not None  # checked with the options
+    candidates = thresholds(options.free(evidence), whole)
     limit = float(budget.limit)
     cost = _cost(candidate, evidence, whole, budget, _QUICK_ROUNDS)
     threshold = largest_within(candidates, cost, limit)
@@ -100,7 +100,7 @@ def _footprint(
     candidate: Candidate, evidence: Sequence[Evidence], options: RecipeOptions, recipe: str
 ) -> float:
     """Footprint of another recipe: its share of the full network's parameters."""
-    other = RecipeOptions(recipe=recipe, multiple_of=options.multiple_of)
+    other = RecipeOptions(recipe=recipe, multiple_of=options.multiple_of, fixed=options.fixed)
     sizes = sizes_of(candidate.network, candidate.structure, candidate.shape)
     return sizes(_widths(evidence, other)).parameters / candidate.full.parameters
 

@@ -27,3 +27,5 @@ REFERENCE = "pfa-kl"
 #: The recipe that weighs energy against the costs of filters, and the units of these costs.
 COST_AWARE = "pfa-cost"
 COSTS = ("flops", "params")
+#: The method of a recipe that a file gives; it is no choice of ``--method``.
+FILE = "file"

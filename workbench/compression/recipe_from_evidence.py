@@ -32,15 +32,19 @@ class Count:
 def keep_counts(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[str, Count]:
     """Compute how many filters each group keeps.
 
-    The smallest share of the options is a part of what is wanted, whatever the recipe is.
+    Groups that the options fix keep what they say. The smallest share of the options is a part of
+    what is wanted, whatever the recipe is.
     If a grouped convolution reads the filters, each of its groups must keep the same number, so
     the count is rounded up to one that can be built. A group's width includes its inactive
     filters. PFA recipes keep at most the active filters, except to round up to a multiple; a group
     without an active filter keeps one.
     """
+    counts = {name: Count(fixed.count, fixed.count) for name, fixed in options.fixed.items()}
+    free = options.free(evidence)
+    if not free:
+        return counts
     how_many = RECIPES[options.recipe]
-    counts = {}
-    for found, wanted in zip(evidence, how_many.counts(evidence, options), strict=True):
+    for found, wanted in zip(free, how_many.counts(free, options), strict=True):
         group = found.group
         if options.min_share:
             full = found.full_filters or group.filters
@@ -75,8 +79,13 @@ def make_recipe(
             )
         )
     images = evidence[0].images if evidence else 0
+    reasons = {name: fixed.why for name, fixed in options.fixed.items() if fixed.why}
     return Recipe(
-        options.recipe, images, tuple(layers), structure.uncompressed, selection=options.selection
+        options.recipe,
+        images,
+        tuple(layers),
+        {**structure.uncompressed, **reasons},
+        selection=options.selection,
     )
 
 
@@ -93,6 +102,9 @@ def _part_of_the_way(filters: int, wanted: int, steps_left: int) -> int:
 
 def _select(evidence: Evidence, keep: int, options: RecipeOptions) -> tuple[int, ...]:
     """The kept filters, the same number from each block, ascending."""
+    fixed = options.fixed.get(evidence.group.name)
+    if fixed is not None and not isinstance(fixed.keep, int):
+        return fixed.keep
     blocks = evidence.group.block_indices()
     choose = SELECTIONS[options.selection]
     share = keep // len(blocks)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from workbench.compression.evidence import Evidence
+from workbench.compression.layer_options import FixedLayer
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class RecipeOptions:
             of the recipe's factor.
         draw: number of the draw, for random recipes and selections.
         cost: unit of the price of a filter in cost-aware PFA, a name in ``method_names.COSTS``.
+        fixed: filter groups that the recipe does not decide about, by name.
         min_share: share of each group's filters in the full network that is always kept, in [0, 1).
     """
 
@@ -33,3 +38,8 @@ class RecipeOptions:
     draw: int = 0
     cost: str = "flops"
     min_share: float = 0.0
+    fixed: Mapping[str, FixedLayer] = field(default_factory=dict)
+
+    def free(self, evidence: Sequence[Evidence]) -> list[Evidence]:
+        """The evidence on the groups that the recipe decides about."""
+        return [found for found in evidence if found.group.name not in self.fixed]

@@ -6,12 +6,16 @@ Plain data without heavy imports, so that ``workbench --help`` can show the defa
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
+from workbench.compression.budget_limits import BUDGETS, Budget, not_a_count, parameter_count
+from workbench.compression.layer_options import contradictions
 from workbench.compression.method_names import (
     COST_AWARE,
     COSTS,
+    FILE,
     METHODS,
     RECIPES,
     REFERENCE,
@@ -20,13 +24,6 @@ from workbench.compression.method_names import (
 )
 from workbench.errors import SettingsError, check_choice
 
-#: The options that are budgets, with the words that follow their value in messages.
-BUDGETS = {
-    "footprint": "of the parameters",
-    "flops": "of the FLOPs",
-    "params": "parameters",
-    "latency_ms": "ms",
-}
 #: Threshold of PFA-En when the user names neither an energy nor a budget.
 DEFAULT_ENERGY = 0.95
 #: Share of each layer's filters that cost-aware PFA always keeps, so that no layer is a bottleneck.
@@ -34,32 +31,14 @@ DEFAULT_MIN_SHARE = 0.05
 #: Further options of a recipe besides method and energy, recorded only if not the default.
 RECIPE_OPTIONS = (
     "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map", "multiple_of", "steps",
-    "selection", "draw", "runtime", "cost", "min_share",
+    "selection", "draw", "runtime", "cost", "min_share", "only", "skip",
 )  # fmt: skip
 #: The runtimes in which a latency can be limited.
 TORCH, ONNX, ONNX_INT8 = RUNTIMES = ("torch", "onnx", "onnx-int8")
-_UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 _MOST_MULTIPLE = 1024
-_SELF_SUFFICIENT = ("pfa-kl", "pfa-en")  # methods that need no budget
+_SELF_SUFFICIENT = ("pfa-kl", "pfa-en", FILE)  # methods that need no budget
+_GLOBS = ("only", "skip")
 _PARAMETER_BUDGETS = ("footprint", "params")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The largest allowed cost of the network.
-
-    Attributes:
-        option: name of the option, a key of ``BUDGETS``.
-        limit: a share in (0, 1], a number of parameters, or milliseconds. The name of a recipe
-            means the footprint of that recipe.
-    """
-
-    option: str
-    limit: float | str
-
-    def __str__(self) -> str:
-        limit = self.limit if isinstance(self.limit, str) else f"{self.limit:g}"
-        return f"--{self.option.replace('_', '-')} {limit}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +61,8 @@ class RecipeSettings:
             parameters, or else FLOPs.
         min_share: share of each layer's filters that is always kept, in [0, 1); None for the
             default of the method.
+        only, skip: globs of the filter groups that are compressed, and of those that are not.
+        recipe_file: file that says what each layer keeps; ``method`` is then "file".
     """
 
     method: str = "pfa-kl"
@@ -100,6 +81,9 @@ class RecipeSettings:
     steps: int = 1
     cost: str | None = None
     min_share: float | None = None
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    recipe_file: Path | None = None
 
     @classmethod
     def of(cls, **options: Any) -> RecipeSettings:
@@ -109,6 +93,12 @@ class RecipeSettings:
                 options["params"] = parameter_count(options["params"])
         if isinstance(options.get("footprint"), str):
             options["footprint"] = _footprint(options["footprint"])
+        for name in _GLOBS:
+            globs = options.get(name) or ()
+            parts = globs.split(",") if isinstance(globs, str) else globs
+            options[name] = tuple(part.strip() for part in parts if part.strip())
+        if options.get("recipe_file") is not None:
+            options.setdefault("method", FILE)
         return cls(**options).with_whole_method()
 
     def with_whole_method(self) -> RecipeSettings:
@@ -167,16 +157,20 @@ class RecipeSettings:
 
         Only these are part of keys and records, so that new options do not change old records.
         """
-        return {
+        chosen = {
             name: getattr(self, name)
             for name in RECIPE_OPTIONS
             if getattr(self, name) != getattr(RecipeSettings, name)
         }
+        globs = {name: ",".join(sorted(set(chosen[name]))) for name in _GLOBS if name in chosen}
+        return chosen | globs
 
     def problems(self) -> list[str]:
         """One line for each invalid value."""
         from workbench.pfa import DIVERGENCES, MAPS
 
+        if self.recipe_file is not None:
+            return self._file_problems()
         return [
             *check_choice("--method", self.method, list(METHODS)),
             *check_choice("--recipe", self.recipe, RECIPES),
@@ -195,6 +189,17 @@ class RecipeSettings:
             *self._runtime_problems(),
         ]
 
+    def _file_problems(self) -> list[str]:
+        """Problems of the options that can be combined with a recipe file, and of all others."""
+        defaults = {each.name: each.default for each in fields(RecipeSettings)}
+        problems = contradictions(vars(self), defaults)
+        problems += check_choice("--selection", self.selection, SELECTIONS)
+        problems += self._draw_problems()
+        if not problems:
+            problems = self._divergence_problems() + self._cost_problems()
+            problems += self._runtime_problems()
+        return problems
+
     def _energy_problems(self) -> list[str]:
         if self.energy is None:
             return []
@@ -212,7 +217,7 @@ class RecipeSettings:
         for option, limit in given.items():
             if isinstance(limit, str):
                 if option == "--params":
-                    problems.append(_not_a_count(limit))
+                    problems.append(not_a_count(limit))
                 elif limit != REFERENCE:
                     problems.append(
                         f"{option} {limit}: is neither a share in (0, 1] nor '{REFERENCE}'"
@@ -293,22 +298,3 @@ def _footprint(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text.strip()
-
-
-def parameter_count(text: str) -> int:
-    """Parse a number of parameters as people write it: 2500000, 2.5M, 800k.
-
-    Raises:
-        SettingsError: when the text is not such a number.
-    """
-    number, unit = text.strip().lower(), 1.0
-    if number[-1:] in _UNITS:
-        number, unit = number[:-1], _UNITS[number[-1]]
-    try:
-        return round(float(number) * unit)
-    except (ValueError, OverflowError):
-        raise SettingsError(_not_a_count(text)) from None
-
-
-def _not_a_count(text: str) -> str:
-    return f"--params {text}: is not a number of parameters; write 2500000, 2.5M or 800k"

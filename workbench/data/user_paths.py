@@ -8,14 +8,18 @@ from pathlib import Path
 from workbench.errors import DataError, SettingsError
 
 
-def check_new_file(path: Path, option: str, suffix: str = ".safetensors") -> Path:
+def check_new_file(path: Path, option: str, *suffixes: str) -> Path:
     """Return ``path`` if a file can be created there.
+
+    Args:
+        suffixes: allowed endings of its name; ``.safetensors`` if there are none.
 
     Raises:
         SettingsError: when the suffix is wrong, the file exists, or the folder is not writable.
     """
-    if path.suffix != suffix:
-        raise SettingsError(f"{option} {path}: the name must end in {suffix}")
+    allowed = suffixes or (".safetensors",)
+    if path.suffix not in allowed:
+        raise SettingsError(f"{option} {path}: the name must end in {' or '.join(allowed)}")
     try:
         taken = path.exists()
     except OSError as error:  # a name that is too long

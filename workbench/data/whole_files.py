@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -75,11 +75,16 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"cannot be read: {error.strerror}") from None
 
 
-def parse_json(text: str | bytes, most: int = MOST_BYTES) -> Any:
+def parse_json(
+    text: str | bytes,
+    most: int = MOST_BYTES,
+    mapping: Callable[[list[tuple[str, Any]]], Any] = dict,
+) -> Any:
     """Plain data from JSON text.
 
     Args:
         most: characters (or bytes) that are parsed at most.
+        mapping: makes a mapping from its names and values, in the order of the text.
 
     Raises:
         ValueError: when the text is too long, nested too deeply, no JSON, or holds NaN or
@@ -88,7 +93,7 @@ def parse_json(text: str | bytes, most: int = MOST_BYTES) -> Any:
     if len(text) > most:
         raise ValueError(f"longer than {most} characters")
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=mapping)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeDecodeError:

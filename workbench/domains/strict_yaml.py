@@ -1,4 +1,4 @@
-"""Reader of flat YAML files: text, whole numbers and lists, with the line of every value.
+"""Reader of plain YAML files: text, whole numbers and lists, with the line of every value.
 
 Tags never create objects, and aliases are not followed. All mistakes in a file are reported
 together.
@@ -19,7 +19,6 @@ from workbench.errors import WorkbenchError
 
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 _TAGS = "tag:yaml.org,2002:"
-_LARGEST_FILE = 64_000  # bytes; a larger file is not of this kind
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,9 @@ class FileKind:
         made_by: how a user creates one.
         example: where a user finds an example.
         error: raised when the file cannot be read.
+        nested: whether a value can be a mapping of plain values, and every key is a name, even
+            if YAML reads it as a number or as true.
+        largest: bytes; a larger file is not of this kind.
     """
 
     noun: str
@@ -41,6 +43,8 @@ class FileKind:
     made_by: str
     example: str
     error: type[WorkbenchError]
+    nested: bool = False
+    largest: int = 64_000
 
 
 class Odd:
@@ -53,11 +57,11 @@ class Odd:
 class Places:
     """Line numbers of the keys and values in a file, for messages."""
 
-    def __init__(self, path: Path, node: yaml.Node | None) -> None:
+    def __init__(self, path: Path, node: yaml.Node | None, any_key: bool = False) -> None:
         self.path = path
         self.lines: dict[tuple[str | int, ...], int] = {}
         if isinstance(node, yaml.MappingNode):
-            for key, value in (pair for pair in node.value if _is_word(pair[0])):
+            for key, value in (pair for pair in node.value if _is_name(pair[0], any_key)):
                 self.lines[(key.value,)] = key.start_mark.line + 1
                 if isinstance(value, yaml.SequenceNode):
                     for index, item in enumerate(value.value):
@@ -74,15 +78,21 @@ def read_mapping(path: Path, kind: FileKind) -> tuple[dict[str, Any], Places, li
     """Read the ``key: value`` lines of a file.
 
     Returns:
-        The values (text, whole numbers, lists of these, or ``Odd``), their positions, and one
-        line for each tag, alias, duplicate or unreadable key.
+        The values (text, whole numbers, lists of these, mappings of these if the kind is nested,
+        or ``Odd``), their positions, and one line for each tag, alias, duplicate or unreadable key.
 
     Raises:
         WorkbenchError: as ``kind.error``, when the file cannot be read or is not a YAML mapping.
     """
-    root = _parse(_read(path, kind), path, kind)
-    place = Places(path, root)
-    raw = {key.value: _plain(value) for key, value in root.value if _is_word(key)}
+    root = _parse(read_text(path, kind), path, kind)
+    place = Places(path, root, kind.nested)
+    raw = {
+        key.value: _mapping(value)
+        if kind.nested and isinstance(value, yaml.MappingNode)
+        else _plain(value)
+        for key, value in root.value
+        if _is_name(key, kind.nested)
+    }
     return raw, place, list(_odd_nodes(place, root, kind))
 
 
@@ -91,12 +101,20 @@ def line_of(problem: str) -> str:
     return problem.split(": ", 1)[0]
 
 
-def _read(path: Path, kind: FileKind) -> str:
+def read_text(path: Path, kind: FileKind) -> str:
+    """Read the text of a file.
+
+    Raises:
+        WorkbenchError: as ``kind.error``, when it is no readable file of UTF-8 text.
+    """
     try:
         if not path.is_dir() and path.exists() and not path.is_file():
             raise kind.error(f"{path}: is not a regular file; use a YAML file")
-        if path.stat().st_size > _LARGEST_FILE:
-            raise kind.error(f"{path}: larger than 64 kB; a {kind.noun} is a few lines of YAML")
+        if path.stat().st_size > kind.largest:
+            raise kind.error(
+                f"{path}: larger than {kind.largest // 1000} kB; a {kind.noun} is a few lines of "
+                "YAML"
+            )
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise kind.error(f"{path}: no such file; {kind.made_by}") from None
@@ -133,8 +151,15 @@ def _parse(text: str, path: Path, kind: FileKind) -> yaml.MappingNode:
     return node
 
 
-def _is_word(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAGS}str"
+def _is_name(node: yaml.Node, any_key: bool) -> bool:
+    """Whether a key is a plain word, or with ``any_key`` any single value without a tag."""
+    return isinstance(node, yaml.ScalarNode) and (
+        node.tag == f"{_TAGS}str" or (any_key and node.tag.startswith(_TAGS))
+    )
+
+
+def _mapping(node: yaml.MappingNode) -> dict[str, Any]:
+    return {key.value: _plain(value) for key, value in node.value if _is_name(key, True)}
 
 
 def _plain(node: yaml.Node) -> Any:
@@ -155,14 +180,26 @@ def _plain(node: yaml.Node) -> Any:
     return Odd(node.tag.removeprefix(_TAGS), node.value)
 
 
-def _odd_nodes(place: Places, root: yaml.MappingNode, kind: FileKind) -> Iterator[str]:
-    """Report tags, aliases, duplicate keys and keys that are not plain words."""
-    words = Counter(key.value for key, _ in root.value if _is_word(key))
+def _odd_keys(place: Places, root: yaml.MappingNode, kind: FileKind) -> Iterator[str]:
+    """Report duplicate keys and keys that are not names."""
+    words = Counter(key.value for key, _ in root.value if _is_name(key, kind.nested))
     for word in sorted(word for word, number in words.items() if number > 1):
         yield f"{place(word)}: the key is listed twice; remove one"
-    for key in (key for key, _ in root.value if not _is_word(key)):
+    allowed = f"use only {', '.join(kind.fields)}" if kind.fields else "write a name"
+    for key in (key for key, _ in root.value if not _is_name(key, kind.nested)):
         line = key.start_mark.line + 1
-        yield f"{place.path}:{line}: a key is not a plain word; use only {', '.join(kind.fields)}"
+        yield f"{place.path}:{line}: a key is not a plain word; {allowed}"
+    for key, value in root.value if kind.nested else ():
+        if isinstance(value, yaml.MappingNode):
+            inside = {each.value for each, _ in value.value if _is_name(each, True)}
+            if len(inside) < len(value.value):
+                where = f"{place.path}:{value.start_mark.line + 1}: {key.value}"
+                yield f"{where}: a key is listed twice or is not a name; remove it"
+
+
+def _odd_nodes(place: Places, root: yaml.MappingNode, kind: FileKind) -> Iterator[str]:
+    """Report tags, aliases, duplicate keys and keys that are not names."""
+    yield from _odd_keys(place, root, kind)
     seen: set[int] = set()
     stack: list[yaml.Node] = [root]
     while stack:

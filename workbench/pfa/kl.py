@@ -6,7 +6,8 @@ linearly with the divergence.
 
 Formula: gamma = 1 - KL(spectrum || uniform) / KL(Dirac || uniform) = H(spectrum) / ln n, and
 k = ceil(gamma n), with KL(Dirac || uniform) = ln n and 0 ln 0 = 0.
-Cost: O(n). When it does not help: no parameter adjusts the size; for a given budget use PFA-En.
+Cost: O(n). When it does not help: no parameter adjusts the size. For a budget, the recipe
+multiplies the counts of all layers by one factor, which is ours and not the paper's.
 
 Paper: section 3.2.
 """

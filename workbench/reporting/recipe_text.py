@@ -9,6 +9,11 @@ from workbench.compression.costs import Costs
 from workbench.compression.recipes import Recipe
 from workbench.reporting.tables import count, percent
 
+#: A layer with a smaller share of its filters is a bottleneck. At 10 % of VGG-16's parameters,
+#: PFA-En left layers of 2 to 5 % for ten classes of CIFAR-100, and its network was 16 points less
+#: accurate than one of equal shares (one seed).
+_BOTTLENECK = 0.05
+
 
 def cost_dict(full: Costs, small: Costs) -> dict[str, Any]:
     """Predicted costs of the compressed and the full network, as plain data."""
@@ -28,16 +33,43 @@ def cost_dict(full: Costs, small: Costs) -> dict[str, Any]:
     }
 
 
-def cost_sentence(full: Costs, small: Costs) -> str:
-    """Predicted costs of the compressed network compared with the full one, as text."""
-    text = (
+def size_text(full: Costs, small: Costs) -> str:
+    """Parameters and FLOPs of the compressed network compared with the full one."""
+    return (
         f"parameters {count(small.parameters)} of {count(full.parameters)} "
         f"({percent(small.parameters / full.parameters)}), FLOPs {count(small.flops)} of "
         f"{count(full.flops)} ({percent(small.flops / full.flops)})"
     )
+
+
+def cost_sentence(full: Costs, small: Costs) -> str:
+    """Predicted costs of the compressed network compared with the full one, as text."""
+    text = size_text(full, small)
     if small.latency_ms is None or full.latency_ms is None:
         return text
     return f"{text}, {small.latency_ms:.2f} ms instead of {full.latency_ms:.2f} ms per image"
+
+
+def bottleneck_warning(recipe: Recipe) -> list[str]:
+    """A line that names the narrowest layer, if a budget leaves a layer too few filters.
+
+    Layers that keep all filters that respond to the domain are left out: more would not help.
+    """
+    narrow = [
+        layer
+        for layer in recipe.layers
+        if layer.kept < min(_BOTTLENECK * layer.filters, layer.active)
+    ]
+    if not narrow:
+        return []
+    least = min(narrow, key=lambda layer: layer.kept / layer.filters)
+    others = len(narrow) - 1
+    more = f", and {others} more layer(s) keep less than {_BOTTLENECK:.0%}" if others else ""
+    return [
+        f"warning: {least.layer} keeps only {least.kept} of {least.filters} filters{more}; such a "
+        f"bottleneck costs accuracy: try --min-share {_BOTTLENECK:g}, another --method, or a "
+        "larger budget"
+    ]
 
 
 def group_notes(recipe: Recipe) -> list[str]:

@@ -20,6 +20,7 @@ from workbench.store.unfinished_work import checked_correct
 RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
 RESULT_FILE = "result.json"
 OPTIONS_FILE = "options.yaml"
+RECIPE_INPUT_FILE = "recipe-file.json"  # content of --recipe-file, to which the options refer
 HITS_FILE = "test_hits.json"  # which test images were classified correctly
 VALIDATION_HITS_FILE = "validation_hits.json"
 STAGE_FILE = "stage.json"  # how a stage made its file
