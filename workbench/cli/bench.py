@@ -10,7 +10,7 @@ import typer
 from workbench.cli.console import print_line
 from workbench.cli.experiment_options import COMMON, RESULTS_OPTION, names_of, typed_command
 from workbench.cli.options import takes
-from workbench.compression.method_names import METHODS
+from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
 
 
 @takes("source", *COMMON, "domains", results=RESULTS_OPTION)
@@ -20,15 +20,32 @@ def bench(
         str,
         typer.Option(
             help=f"Methods, comma-separated: {', '.join(METHODS)}. "
-            "(default: all but pfa-en and pfa-cost)"
+            "(default, without --recipes: all but pfa-en and pfa-cost)"
+        ),
+    ] = "",
+    recipes: Annotated[
+        str,
+        typer.Option(
+            help=f"Recipes, comma-separated: {', '.join(RECIPES)}; each is combined with each of "
+            "--selections."
+        ),
+    ] = "",
+    selections: Annotated[
+        str,
+        typer.Option(
+            help=f"Selections for --recipes, comma-separated: {', '.join(SELECTIONS)}. "
+            "(default: pfa)"
         ),
     ] = "",
     footprints: Annotated[
         str,
         typer.Option(
             help="Footprints, comma-separated: pfa-kl, or shares of the full network's parameters. "
-            "(default: pfa-kl)"
+            "(default, without --flops: pfa-kl)"
         ),
+    ] = "",
+    flops: Annotated[
+        str, typer.Option(help="Shares of the full network's FLOPs, comma-separated.")
     ] = "",
     slimming_weights: Annotated[
         Path | None,
@@ -38,23 +55,29 @@ def bench(
     ] = None,
     **options: Any,
 ) -> None:
-    """Compare compression methods on the same domains at equal footprints.
+    """Compare compression methods on the same domains at equal footprints or FLOPs.
+
+    The page has paired tests of every method against uniform widths, and the difference
+    that this number of seeds and domains would have shown.
 
     \b
-    Example:
+    Examples:
       workbench bench --source cifar100 --target R1,S2 --weights vgg16-source.safetensors \\
         --methods pfa-kl,fp,fpgm,apoz,network-slimming,random,uniform --seeds 3
+      workbench bench --source cifar100 --target R1,R2,S1,S3 --weights vgg16-source.safetensors \\
+        --recipes pfa-kl,pfa-en,pfa-cost,uniform,random --flops 0.05,0.1,0.25 --seeds 4
     """
-    from workbench.compression.method_names import REFERENCE
-    from workbench.experiments.bench import USUAL
     from workbench.experiments.bench import bench as run
     from workbench.training.progress import Display
 
     chosen = {
         **options,
         "slimming_weights": slimming_weights,
-        "methods": names_of("--methods", methods) or USUAL,
-        "footprints": names_of("--footprints", footprints) or (REFERENCE,),
+        "methods": names_of("--methods", methods),
+        "recipes": names_of("--recipes", recipes),
+        "selections": names_of("--selections", selections),
+        "footprints": names_of("--footprints", footprints),
+        "flops": names_of("--flops", flops),
     }
     page = run(
         names_of("--target", target),

@@ -119,6 +119,11 @@ class RecipeSettings:
         return replace(self, method=method, recipe=None, selection=selection)
 
     @property
+    def label(self) -> str:
+        """Name for people: the method, and the selection if it is not the method's own."""
+        return self.method if self.selection is None else f"{self.method} + {self.selection}"
+
+    @property
     def reads_scales(self) -> bool:
         """Whether the recipe or the selection uses the scales of the source's batch norms."""
         return SCALES in (*METHODS.get(self.method, ()), self.selection)

@@ -1,8 +1,8 @@
-"""Compare methods on the same domains, at the same footprint, with the same training.
+"""Compare methods on the same domains, at the same budgets, with the same training.
 
 Every method is trained by the protocol pfa-fine: the kept filters' weights are fine-tuned. The page
-also shows full-fine. The footprint "pfa-kl" means the footprint of PFA-KL's network on the domain;
-other footprints are shares.
+also shows full-fine, trained in the same way, and the untrained source. A budget is a share of the
+parameters or of the FLOPs; the footprint "pfa-kl" is that of PFA-KL's network on the domain.
 """
 
 from __future__ import annotations
@@ -13,10 +13,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.compression.method_names import METHODS, REFERENCE, SCALES
+from workbench.compression.method_names import (
+    METHODS,
+    RECIPES,
+    REFERENCE,
+    SCALES,
+    SELECTIONS,
+)
+from workbench.compression.recipe_settings import RecipeSettings
 from workbench.data.user_paths import user_path
-from workbench.errors import SettingsError, check_once, did_you_mean
-from workbench.experiments.bench_page import FULL, TRAINED, left_out, make_page, slimming_note
+from workbench.errors import SettingsError, check_choice, check_once, did_you_mean
+from workbench.experiments.bench_page import (
+    FLOPS,
+    FULL,
+    SOURCE,
+    TRAINED,
+    left_out,
+    make_page,
+    slimming_note,
+)
 from workbench.experiments.grid import (
     Anew,
     Part,
@@ -40,8 +55,11 @@ USUAL = ("pfa-kl", "fp", "fpgm", "apoz", "network-slimming", "random", "uniform"
 def bench(
     targets: Sequence[str],
     *,
-    methods: Sequence[str] = USUAL,
-    footprints: Sequence[str] = (REFERENCE,),
+    methods: Sequence[str] = (),
+    recipes: Sequence[str] = (),
+    selections: Sequence[str] = (),
+    footprints: Sequence[str] = (),
+    flops: Sequence[str] = (),
     seeds: int = 1,
     first_seed: int = 0,
     slimming_weights: Path | None = None,
@@ -57,8 +75,10 @@ def bench(
 
     Args:
         targets: names of domains.
-        methods: names in ``METHODS``.
-        footprints: "pfa-kl", or shares in (0, 1].
+        methods: names in ``METHODS``; ``USUAL`` without recipes.
+        recipes, selections: each recipe is combined with each selection (PFA's by default).
+        footprints: "pfa-kl", or shares of the parameters in (0, 1]; "pfa-kl" without ``flops``.
+        flops: shares of the FLOPs in (0, 1].
         seeds, first_seed: number of seeds and the first one; the random recipe draws again for
             each seed.
         slimming_weights: source network of network-slimming, trained with a penalty on its scales.
@@ -77,18 +97,25 @@ def bench(
     options = {name: value for name, value in options.items() if value is not None}
     results = user_path(results)
     slimming_weights = user_path(slimming_weights) if slimming_weights else None
-    problems = _problems(targets, methods, footprints, slimming_weights)
+    problems = _problems(targets, methods, recipes, selections, footprints, flops)
+    problems += _weight_problems(slimming_weights)
     problems += check_seeds(seeds, first_seed)
     if problems:
         raise SettingsError(*problems)
+    if not methods and not recipes:
+        methods = USUAL
+    networks = _networks(methods, recipes, selections or ("pfa",))
+    budgets = [("footprint", each) for each in footprints] + [("flops", each) for each in flops]
+    budgets = budgets or [("footprint", REFERENCE)]
     asked = range(first_seed, first_seed + seeds)
     # Network slimming may have its own source network: a file, or one trained here with the
     # penalty. Its footprint is still that of PFA-KL on the source network of the other methods.
     apart = slimming_weights is not None or "weights" not in options
     whole = [{**options, "target": target} for target in targets]
-    first = _reference_parts(whole, asked[:1]) if apart and SCALES in methods else []
+    slims = any(SCALES in pair for pair in networks.values())
+    first = _reference_parts(whole, asked[:1]) if apart and slims else []
     slimming = _Slimming(slimming_weights, {})
-    check_parts([*first, *_parts(whole, methods, footprints, asked, slimming)])
+    check_parts([*first, *_parts(whole, networks, budgets, asked, slimming)])
     scales = slimming_weights or options.get("weights")
     suited = not scales or has_penalty(user_path(scales))
     anew = Anew() if fresh else None
@@ -96,9 +123,10 @@ def bench(
     if apart:
         sizes = _sizes(_reference_parts(whole, shown_seeds(asked)), results)
         slimming = replace(slimming, sizes=sizes)
-    wanted = _parts(whole, methods, footprints, asked, slimming)
+    wanted = _parts(whole, networks, budgets, asked, slimming)
     run_parts(wanted, results, anew=anew, display=display)
-    shown = _parts(whole, tuple(METHODS), footprints, shown_seeds(asked), slimming)
+    every_network = {**networks, **_networks(tuple(METHODS), (), ())}
+    shown = _parts(whole, every_network, budgets, shown_seeds(asked), slimming)
     every = known_cells(shown, results)
     found = of_shared_seeds(every, lambda wish: wish.part.label, asked=asked)
     notes = [*left_out(every, found), *([] if suited else slimming_note(found))]
@@ -118,12 +146,12 @@ class _Slimming:
     weights: Path | None
     sizes: Mapping[str, int]
 
-    def options(self, target: str, footprint: str) -> dict[str, Any]:
-        """The options of network-slimming at a footprint."""
+    def options(self, target: str, budget: tuple[str, str]) -> dict[str, Any]:
+        """The options of network-slimming at a budget."""
         own = {"weights": self.weights, "source_epochs": None} if self.weights else {}
-        if footprint == REFERENCE and target in self.sizes:
+        if budget[1] == REFERENCE and target in self.sizes:
             return {**own, "footprint": None, "params": self.sizes[target]}
-        return {**own, "footprint": footprint}
+        return {**own, **dict([budget])}
 
 
 def _reference_parts(whole: Sequence[Mapping[str, Any]], seeds: range) -> list[Part]:
@@ -136,11 +164,22 @@ def _sizes(references: Sequence[Part], results: Path) -> dict[str, int]:
     return {wish.part.options["target"]: cell.parameters for wish, cell in known}
 
 
+def _networks(
+    methods: Sequence[str], recipes: Sequence[str], selections: Sequence[str]
+) -> dict[str, tuple[str, str]]:
+    """(recipe, selection) of every network to compare, by its label."""
+    pairs = [METHODS[method] for method in methods]
+    pairs += [(recipe, selection) for recipe in recipes for selection in selections]
+    return {RecipeSettings.of(recipe=r, selection=s).label: (r, s) for r, s in pairs}
+
+
 def _problems(
     targets: Sequence[str],
     methods: Sequence[str],
+    recipes: Sequence[str],
+    selections: Sequence[str],
     footprints: Sequence[str],
-    slimming_weights: Path | None,
+    flops: Sequence[str],
 ) -> list[str]:
     """One line for each problem with the comparison's own options."""
     problems = [
@@ -148,57 +187,78 @@ def _problems(
         for name in methods
         if name not in METHODS
     ]
-    for option, names in (("--target", targets), ("--methods", methods)):
-        if not names:
-            problems.append(f"{option} names none")
+    for option, names, known in (
+        ("--recipes", recipes, RECIPES), ("--selections", selections, SELECTIONS),
+    ):  # fmt: skip
+        problems += [line for name in names for line in check_choice(option, name, known)]
         problems += check_once(option, names)
-    problems += check_shares("--footprints", footprints, (REFERENCE,))
-    if slimming_weights is not None and not os.path.isfile(slimming_weights):
-        problems.append(
-            f"--slimming-weights {slimming_weights}: no such file; 'workbench train --sparsity' "
-            "writes one"
-        )
+    if selections and not recipes:
+        problems.append("--selections has no effect without --recipes; add one")
+    if not targets:
+        problems.append("--target names none")
+    for option, names in (("--target", targets), ("--methods", methods)):
+        problems += check_once(option, names)
+    if footprints:
+        problems += check_shares("--footprints", footprints, (REFERENCE,))
+    if flops:
+        problems += check_shares("--flops", flops, ())
     return problems
+
+
+def _weight_problems(slimming_weights: Path | None) -> list[str]:
+    if slimming_weights is None or os.path.isfile(slimming_weights):
+        return []
+    return [
+        f"--slimming-weights {slimming_weights}: no such file; 'workbench train --sparsity' "
+        "writes one"
+    ]
 
 
 def _parts(
     whole: Sequence[Mapping[str, Any]],
-    methods: Sequence[str],
-    footprints: Sequence[str],
+    networks: Mapping[str, tuple[str, str]],
+    budgets: Sequence[tuple[str, str]],
     seeds: range,
     slimming: _Slimming,
 ) -> list[Part]:
-    """The full network of each target, and every method at every footprint."""
+    """The full networks of each target, and every compressed network at every budget."""
     return [
         part
         for options in whole
-        for part in _target_parts(options, methods, footprints, seeds, slimming)
+        for part in _target_parts(options, networks, budgets, seeds, slimming)
     ]
 
 
 def _target_parts(
     options: Mapping[str, Any],
-    methods: Sequence[str],
-    footprints: Sequence[str],
+    networks: Mapping[str, tuple[str, str]],
+    budgets: Sequence[tuple[str, str]],
     seeds: range,
     slimming: _Slimming,
 ) -> list[Part]:
-    found = [Part({**options, "method": REFERENCE}, (FULL,), seeds, (FULL, ""))]
-    for footprint in footprints:
-        for method in methods:
-            own = {**options, "method": method, **_budget(method, footprint)}
-            if method == SCALES:
-                own |= slimming.options(options["target"], footprint)
-            label = (method, footprint)
-            if method == "random":
+    found = [
+        Part({**options, "method": REFERENCE}, (FULL,), seeds, (FULL, "")),
+        Part({**options, "method": REFERENCE}, (SOURCE,), seeds[:1], (SOURCE, "")),
+    ]
+    for budget in budgets:
+        for label, (recipe, selection) in networks.items():
+            own = {**options, "recipe": recipe, "selection": selection}
+            if not (budget[1] == REFERENCE and recipe == REFERENCE):
+                own |= dict([budget])
+            if SCALES in (recipe, selection):
+                own |= slimming.options(options["target"], budget)
+            name = (label, budget_label(budget))
+            if "random" in (recipe, selection):
                 found += [
-                    Part({**own, "draw": seed}, (TRAINED,), range(seed, seed + 1), label)
+                    Part({**own, "draw": seed}, (TRAINED,), range(seed, seed + 1), name)
                     for seed in seeds
                 ]
             else:
-                found.append(Part(own, (TRAINED,), seeds, label))
+                found.append(Part(own, (TRAINED,), seeds, name))
     return found
 
 
-def _budget(method: str, footprint: str) -> dict[str, Any]:
-    return {} if method == footprint == REFERENCE else {"footprint": footprint}
+def budget_label(budget: tuple[str, str]) -> str:
+    """A budget as text: a share of the parameters is only a number."""
+    option, share = budget
+    return share if option == "footprint" else f"{share} {FLOPS}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.task import resolve
 from workbench.compression.method_names import REFERENCE, SCALES
+from workbench.experiments.bench_comparisons import comparison_findings, comparison_tables
 from workbench.experiments.grid import Found
 from workbench.experiments.pages import Page, file_name, one_seed, summarise, table
 from workbench.experiments.result_rows import Cell
@@ -15,8 +16,11 @@ from workbench.experiments.trade_off_chart import Point, trade_off_chart
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.tables import accuracy_text, markdown_text
 
-#: The protocol of all methods, and that of the full network.
-TRAINED, FULL = "pfa-fine", "full-fine"
+#: The protocol of all methods, and those of the full network.
+TRAINED, FULL, SOURCE = "pfa-fine", "full-fine", "source"
+
+#: End of the label of a budget that is a share of the FLOPs.
+FLOPS = "of the FLOPs"
 
 
 def make_page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
@@ -35,25 +39,40 @@ def make_page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
         domain: summarise(c for _, c in found if (c.domain, c.protocol) == (domain, FULL))
         for domain in domains
     }
+    source = {
+        domain: summarise(c for _, c in found if (c.domain, c.protocol) == (domain, SOURCE))
+        for domain in {c.domain for _, c in found if c.protocol == SOURCE}
+    }
+    levels = {
+        domain: {
+            name: results[domain].accuracy_mean
+            for name, results in ((FULL, full), (SOURCE, source))
+            if domain in results
+        }
+        for domain in domains
+    }
+    by_flops = any(wish.part.label[1].endswith(FLOPS) for wish, _ in found)
     trade_off_chart(
-        {domain: _points(results) for domain, results in networks.items()},
-        {domain: {FULL: result.accuracy_mean} for domain, result in full.items()},
+        {domain: _points(results, by_flops) for domain, results in networks.items()},
+        levels,
         chart,
+        share="FLOPs" if by_flops else "parameters",
     )
     epochs = sorted({cell.epochs for _, cell in found})
     first = found[0][1]
     return Page(
         name=name,
-        title=f"Methods at equal footprints: {', '.join(domains)}",
+        title=f"Methods at equal {'FLOPs' if by_flops else 'footprints'}: {', '.join(domains)}",
         findings=[
             f"{first.model} trained on {first.source}, fine-tuned for "
             f"{' or '.join(map(str, epochs))} epoch(s).",
             *_verdicts(networks, full),
+            *comparison_findings(found),
             *one_seed(full.values()),
             *_mixed_sources(found),
             *notes,
         ],
-        body=_tables(networks, full),
+        body=[*comparison_tables(found), *_tables(networks, full, source)],
         figures=(chart.name,),
     )
 
@@ -62,6 +81,7 @@ def _file_name(found: Found, domains: Sequence[str]) -> str:
     """Make the page's name from domains, shares, and unusual networks and sources."""
     wish, cell = found[0]
     shares = sorted({wish.part.label[1] for wish, _ in found} - {"", REFERENCE})
+    shares = [share.replace(FLOPS, "flops") for share in shares]
     task = resolve(Settings.of(**wish.part.options))
     other = [] if cell.model == task.source.model else [cell.model]
     other += [] if task.domain.source == task.trained_on.name else [f"from-{cell.source}"]
@@ -71,14 +91,17 @@ def _file_name(found: Found, domains: Sequence[str]) -> str:
 def _tables(
     networks: Mapping[str, Mapping[tuple[str, str], ProtocolResult]],
     full: Mapping[str, ProtocolResult],
+    source: Mapping[str, ProtocolResult],
 ) -> list[str]:
     columns = (
-        "method", "accuracy (95 % interval)", "requested footprint", "footprint", "FLOPs", "n",
+        "method", "accuracy (95 % interval)", "requested share", "footprint", "FLOPs", "n",
     )  # fmt: skip
     body = []
     for domain, results in networks.items():
         ordered = sorted(results.items(), key=lambda item: (item[0][1], -item[1].accuracy_mean))
         rows = [_row(f"{FULL} (no compression)", "", full[domain])]
+        if domain in source:
+            rows.append(_row("source, not trained on the target", "", source[domain]))
         rows += [_row(method, footprint, result) for (method, footprint), result in ordered]
         body += [f"## {markdown_text(domain)}", "", *table(columns, rows)]
     return body
@@ -143,19 +166,20 @@ def _networks(found: Found, domain: str) -> dict[tuple[str, str], ProtocolResult
 
 
 def _points(
-    results: Mapping[tuple[str, str], ProtocolResult],
+    results: Mapping[tuple[str, str], ProtocolResult], by_flops: bool
 ) -> dict[str, list[Point]]:
     lines: dict[str, list[Point]] = {}
     for (method, _), result in results.items():
-        point = Point(result.footprint, result.accuracy_mean, *result.accuracy_interval)
+        share = result.flops_ratio if by_flops else result.footprint
+        point = Point(share, result.accuracy_mean, *result.accuracy_interval)
         lines.setdefault(method, []).append(point)
     return lines
 
 
 def _row(label: str, asked: str, result: ProtocolResult) -> tuple[str, ...]:
     return (
-        label, accuracy_text(result), asked, f"{100 * result.footprint:.1f} %",
-        f"{100 * result.flops_ratio:.0f} %", str(len(result.hits)),
+        label, accuracy_text(result, 2), asked, f"{100 * result.footprint:.1f} %",
+        f"{100 * result.flops_ratio:.1f} %", str(len(result.hits)),
     )  # fmt: skip
 
 

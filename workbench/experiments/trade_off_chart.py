@@ -27,13 +27,16 @@ def trade_off_chart(
     panels: Mapping[str, Mapping[str, Sequence[Point]]],
     levels: Mapping[str, Mapping[str, float]],
     path: Path,
+    *,
+    share: str = "parameters",
 ) -> None:
-    """Draw accuracy against footprint, with a panel for each domain and a line for each method.
+    """Draw accuracy against size, with a panel for each domain and a line for each method.
 
     Args:
         panels: networks by domain and method.
         levels: accuracies to draw as dashed lines, by domain and label.
         path: PNG file to write.
+        share: what the footprints are shares of.
     """
     figure, axes = new_figure(7.0, [3.6] * len(panels))
     for axis, (domain, methods) in zip(axes, panels.items(), strict=True):
@@ -41,14 +44,14 @@ def trade_off_chart(
         apart = max(shares) - min(shares) > _SAME_FOOTPRINT
         for place, (label, points) in enumerate(methods.items()):
             _draw_line(axis, place, label, points, apart)
-        for label, level in levels.get(domain, {}).items():
-            axis.axhline(100 * level, color="#4c6a92", linestyle="--", linewidth=1, label=label)
+        for style, (label, level) in zip(("--", ":"), levels.get(domain, {}).items(), strict=False):
+            axis.axhline(100 * level, color="#4c6a92", linestyle=style, linewidth=1, label=label)
         title = domain
         if apart:
-            axis.set_xlabel("footprint, % of the parameters")
+            axis.set_xlabel(f"% of the {share}")
         else:
             axis.set_xticks(range(len(methods)), list(methods), rotation=25, ha="right")
-            title += f", {100 * sum(shares) / len(shares):.1f} % of the parameters"
+            title += f", {100 * sum(shares) / len(shares):.1f} % of the {share}"
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_ylabel("test accuracy, %")
         axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -5,11 +5,67 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 _CONFIDENCE = 0.95
+_POWER = 0.8
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired t-test of differences.
+
+    Attributes:
+        mean, low, high: mean difference and its 95 % interval.
+        pairs: number of differences.
+        p_value: two-sided, of the hypothesis that the mean difference is 0.
+        detectable: the smallest mean difference that a test of so many pairs with this spread
+            finds significant (p < 0.05) with a probability of 80 %, by the approximation
+            (t_0.975 + t_0.8) s / sqrt(n).
+    """
+
+    mean: float
+    low: float
+    high: float
+    pairs: int
+    p_value: float
+    detectable: float
+
+
+def paired_t_test(differences: Sequence[float]) -> PairedTest | None:
+    """Test whether the mean of differences is 0; None if their spread is unknown.
+
+    Args:
+        differences: of independent pairs; at least two of them must differ.
+    """
+    if len({round(each, 9) for each in differences}) < 2:
+        return None
+    from scipy.stats import t
+
+    mean, pairs = statistics.fmean(differences), len(differences)
+    error = statistics.stdev(differences) / math.sqrt(pairs)
+    half = _student_half(differences)
+    p_value = float(2 * t.sf(abs(mean) / error, pairs - 1))
+    reach = float(t.ppf((1 + _CONFIDENCE) / 2, pairs - 1) + t.ppf(_POWER, pairs - 1))
+    return PairedTest(mean, mean - half, mean + half, pairs, p_value, reach * error)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for their number by Holm's step-down procedure.
+
+    Returns:
+        The corrected p-values, in the same order: the chance of one or more false rejections among
+        all of them is at most the level at which they are compared.
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
 
 
 def student_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -52,10 +52,11 @@ def table_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:
     ]
 
 
-def accuracy_text(result: ProtocolResult) -> str:
+def accuracy_text(result: ProtocolResult, decimals: int = 1) -> str:
     """Mean ± standard deviation (95 % interval), in percent."""
     low, high = (100 * bound for bound in result.accuracy_interval)
-    return f"{percent(result.accuracy_mean)}{spread_text(result)} ({low:.1f} to {high:.1f})"
+    mean, spread = percent(result.accuracy_mean, decimals), spread_text(result, decimals)
+    return f"{mean}{spread} ({low:.{decimals}f} to {high:.{decimals}f})"
 
 
 def recipe_rows(recipe: Recipe) -> list[tuple[str, ...]]:
@@ -96,9 +97,9 @@ def markdown_text(text: str) -> str:
     return escaped.replace("<", "&lt;")
 
 
-def percent(share: float) -> str:
+def percent(share: float, decimals: int = 1) -> str:
     """A fraction in percent: 12.3 %."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.{decimals}f} %"
 
 
 def count(number: float) -> str:
@@ -144,6 +145,7 @@ def _latency(milliseconds: float | None) -> str:
     return f"{milliseconds:.2f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 
-def spread_text(result: ProtocolResult) -> str:
+def spread_text(result: ProtocolResult, decimals: int = 1) -> str:
     """The standard deviation in percent, as " ± 0.4"; empty with one seed."""
-    return "" if result.accuracy_std is None else f" ± {100 * result.accuracy_std:.1f}"
+    spread = result.accuracy_std
+    return "" if spread is None else f" ± {100 * spread:.{decimals}f}"

@@ -1,0 +1,121 @@
+"""Which differences between methods are real: paired tests over domains and seeds.
+
+At each budget every network is compared with uniform widths and PFA's filters, on the same domains
+with the same seeds. A pair is one domain with one seed. The p-values of a budget are corrected for
+their number (Holm). The power says which difference this number of pairs would show with a chance
+of 80 %, given the spread of the differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workbench.experiments.grid import Found
+from workbench.experiments.pages import table
+from workbench.reporting.statistics import PairedTest, holm, paired_t_test
+
+#: The network that all others are compared with.
+BASELINE = "uniform"
+_TRAINED = "pfa-fine"
+_COLUMNS = (
+    "budget", "method", "difference in points (95 % interval)", "pairs", "p", "p, corrected",
+    "difference that would be seen",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One network compared with the baseline at one budget.
+
+    Attributes:
+        test: of the differences, in percentage points.
+        corrected: p-value after the correction for all comparisons of the budget.
+    """
+
+    budget: str
+    method: str
+    test: PairedTest
+    corrected: float
+
+
+def compare_all(found: Found) -> list[Comparison]:
+    """Compare every network with the baseline; budgets with fewer than two pairs are left out."""
+    accuracies: dict[str, dict[str, dict[tuple[str, int], float]]] = {}
+    for wish, cell in found:
+        if cell.protocol == _TRAINED:
+            method, budget = wish.part.label
+            own = accuracies.setdefault(budget, {}).setdefault(method, {})
+            own[cell.domain, cell.seed] = 100 * cell.hits / cell.images
+    compared: list[Comparison] = []
+    for budget, methods in accuracies.items():
+        tests = {
+            method: test
+            for method, own in methods.items()
+            if method != BASELINE and (test := _test(own, methods.get(BASELINE, {})))
+        }
+        corrected = holm([test.p_value for test in tests.values()])
+        compared += [
+            Comparison(budget, method, test, p)
+            for (method, test), p in zip(tests.items(), corrected, strict=True)
+        ]
+    return compared
+
+
+def _test(
+    own: Mapping[tuple[str, int], float], baseline: Mapping[tuple[str, int], float]
+) -> PairedTest | None:
+    pairs = sorted(own.keys() & baseline.keys())
+    return paired_t_test([own[pair] - baseline[pair] for pair in pairs])
+
+
+def comparison_findings(found: Found) -> list[str]:
+    """One sentence for each budget: which methods differ from uniform widths."""
+    compared = compare_all(found)
+    lines = []
+    for budget in dict.fromkeys(each.budget for each in compared):
+        own = [each for each in compared if each.budget == budget]
+        real = [each for each in own if each.corrected < 0.05]
+        named = ", ".join(
+            f"{each.method} {each.test.mean:+.2f} points (p = {each.corrected:.2g})"
+            for each in real
+        )
+        powers = [each.test.detectable for each in own]
+        lines.append(
+            f"At {_budget(budget)}, compared with uniform widths over all domains: "
+            f"{named or 'no method differs significantly'}; differences of "
+            f"{min(powers):.1f} to {max(powers):.1f} points would have been seen."
+        )
+    return lines
+
+
+def comparison_tables(found: Found) -> list[str]:
+    """The table of all comparisons as lines; empty if there are none."""
+    compared = compare_all(found)
+    if not compared:
+        return []
+    rows = [
+        (
+            _budget(each.budget),
+            each.method,
+            f"{each.test.mean:+.2f} ({each.test.low:+.2f} to {each.test.high:+.2f})",
+            str(each.test.pairs),
+            f"{each.test.p_value:.2g}",
+            f"{each.corrected:.2g}",
+            f"{each.test.detectable:.2f}",
+        )
+        for each in compared
+    ]
+    return [
+        "## Compared with uniform widths and PFA's filters",
+        "",
+        "A pair is a domain with a seed. Paired t-test over the pairs, Holm's correction over the "
+        "methods of a budget. The last column is the smallest difference that such a test shows "
+        "with a chance of 80 %.",
+        "",
+        *table(_COLUMNS, rows),
+    ]
+
+
+def _budget(label: str) -> str:
+    return label if label.endswith("FLOPs") else f"{label} of the parameters"
