@@ -297,7 +297,7 @@ def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path, given):
     assert status == 0, err
     assert "docs/results/bench-digits-3v8-digits-0v1.md: written" in out
     rows = cells()
-    assert len(rows) == 2 * (3 + 1)
+    assert len(rows) == 2 * (3 + 2)
     for domain in ("digits-3v8", "digits-0v1"):
         small = [r for r in rows if r["domain"] == domain and r["protocol"] == "pfa-fine"]
         wanted = next(float(r["footprint"]) for r in small if r["method"] == "pfa-kl")
@@ -324,7 +324,8 @@ def test_bench_in_parts_shows_every_method_with_the_seeds_asked_for(run_cli, tmp
         line.split("|")[1].strip() for line in page.read_text().splitlines() if "| 1 |" in line
     ]
     methods = {"pfa-kl", "fp", "fpgm", "network-slimming"}
-    assert set(shown) == {"full-fine (no compression)", *methods}
+    source = "source, not trained on the target"
+    assert set(shown) == {"full-fine (no compression)", source, *methods}
     assert "network-slimming used a source network that has no record" in page.read_text()
     assert "\n\nNobody wins.\n\n![" in page.read_text()
     # What lacks a seed of this call is named, not shown.

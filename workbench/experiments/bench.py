@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from workbench.adaptation.settings import Settings
+from workbench.adaptation.task import resolve
 from workbench.compression.method_names import (
     METHODS,
     RECIPES,
@@ -22,7 +24,7 @@ from workbench.compression.method_names import (
 )
 from workbench.compression.recipe_settings import RecipeSettings
 from workbench.data.user_paths import user_path
-from workbench.errors import SettingsError, check_choice, check_once, did_you_mean
+from workbench.errors import SettingsError, WorkbenchError, check_choice, check_once, did_you_mean
 from workbench.experiments.bench_page import (
     FLOPS,
     FULL,
@@ -236,10 +238,10 @@ def _target_parts(
     seeds: range,
     slimming: _Slimming,
 ) -> list[Part]:
-    found = [
-        Part({**options, "method": REFERENCE}, (FULL,), seeds, (FULL, "")),
-        Part({**options, "method": REFERENCE}, (SOURCE,), seeds[:1], (SOURCE, "")),
-    ]
+    full = {**options, "method": REFERENCE}
+    found = [Part(full, (FULL,), seeds, (FULL, ""))]
+    if _knows_classes(full):
+        found.append(Part(full, (SOURCE,), seeds, (SOURCE, "")))
     for budget in budgets:
         for label, (recipe, selection) in networks.items():
             own = {**options, "recipe": recipe, "selection": selection}
@@ -256,6 +258,14 @@ def _target_parts(
             else:
                 found.append(Part(own, (TRAINED,), seeds, name))
     return found
+
+
+def _knows_classes(options: Mapping[str, Any]) -> bool:
+    """Whether the untrained source has the target's classes; False for wrong options."""
+    try:
+        return SOURCE in resolve(Settings.of(**options)).protocols
+    except WorkbenchError:  # reported with all other problems by ``check_parts``
+        return False
 
 
 def budget_label(budget: tuple[str, str]) -> str:
