@@ -13,10 +13,12 @@ from workbench.compression.narrow_networks import build_narrow
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.watched_layers import watch
+from workbench.models.networks import build_network
 from workbench.models.weight_files import put_weights
 from workbench.training.distillation import Teacher
-from workbench.training.plans import derive_seed
+from workbench.training.plans import Plan, derive_seed
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
+from workbench.training.scaled_dropout import scale_dropouts
 
 
 def make_network(
@@ -67,6 +69,22 @@ def starting_network(
         return analysis.start
     recipe = analysis.recipe if protocol.compressed else None
     return lambda: make_network(loaded, protocol, seed, source, recipe)
+
+
+def with_own_dropout(
+    loaded: LoadedTask, plan: Plan, make: Callable[[], nn.Module]
+) -> Callable[[], nn.Module]:
+    """A function that makes a compressed network with the dropout rates that its plan asks for."""
+    if not plan.scale_dropout:
+        return make
+
+    def make_scaled() -> nn.Module:
+        network, task = make(), loaded.task
+        full = build_network(task.model, task.source.shape, len(task.domain.classes))
+        scale_dropouts(network, full, task.source.shape)
+        return network
+
+    return make_scaled
 
 
 def watched_network(loaded: LoadedTask, make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:

@@ -23,6 +23,7 @@ from workbench.models.external_networks import DEFAULT_WEIGHTS, pretrained
 from workbench.models.networks import build_network, scaled_norms
 from workbench.models.weight_files import has_card, put_weights, read_card, read_weights
 from workbench.store.keys import weights_fingerprint
+from workbench.training.scaled_dropout import has_dropout
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,27 @@ def check_network(task: Task) -> None:
             method needs.
     """
     structure = source_structure(task)
+    check_dropout(task)
     if not task.settings.recipe.reads_scales:
         return
     network = build_network(task.model, task.source.shape, len(task.source.classes))
     for group in structure.groups:
         if norm_scales(network, group) is None:
             raise NetworkError(network_slimming.no_scales(group.name))
+
+
+def check_dropout(task: Task) -> None:
+    """Check that a network has dropouts if their rates are to be scaled.
+
+    Raises:
+        NetworkError: when it has none.
+    """
+    if not task.settings.training.scale_dropout:
+        return
+    if not has_dropout(build_network(task.model, task.source.shape, len(task.source.classes))):
+        raise NetworkError(
+            f"--scale-dropout has no effect: {task.model} has no dropout layers; leave it out"
+        )
 
 
 def check_penalty(task: SourceTask) -> None:

@@ -197,15 +197,17 @@ def _source_plan(settings: Settings, model: str, source: Source) -> Plan:
 
 
 def _target_plan(settings: Settings, model: str, source: Source, lr: float | None) -> Plan:
-    return training_plan(
+    training = settings.training
+    plan = training_plan(
         model,
         source,
-        settings.training.schedule,
-        epochs=settings.training.epochs,
+        training.schedule,
+        epochs=training.epochs,
         lr=lr,
-        batch_size=settings.training.batch_size,
-        weight_decay=settings.training.weight_decay,
+        batch_size=training.batch_size,
+        weight_decay=training.weight_decay,
     )
+    return replace(plan, **training.regularisers())
 
 
 def whole_domain(source: Source) -> Domain:
