@@ -14,7 +14,7 @@ from workbench.models.networks import build_network
 from workbench.models.processor import Processor
 from workbench.training.distillation import Teacher
 from workbench.training.loop import fit
-from workbench.training.mixing import Mixer, Mixture, cut_box, mixer_of
+from workbench.training.mixing import Mixer, Mixture, cut_box, label_loss, mixer_of
 from workbench.training.plans import Plan, derive_seed
 from workbench.training.stacked_seeds import Learner, fit_together
 
@@ -50,26 +50,27 @@ def slow(mixture, inputs):
 
 
 @pytest.mark.parametrize("alphas", MIXES)
-def test_images_and_labels_equal_a_slow_transcription(alphas):
+def test_images_and_losses_equal_a_slow_transcription(alphas):
     inputs, labels = batch(), torch.tensor([0, 2, 1, 1, 0, 2])
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
     for mixture in drawn(times=8, **alphas):
         torch.testing.assert_close(mixture.images(inputs), slow(mixture, inputs))
-        mixed = mixture.labels(labels, 4)
+        loss = 0.0
         for number, partner in enumerate(mixture.partners.tolist()):
-            wanted = [0.0] * 4
-            wanted[labels[number]] += mixture.share
-            wanted[labels[partner]] += 1 - mixture.share
-            assert mixed[number].tolist() == pytest.approx(wanted, abs=1e-6)
+            mixed = [0.3 / 4] * 4  # smoothed by 0.3
+            mixed[labels[number]] += 0.7 * mixture.share
+            mixed[labels[partner]] += 0.7 * (1 - mixture.share)
+            assert sum(mixed) == pytest.approx(1)
+            logs = torch.log_softmax(logits[number].double(), 0).tolist()
+            loss -= sum(share * log for share, log in zip(mixed, logs, strict=True)) / 6
+        assert label_loss(logits, labels, 0.3, mixture).item() == pytest.approx(loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("alphas", MIXES)
-def test_shares_partners_and_labels_are_in_range(alphas):
-    labels = torch.arange(6) % 3
+def test_shares_and_partners_are_in_range(alphas):
     for mixture in drawn(times=50, **alphas):
         assert 0 <= mixture.share <= 1
         assert sorted(mixture.partners.tolist()) == list(range(6))
-        assert mixture.labels(labels, 3).sum(1).tolist() == pytest.approx([1] * 6)
-        assert mixture.labels(labels, 3).min() >= 0
         if mixture.box is not None:
             top, bottom, left, right = mixture.box
             assert 0 <= top <= bottom <= 5
@@ -82,7 +83,10 @@ def test_a_share_of_1_changes_nothing():
     for box in (None, cut_box(1.0, 5, 7, (2.2, 3.3))):
         mixture = Mixture(torch.arange(5, -1, -1), 1.0, box)
         assert torch.equal(mixture.images(inputs), inputs)
-        assert torch.equal(mixture.labels(labels, 3), nn.functional.one_hot(labels, 3).float())
+        logits = torch.randn(6, 3)
+        plain = nn.functional.cross_entropy(logits, labels)
+        assert torch.equal(label_loss(logits, labels, 0.0, mixture), plain)
+        assert torch.equal(label_loss(logits, labels, 0.0, None), plain)
 
 
 def test_a_share_of_0_gives_the_partners():

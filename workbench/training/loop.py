@@ -23,7 +23,7 @@ from workbench.models.networks import place, scaled_norms
 from workbench.models.processor import Processor
 from workbench.training.checkpoints import Checkpoint, Epoch, Progress, _take_up, _write_down
 from workbench.training.distillation import Teacher
-from workbench.training.mixing import mixer_of
+from workbench.training.mixing import label_loss, mixer_of
 from workbench.training.norm_statistics import estimate_norms
 from workbench.training.plans import Plan, batch_sizes, derive_seed, learning_rate
 from workbench.training.weight_average import WeightAverage
@@ -144,10 +144,7 @@ def _train_epoch(
         with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
             logits = model(inputs)
             wanted = teacher.logits(inputs) if teacher else None
-        labels = mixture.labels(labels, logits.shape[1]) if mixture else labels
-        loss = nn.functional.cross_entropy(
-            logits.float(), labels, label_smoothing=plan.label_smoothing
-        )
+        loss = label_loss(logits.float(), labels, plan.label_smoothing, mixture)
         if teacher and wanted is not None:
             loss = teacher.mix(loss, logits.float(), wanted.float())
         if scales:

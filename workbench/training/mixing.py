@@ -55,11 +55,6 @@ class Mixture:
         mixed[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
         return mixed
 
-    def labels(self, labels: Tensor, classes: int) -> Tensor:
-        """Mix labels, shape (b,), into probabilities, float32, shape (b, classes)."""
-        whole = nn.functional.one_hot(labels, classes).to(torch.float32)
-        return whole * self.share + whole[self.partners] * (1 - self.share)
-
 
 class Mixer:
     """Draws the mixtures of one epoch, batch by batch."""
@@ -91,6 +86,22 @@ class Mixer:
 def mixer_of(plan: Plan, seed: int, epoch: int) -> Mixer | None:
     """The mixer of an epoch; None if the plan does not mix."""
     return Mixer(plan, seed, epoch) if plan.mixup or plan.cutmix else None
+
+
+def label_loss(logits: Tensor, labels: Tensor, smoothing: float, mixture: Mixture | None) -> Tensor:
+    """Mean cross-entropy with the labels, or with those of a mixture.
+
+    Args:
+        logits, labels: shape (b, classes) and (b,).
+        smoothing: share of the label that is spread over all classes.
+        mixture: None for images that are not mixed.
+    """
+    own = nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    if mixture is None:
+        return own
+    others = labels[mixture.partners]
+    other = nn.functional.cross_entropy(logits, others, label_smoothing=smoothing)
+    return mixture.share * own + (1 - mixture.share) * other
 
 
 def cut_box(
