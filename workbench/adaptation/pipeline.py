@@ -20,6 +20,7 @@ from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.protocol_runs import run_protocol, teacher_network
 from workbench.adaptation.recorded_options import adaptation_options
 from workbench.adaptation.recorded_steps import states_of
+from workbench.adaptation.repair_training import repair
 from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
@@ -131,6 +132,9 @@ def _execute(
             check_stages(loaded, analysis.recipe)
             continue
         assert analysis is not None
+        if step.kind == "repair":
+            analysis = repair(loaded, source, analysis, recorder, parent)
+            continue
         assert step.protocol is not None
         if step.kind == "teacher":
             teacher_network(loaded, source, analysis, recorder, parent)

@@ -57,6 +57,14 @@ def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
     }
 
 
+def repair_plan(loaded: LoadedTask) -> Plan:
+    """The plan of the training on the source's images: that of fine-tuning, with its own length."""
+    assert loaded.source_images is not None
+    task = loaded.task
+    plan = stretch(task.fine_plan, task.settings.training.repair_epochs)
+    return fit_to(plan, len(loaded.source_images[0]))
+
+
 def step_plan(loaded: LoadedTask) -> Plan:
     """The plan of the training between two steps: an equal share of the fine-tuning epochs."""
     task = loaded.task

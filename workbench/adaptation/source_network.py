@@ -51,14 +51,25 @@ class SourceNetwork:
         Raises:
             WeightsError: when the tensors do not fit.
         """
+        model = self.build_whole(task)
+        if knows_classes(task.source, task.domain):
+            return model
+        classes = len(task.domain.classes)
+        return with_new_classes(model, build_network(task.model, task.source.shape, classes))
+
+    def build_whole(self, task: Task) -> nn.Module:
+        """Build the network with these weights and all classes of the source.
+
+        Raises:
+            WeightsError: when the tensors do not fit.
+        """
         model = build_network(task.model, task.source.shape, len(task.source.classes))
         put_weights(model, self.tensors, self.origin)
-        return model if knows_classes(task.source, task.domain) else _with_new_classes(model, task)
+        return model
 
 
-def _with_new_classes(model: nn.Module, task: Task) -> nn.Module:
-    """The network with the target's classes; layers that depend on their number are random."""
-    fresh = build_network(task.model, task.source.shape, len(task.domain.classes))
+def with_new_classes(model: nn.Module, fresh: nn.Module) -> nn.Module:
+    """A fresh network for other classes with the weights of all layers that have the same shape."""
     state = model.state_dict()
     fresh.load_state_dict(
         {

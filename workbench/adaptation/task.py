@@ -79,7 +79,8 @@ class Task:
     def known_sets(self) -> list[str]:
         """The data sets of ``catalog.SOURCES`` that the task loads."""
         names = [] if self.domain.folder else [self.domain.source]
-        if self.settings.what.weights is None and self.trained_on.folder is None:
+        needed = self.settings.what.weights is None or self.settings.training.repair_epochs
+        if needed and self.trained_on.folder is None:
             names.append(self.trained_on.name)
         return sorted(set(names))
 

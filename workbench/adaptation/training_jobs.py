@@ -160,7 +160,16 @@ def protocol_job(
 def _own_options(task: Task, protocol: Protocol) -> dict[str, Any]:
     """Options that repeat one protocol by itself, without those that would have no effect."""
     scaled = task.asked.training.scale_dropout and protocol.compressed
-    return {"protocols": (protocol.name,), "scale_dropout": scaled}
+    repaired = task.asked.training.repair_epochs if _is_repaired(protocol) else 0
+    return {
+        "protocols": (protocol.name,),
+        "scale_dropout": scaled,
+        "repair_epochs": repaired,
+    }
+
+
+def _is_repaired(protocol: Protocol) -> bool:
+    return protocol.compressed and protocol.inherited
 
 
 def step_job(
@@ -240,6 +249,8 @@ def _protocol_params(
         params["energy"] = task.energy
     if protocol.inherited:
         params["head"] = task.settings.training.head
+    if _is_repaired(protocol) and task.settings.training.repair_epochs:
+        params["repair_epochs"] = task.settings.training.repair_epochs
     if protocol.distilled:
         params["temperature"] = task.settings.training.temperature
         params["distill_weight"] = task.settings.training.distill_weight

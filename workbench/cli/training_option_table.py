@@ -5,7 +5,7 @@ from __future__ import annotations
 from workbench.cli.one_option import Option
 from workbench.training.settings import TrainingSettings
 
-_REGULARISATION = "Regularisation"
+_REGULARISATION = "Regularisation and repair"
 _Training = TrainingSettings
 
 TRAINING_OPTIONS: dict[str, Option] = {
@@ -39,5 +39,11 @@ TRAINING_OPTIONS: dict[str, Option] = {
         "Lower the dropout rates of compressed networks by the share of connections that is left.",
         _Training.scale_dropout,
         ("--scale-dropout/--no-scale-dropout",),
+    ),
+    "repair_epochs": Option(
+        int,
+        _REGULARISATION,
+        "Epochs of the compressed network on the source's images, before the target.",
+        _Training.repair_epochs,
     ),
 }

@@ -34,6 +34,8 @@ class TrainingSettings:
             classifier; "auto" is "slice" if all of them are classes of the source.
         source_epochs: length of the source network's training.
         ema, label_smoothing, mixup, cutmix: as in ``training.plans.Plan``; 0 is off.
+        repair_epochs: epochs of the compressed network on the source's images before its training
+            on the target; 0 is off.
         scale_dropout: whether compressed networks have lower dropout rates (``scaled_dropout``).
         device, precision: where and how to compute.
     """
@@ -55,6 +57,7 @@ class TrainingSettings:
     mixup: float = 0.0
     cutmix: float = 0.0
     scale_dropout: bool = False
+    repair_epochs: int = 0
     head: str = "auto"
     device: str = "auto"
     precision: str = "auto"
@@ -91,6 +94,8 @@ class TrainingSettings:
     def extras(self) -> dict[str, Any]:
         """Options that are recorded only if they have an effect, so old records stay valid."""
         known: dict[str, Any] = {"first_seed": self.first_seed} if self.first_seed else {}
+        if self.repair_epochs:
+            known["repair_epochs"] = self.repair_epochs
         if self.distils:
             known |= {"temperature": self.temperature, "distill_weight": self.distill_weight}
         return known
@@ -120,6 +125,13 @@ class TrainingSettings:
             problems.append(
                 "--scale-dropout has no effect without a compressed network; add a protocol such "
                 "as pfa-fine or leave it out"
+            )
+        problems += _check_range("--repair-epochs", self.repair_epochs, 0, _MOST_EPOCHS)
+        chosen = [PROTOCOLS[name] for name in self.protocols if name in PROTOCOLS]
+        if self.repair_epochs > 0 and not any(p.compressed and p.inherited for p in chosen):
+            problems.append(
+                f"--repair-epochs {self.repair_epochs} has no effect without a compressed network "
+                "with inherited weights; add a protocol such as pfa-fine or leave it out"
             )
         if not 0 < self.temperature < float("inf"):
             problems.append(f"--temperature {self.temperature:g} is not a positive number; try 1")
