@@ -27,6 +27,8 @@ class Analysis:
             budget, in milliseconds; None without such a budget, and for torch.
         start: makes the network that pfa-fine starts from, after iterative PFA. None means the
             kept filters of the source network.
+        repaired: makes the compressed network after its training on the source's images, with all
+            classes of the source; None without such a training.
     """
 
     recipe: Recipe
@@ -36,6 +38,7 @@ class Analysis:
     unrounded: Costs | None = None
     runtime_ms: float | None = None
     start: Callable[[], nn.Module] | None = None
+    repaired: Callable[[], nn.Module] | None = None
 
     def costs(self, protocol: Protocol) -> Costs:
         """Costs of the network that a protocol trains."""

@@ -88,7 +88,7 @@ def preview_lines(plan: dict[str, Any]) -> list[str]:
         f"{count(full['flops'])} FLOPs an image before compression",
         f"training    {training['epochs']} epochs, {training['schedule']} schedule, learning rate "
         f"{training['learning_rate']:g} (fine: {fine:g}), batch {training['batch_size']}, "
-        f"weight decay {training['weight_decay']:g}",
+        f"weight decay {training['weight_decay']:g}{_regularisers(training)}",
         f"processor   {settings['device']}, {settings['precision']}, {settings['threads']} threads",
         "",
     ]
@@ -99,6 +99,16 @@ def preview_lines(plan: dict[str, Any]) -> list[str]:
     lines += ["", *time_lines(TimeNeeded(**plan["time"]))]
     lines += [f"{open_steps} of {len(plan['steps'])} steps to do; nothing was changed"]
     return lines
+
+
+def _regularisers(plan: dict[str, Any]) -> str:
+    """The options of a plan that are used, as the end of a line."""
+    names = ("ema", "label_smoothing", "mixup", "cutmix", "scale_dropout")
+    used = {name: plan[name] for name in names if name in plan}
+    return "".join(
+        f", {name.replace('_', ' ')}" + ("" if value is True else f" {value:g}")
+        for name, value in used.items()
+    )
 
 
 def _reader(call: Call) -> Recorder | None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from torch import nn
 
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask, head_rows
-from workbench.adaptation.source_network import SourceNetwork, source_structure
+from workbench.adaptation.source_network import (
+    SourceNetwork,
+    source_structure,
+    with_new_classes,
+)
 from workbench.compression.narrow_networks import build_narrow
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
+from workbench.compression.structure import Structure
+from workbench.compression.tracing import find_structure
 from workbench.compression.watched_layers import watch
+from workbench.models.networks import build_network
 from workbench.models.weight_files import put_weights
 from workbench.training.distillation import Teacher
-from workbench.training.plans import derive_seed
+from workbench.training.plans import Plan, derive_seed
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
+from workbench.training.scaled_dropout import scale_dropouts
 
 
 def make_network(
@@ -25,6 +34,8 @@ def make_network(
     seed: int,
     source: SourceNetwork,
     recipe: Recipe | None,
+    *,
+    all_classes: bool = False,
 ) -> nn.Module:
     """Make the network that a protocol starts from.
 
@@ -34,6 +45,7 @@ def make_network(
 
     Args:
         recipe: the filters to keep; None for the full network.
+        all_classes: an inherited classifier keeps all classes of the source.
     """
     task = loaded.task
     fresh = build_narrow(
@@ -45,28 +57,89 @@ def make_network(
     )
     if not protocol.inherited:
         return fresh
-    full = source.build(task)
     structure = source_structure(task)
-    kept = {**(recipe.kept if recipe else {}), **head_rows(loaded)}
-    inherited = rebuild(full, kept, structure)
-    if task.settings.training.head == "new":  # the classifier, and the batch norm behind it
-        for cut in structure.classifier.cuts:
-            part = inherited.get_submodule(cut.layer)
-            part.load_state_dict(fresh.get_submodule(cut.layer).state_dict())
+    kept = dict(recipe.kept) if recipe else {}
+    if all_classes:
+        return rebuild(source.build_whole(task), kept, structure)
+    inherited = rebuild(source.build(task), {**kept, **head_rows(loaded)}, structure)
+    if task.settings.training.head == "new":
+        _put_head(inherited, fresh, structure)
     return inherited
 
 
+def _put_head(network: nn.Module, fresh: nn.Module, structure: Structure) -> None:
+    """Replace the classifier, and the batch norm behind it, by those of another network."""
+    for cut in structure.classifier.cuts:
+        part = network.get_submodule(cut.layer)
+        part.load_state_dict(fresh.get_submodule(cut.layer).state_dict())
+
+
 def starting_network(
-    loaded: LoadedTask, protocol: Protocol, seed: int, source: SourceNetwork, analysis: Analysis
+    loaded: LoadedTask,
+    protocol: Protocol,
+    seed: int,
+    source: SourceNetwork,
+    analysis: Analysis,
+    *,
+    all_classes: bool = False,
 ) -> Callable[[], nn.Module]:
     """A function that makes the network that a protocol starts from.
 
-    After iterative PFA, pfa-fine and pfa-distill start from the network that its steps made.
+    After iterative PFA, pfa-fine and pfa-distill start from the network that its steps made, and
+    after a repair from the repaired network.
+
+    Args:
+        all_classes: as for ``make_network``.
     """
-    if analysis.start and protocol.compressed and protocol.inherited:
-        return analysis.start
     recipe = analysis.recipe if protocol.compressed else None
-    return lambda: make_network(loaded, protocol, seed, source, recipe)
+    if recipe and protocol.inherited:
+        repaired = analysis.repaired
+        if repaired:
+            return lambda: _specialised(loaded, repaired(), seed, recipe, all_classes=all_classes)
+        if analysis.start:
+            return analysis.start
+    return lambda: make_network(loaded, protocol, seed, source, recipe, all_classes=all_classes)
+
+
+def _specialised(
+    loaded: LoadedTask, network: nn.Module, seed: int, recipe: Recipe, *, all_classes: bool
+) -> nn.Module:
+    """A repaired network with the classifier that a protocol starts from.
+
+    Args:
+        network: with all classes of the source.
+    """
+    if all_classes:
+        return network
+    task = loaded.task
+    shape, classes = task.source.shape, len(task.domain.classes)
+    fresh = build_narrow(
+        task.model, shape, classes, recipe.widths, seed=derive_seed(seed, "weights")
+    )
+    rows = head_rows(loaded)
+    if rows:
+        network = rebuild(network, rows, find_structure(network, shape))
+    else:
+        network = with_new_classes(network, copy.deepcopy(fresh))
+    if task.settings.training.head == "new":
+        _put_head(network, fresh, source_structure(task))
+    return network
+
+
+def with_own_dropout(
+    loaded: LoadedTask, plan: Plan, make: Callable[[], nn.Module]
+) -> Callable[[], nn.Module]:
+    """A function that makes a compressed network with the dropout rates that its plan asks for."""
+    if not plan.scale_dropout:
+        return make
+
+    def make_scaled() -> nn.Module:
+        network, task = make(), loaded.task
+        full = build_network(task.model, task.source.shape, len(task.domain.classes))
+        scale_dropouts(network, full, task.source.shape)
+        return network
+
+    return make_scaled
 
 
 def watched_network(loaded: LoadedTask, make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:

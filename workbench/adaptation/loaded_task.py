@@ -14,6 +14,7 @@ from workbench.adaptation.source_and_target import (
     image_parts,
     knows_classes,
     load_domain_images,
+    load_source_images,
     shared_images,
 )
 from workbench.adaptation.source_network import source_structure
@@ -32,12 +33,15 @@ class LoadedTask:
 
     Attributes:
         train, test: the target's images; the test images are used for evaluation only.
+        source_images: training and test images of the source, to repair a compressed network with
+            ``--repair-epochs``; None without this option.
     """
 
     task: Task
     processor: Processor
     train: ImageSet
     test: ImageSet
+    source_images: tuple[ImageSet, ImageSet] | None = None
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -96,7 +100,11 @@ def load_task(task: Task, processor: Processor, say: Say = lambda line: None) ->
     train, test = load_domain_images(
         task.domain, task.source, folder, task.settings.what.strict, say
     )
-    return LoadedTask(task, processor, train, test)
+    source_images = None
+    if task.settings.training.repair_epochs:
+        strict = task.settings.what.strict
+        source_images = load_source_images(task.trained_on, folder, strict, say)
+    return LoadedTask(task, processor, train, test, source_images)
 
 
 def settings_dict(

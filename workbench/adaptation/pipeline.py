@@ -22,6 +22,7 @@ from workbench.adaptation.protocol_runs import run_protocol, teacher_network
 from workbench.adaptation.recipe_output import write_recipe
 from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
 from workbench.adaptation.recorded_steps import states_of
+from workbench.adaptation.repair_training import repair
 from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
@@ -148,6 +149,9 @@ def _execute(
             check_stages(loaded, analysis.recipe)
             continue
         assert analysis is not None
+        if step.kind == "repair":
+            analysis = repair(loaded, source, analysis, recorder, parent)
+            continue
         assert step.protocol is not None
         if step.kind == "teacher":
             teacher_network(loaded, source, analysis, recorder, parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -24,8 +25,11 @@ def protocol_plan(loaded: LoadedTask, protocol: Protocol, analysis: Analysis | N
     """
     task = loaded.task
     plan = fit_to(task.fine_plan if protocol.inherited else task.plan, len(loaded.train))
+    if not protocol.compressed:
+        plan = replace(plan, scale_dropout=False)
     if not protocol.trained:
-        return replace(plan, epochs=0)
+        off: dict[str, Any] = dict.fromkeys(task.settings.training.regularisers(), 0)
+        return replace(plan, epochs=0, **off)
     if protocol.equal_compute:
         assert analysis is not None
         more = analysis.full.flops / analysis.compressed.flops
@@ -51,6 +55,14 @@ def plan_params(plan: Plan, processor: Processor) -> dict[str, object]:
         "threads": processor.threads,
         "torch": torch.__version__,
     }
+
+
+def repair_plan(loaded: LoadedTask) -> Plan:
+    """The plan of the training on the source's images: that of fine-tuning, with its own length."""
+    assert loaded.source_images is not None
+    task = loaded.task
+    plan = stretch(task.fine_plan, task.settings.training.repair_epochs)
+    return fit_to(plan, len(loaded.source_images[0]))
 
 
 def step_plan(loaded: LoadedTask) -> Plan:

@@ -8,7 +8,7 @@ from workbench.adaptation.analysis import find_analysis
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.preparation import Call
-from workbench.adaptation.run_keys import protocol_key
+from workbench.adaptation.run_keys import protocol_key, repair_key
 from workbench.adaptation.source_and_target import load_source_images
 from workbench.adaptation.source_training import source_task_of
 from workbench.adaptation.stage_runs import stage_key
@@ -82,6 +82,8 @@ def _look_up(step: Step, found: _Found, say: Say) -> tuple[_Found, list[StepStat
     if step.kind == "analysis":
         run, analysis = _analysis_run(found)
         return replace(found, analysis=analysis), [StepState(step, step.title, run)]
+    if step.kind == "repair":
+        return found, [StepState(step, step.title, _repair_run(found))]
     if step.kind == "teacher":
         run = _protocol_run(step, TEACHER_SEED, found)
         return found, [StepState(step, step.title, run)]
@@ -120,6 +122,15 @@ def _analysis_run(found: _Found) -> tuple[StoredRun | None, Analysis | None]:
     if found.loaded is None or found.recorder is None or found.weights is None:
         return None, None
     return find_analysis(found.loaded, found.weights, found.recorder) or (None, None)
+
+
+def _repair_run(found: _Found) -> StoredRun | None:
+    if found.loaded is None or found.recorder is None:
+        return None
+    if found.weights is None or found.analysis is None:
+        return None
+    key = repair_key(found.loaded, found.weights, found.analysis.recipe)
+    return found.recorder.find(key)
 
 
 def _protocol_run(step: Step, seed: int, found: _Found) -> StoredRun | None:

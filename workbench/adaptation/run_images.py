@@ -108,6 +108,7 @@ def _images_of_run(
         return RunImages(*images, task.source.name, task.source.classes)
     # The weights of this run replace those of the source, which may be elsewhere by now.
     options |= {"weights": located.weights, "source_epochs": None, "data_dir": asked}
+    options["repair_epochs"] = 0  # only the target's images are needed
     target = resolve(Settings.of(**options))
     if target.domain.folder is None:
         _check_present(target.domain.source, folder)

@@ -7,10 +7,12 @@ from typing import Any
 
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict
-from workbench.adaptation.protocol_plans import protocol_plan, step_plan
+from workbench.adaptation.protocol_plans import protocol_plan, repair_plan, step_plan
+from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import SourceNetwork, model_parts
 from workbench.adaptation.task import Task
 from workbench.compression.recipe_settings import ONNX_INT8
+from workbench.compression.recipes import Recipe
 from workbench.models.processor import Processor
 from workbench.store.keys import key_of
 from workbench.training.plans import Plan
@@ -43,7 +45,7 @@ def protocol_key(
     if protocol.inherited:
         parts |= {"weights": weights, "head": loaded.task.settings.training.head}
     if protocol.inherited and protocol.compressed:
-        parts |= step_parts(loaded)
+        parts |= step_parts(loaded) | repair_parts(loaded)
     if protocol.distilled:
         settings = loaded.task.settings
         parts |= {
@@ -99,11 +101,49 @@ def step_parts(loaded: LoadedTask) -> dict[str, Any]:
     }
 
 
+def repair_parts(loaded: LoadedTask) -> dict[str, Any]:
+    """The part of a key for the training on the source's images; empty without one."""
+    if loaded.source_images is None:
+        return {}
+    images = loaded.source_images[0].fingerprint()
+    return {"repair": {"plan": repair_plan(loaded).parts(), "train": images}}
+
+
+def repair_key(loaded: LoadedTask, weights: str, recipe: Recipe) -> str:
+    """Key of the compressed network's training on the source's images.
+
+    The target is not part of it, because two targets may have the same recipe.
+
+    Args:
+        weights: fingerprint of the source weights.
+    """
+    assert loaded.source_images is not None
+    task, source = loaded.task, loaded.task.trained_on
+    return key_of(
+        "protocol",
+        {
+            **repair_parts(loaded),
+            "test": loaded.source_images[1].fingerprint(),
+            "source": source.name,
+            **image_parts(source),
+            **model_parts(task.model, task.source),
+            "protocol": "repair",
+            "weights": weights,
+            "recipe": {name: list(indices) for name, indices in recipe.kept.items()},
+            "processor": asdict(loaded.processor),
+        },
+    )
+
+
 def adapt_key(loaded: LoadedTask, given: SourceNetwork | None) -> str:
     """Key of a whole adaptation: the same call on the same data continues the same run."""
     settings = settings_dict(loaded.task, loaded.processor, loaded)
     settings.pop("torch")
     weights = given.fingerprint if given else None
-    parts = {**loaded.data, **model_parts(loaded.task.model, loaded.task.source)}
+    parts = {
+        **loaded.data,
+        **model_parts(loaded.task.model, loaded.task.source),
+        **repair_parts(loaded),
+    }
     parts.pop("model")  # the settings contain it
     return key_of("adapt", {**parts, "settings": settings, "weights": weights})

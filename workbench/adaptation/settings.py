@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.compression.recipe_settings import ONNX, ONNX_INT8, RecipeSettings
+from workbench.data.catalog import IMAGENET
 from workbench.data.user_paths import user_path
 from workbench.deployment.optional_libraries import missing_library
 from workbench.deployment.settings import DeploymentSettings
@@ -120,6 +121,15 @@ def check_together(settings: Settings) -> list[str]:
     """One line for a wrong tolerance and for each contradiction between two groups."""
     problems = [*check_tolerance(settings.what.tolerance), *_check_stages(settings)]
     problems += check_choice("--prefer", settings.what.prefer, PREFERENCES)
+    if settings.training.repair_epochs and settings.recipe.steps > 1:
+        problems.append(
+            "--repair-epochs with --steps: the steps train the network on the target; leave one out"
+        )
+    if settings.training.repair_epochs and settings.what.source == IMAGENET:
+        problems.append(
+            f"--repair-epochs {settings.training.repair_epochs}: the workbench has no {IMAGENET} "
+            "images; leave it out, or use the folder of your copy as --source"
+        )
     if settings.what.weights is not None and settings.training.source_epochs is not None:
         problems.append("--source-epochs has no effect with --weights; leave one out")
     return problems

@@ -24,6 +24,7 @@ from workbench.models.external_networks import DEFAULT_WEIGHTS, pretrained
 from workbench.models.networks import build_network, scaled_norms
 from workbench.models.weight_files import has_card, put_weights, read_card, read_weights
 from workbench.store.keys import weights_fingerprint
+from workbench.training.scaled_dropout import has_dropout
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,25 @@ class SourceNetwork:
         Raises:
             WeightsError: when the tensors do not fit.
         """
+        model = self.build_whole(task)
+        if knows_classes(task.source, task.domain):
+            return model
+        classes = len(task.domain.classes)
+        return with_new_classes(model, build_network(task.model, task.source.shape, classes))
+
+    def build_whole(self, task: Task) -> nn.Module:
+        """Build the network with these weights and all classes of the source.
+
+        Raises:
+            WeightsError: when the tensors do not fit.
+        """
         model = build_network(task.model, task.source.shape, len(task.source.classes))
         put_weights(model, self.tensors, self.origin)
-        return model if knows_classes(task.source, task.domain) else _with_new_classes(model, task)
+        return model
 
 
-def _with_new_classes(model: nn.Module, task: Task) -> nn.Module:
-    """The network with the target's classes; layers that depend on their number are random."""
-    fresh = build_network(task.model, task.source.shape, len(task.domain.classes))
+def with_new_classes(model: nn.Module, fresh: nn.Module) -> nn.Module:
+    """A fresh network for other classes with the weights of all layers that have the same shape."""
     state = model.state_dict()
     fresh.load_state_dict(
         {
@@ -99,6 +111,7 @@ def check_network(task: Task) -> None:
             method needs.
     """
     structure, fixed = source_structure(task), fixed_layers(task)
+    check_dropout(task)
     if not task.settings.recipe.reads_scales:
         return
     network = build_network(task.model, task.source.shape, len(task.source.classes))
@@ -107,6 +120,20 @@ def check_network(task: Task) -> None:
             continue
         if norm_scales(network, group) is None:
             raise NetworkError(network_slimming.no_scales(group.name))
+
+
+def check_dropout(task: Task) -> None:
+    """Check that a network has dropouts if their rates are to be scaled.
+
+    Raises:
+        NetworkError: when it has none.
+    """
+    if not task.settings.training.scale_dropout:
+        return
+    if not has_dropout(build_network(task.model, task.source.shape, len(task.source.classes))):
+        raise NetworkError(
+            f"--scale-dropout has no effect: {task.model} has no dropout layers; leave it out"
+        )
 
 
 def check_penalty(task: SourceTask) -> None:

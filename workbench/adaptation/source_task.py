@@ -16,6 +16,7 @@ from workbench.training.settings import (
     TrainingSettings,
     check_names,
     check_numbers,
+    check_regularisers,
     check_seed,
 )
 
@@ -32,8 +33,8 @@ class SourceSettings:
         epochs, schedule, lr, batch_size, weight_decay: settings of the training.
         seed: seed of the weights, order, crops and dropout.
         sparsity: weight of network slimming's penalty, in [0, 1).
-        label_smoothing, reflect_crops: as ``label_smoothing`` and ``reflect`` in
-            ``training.plans.Plan``.
+        ema, label_smoothing, mixup, cutmix: as in ``training.plans.Plan``.
+        reflect_crops: as ``reflect`` there.
         device, precision: processor and number format.
     """
 
@@ -49,7 +50,10 @@ class SourceSettings:
     weight_decay: float | None = None
     seed: int = 0
     sparsity: float = 0.0
+    ema: float = 0.0
     label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     reflect_crops: bool = False
     device: str = TrainingSettings.device
     precision: str = TrainingSettings.precision
@@ -73,10 +77,7 @@ class SourceSettings:
                 f"--sparsity {self.sparsity:g} is not within [0, 1); try 1e-4, or 1e-5 for a "
                 "residual network"
             )
-        if not 0 <= self.label_smoothing < 1:
-            problems.append(
-                f"--label-smoothing {self.label_smoothing:g} is not within [0, 1); try 0.1"
-            )
+        problems += check_regularisers(self.ema, self.label_smoothing, self.mixup, self.cutmix)
         return [*problems, *check_weights(self.weights)]
 
 
@@ -119,7 +120,10 @@ def resolve_source(settings: SourceSettings) -> SourceTask:
     plan = replace(
         plan,
         sparsity=settings.sparsity,
+        ema=settings.ema,
         label_smoothing=settings.label_smoothing,
+        mixup=settings.mixup,
+        cutmix=settings.cutmix,
         reflect=settings.reflect_crops,
     )
     return SourceTask(settings, source, model, plan)

@@ -12,7 +12,7 @@ from typing import Literal
 from workbench.adaptation.task import Task
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
 
-Kind = Literal["source", "analysis", "teacher", "protocol", "stage"]
+Kind = Literal["source", "analysis", "repair", "teacher", "protocol", "stage"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Step:
     """One step.
 
     Attributes:
-        kind: train the source network, analyse the target, train a teacher, run a protocol, or
-            apply a stage to one of its networks.
+        kind: train the source network, analyse the target, train the compressed network on the
+            source's images, train a teacher, run a protocol, or apply a stage to one of its
+            networks.
         title: its name on the screen.
         protocol: the protocol to run; None for the source and the analysis.
         seeds: the seeds to run it with; empty for the source and the analysis.
@@ -45,6 +46,9 @@ def steps_of(task: Task) -> list[Step]:
         steps.append(Step("source", f"source training: {task.source.name}, {epochs} epochs"))
     steps.append(Step("analysis", f"analysis: {task.settings.recipe.method}"))
     training = task.settings.training
+    if training.repair_epochs:
+        where = f"{task.trained_on.name}, {training.repair_epochs} epochs"
+        steps.append(Step("repair", f"repair: {where}"))
     names, seeds = task.protocols, training.seed_range
     taught = TEACHER in names and TEACHER_SEED in seeds
     if training.distils and not taught:

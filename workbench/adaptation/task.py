@@ -92,7 +92,8 @@ class Task:
     def known_sets(self) -> list[str]:
         """The data sets of ``catalog.SOURCES`` that the task loads."""
         names = [] if self.domain.folder else [self.domain.source]
-        if self.settings.what.weights is None and self.trained_on.folder is None:
+        needed = self.settings.what.weights is None or self.settings.training.repair_epochs
+        if needed and self.trained_on.folder is None:
             names.append(self.trained_on.name)
         return sorted(set(names))
 
@@ -224,15 +225,17 @@ def _source_plan(settings: Settings, model: str, source: Source) -> Plan:
 
 
 def _target_plan(settings: Settings, model: str, source: Source, lr: float | None) -> Plan:
-    return training_plan(
+    training = settings.training
+    plan = training_plan(
         model,
         source,
-        settings.training.schedule,
-        epochs=settings.training.epochs,
+        training.schedule,
+        epochs=training.epochs,
         lr=lr,
-        batch_size=settings.training.batch_size,
-        weight_decay=settings.training.weight_decay,
+        batch_size=training.batch_size,
+        weight_decay=training.weight_decay,
     )
+    return replace(plan, **training.regularisers())
 
 
 def whole_domain(source: Source) -> Domain:

@@ -55,6 +55,8 @@ def may_take_long(call: Call) -> bool:
     source = task.settings.what.weights is None and may_be_long(
         network, task.trained_on, sum(task.trained_on.train_images), task.source_plan
     )
+    repair = replace(task.fine_plan, epochs=training.repair_epochs)
+    source |= may_be_long(network, task.trained_on, sum(task.trained_on.train_images), repair)
     return source or may_be_long(network, task.source, task.domain.images()[0], plan)
 
 
@@ -70,9 +72,13 @@ def time_needed(call: Call, states: Sequence[StepState]) -> TimeNeeded:
     if any(state.step.kind == "source" for state in to_do):
         each = an_image(task.trained_on) * sum(task.trained_on.train_images)
         source, short = (each * epochs for epochs in (task.source_plan.epochs, SHORT_SOURCE))
+    repair = any(state.step.kind == "repair" for state in to_do)
     epochs = [_epochs(task, state) for state in to_do if _is_trained(state)]
     target = an_image(task.source) * task.domain.images()[0] * sum(epochs) if epochs else 0.0
-    return TimeNeeded(source, target, len(epochs), short if short < source else 0.0)
+    if repair:
+        images = sum(task.trained_on.train_images) * task.settings.training.repair_epochs
+        target += an_image(task.trained_on) * images
+    return TimeNeeded(source, target, len(epochs) + repair, short if short < source else 0.0)
 
 
 def _image_seconds(call: Call) -> Callable[[Source], float]:

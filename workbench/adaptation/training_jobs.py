@@ -14,11 +14,17 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.initial_networks import starting_network, teacher_of, watched_network
+from workbench.adaptation.initial_networks import (
+    starting_network,
+    teacher_of,
+    watched_network,
+    with_own_dropout,
+)
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict, split_inputs, subject_inputs
 from workbench.adaptation.protocol_plans import plan_params, protocol_plan, step_plan
 from workbench.adaptation.recorded_options import (
@@ -30,6 +36,7 @@ from workbench.adaptation.run_keys import _how, protocol_key
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import SourceNetwork, model_parts, read_network
 from workbench.adaptation.source_task import SourceTask
+from workbench.adaptation.task import Task
 from workbench.compression.forward_path import path_on_noise
 from workbench.compression.watched_layers import watch
 from workbench.data.image_batches import ImageSet
@@ -115,7 +122,7 @@ def protocol_job(
         **recorded_inputs(task),
         "settings.json": json.dumps(settings_dict(task, loaded.processor, loaded), indent=1),
         OPTIONS_FILE: adaptation_options(
-            task, protocols=(protocol.name,), seeds=1, first_seed=seed
+            task, **_own_options(task, protocol), seeds=1, first_seed=seed
         ),
     }
     if recipe:
@@ -140,7 +147,10 @@ def protocol_job(
         inputs=subject_inputs(loaded),
         card=Card.of(task.model, task.source, classes, widths, images=task.domain.source),
         make_model=watched_network(
-            loaded, starting_network(loaded, protocol, seed, source, analysis)
+            loaded,
+            with_own_dropout(
+                loaded, plan, starting_network(loaded, protocol, seed, source, analysis)
+            ),
         ),
         plan=plan,
         seed=seed,
@@ -150,6 +160,21 @@ def protocol_job(
         checkpoint_every=_PROTOCOL_CHECKPOINT,
         make_teacher=teacher_of(loaded, source, teacher) if teacher else None,
     )
+
+
+def _own_options(task: Task, protocol: Protocol) -> dict[str, Any]:
+    """Options that repeat one protocol by itself, without those that would have no effect."""
+    scaled = task.asked.training.scale_dropout and protocol.compressed
+    repaired = task.asked.training.repair_epochs if _is_repaired(protocol) else 0
+    return {
+        "protocols": (protocol.name,),
+        "scale_dropout": scaled,
+        "repair_epochs": repaired,
+    }
+
+
+def _is_repaired(protocol: Protocol) -> bool:
+    return protocol.compressed and protocol.inherited
 
 
 def step_job(
@@ -195,7 +220,9 @@ def step_job(
         card=Card.of(
             task.model, task.source, task.domain.classes, widths, images=task.domain.source
         ),
-        make_model=watched_network(loaded, lambda: copy.deepcopy(network)),
+        make_model=watched_network(
+            loaded, with_own_dropout(loaded, plan, lambda: copy.deepcopy(network))
+        ),
         plan=plan,
         seed=0,
         train=loaded.train,
@@ -227,6 +254,8 @@ def _protocol_params(
         params["energy"] = task.energy
     if protocol.inherited:
         params["head"] = task.settings.training.head
+    if _is_repaired(protocol) and task.settings.training.repair_epochs:
+        params["repair_epochs"] = task.settings.training.repair_epochs
     if protocol.distilled:
         params["temperature"] = task.settings.training.temperature
         params["distill_weight"] = task.settings.training.distill_weight

@@ -17,6 +17,7 @@ from workbench.cli.options import (
     LAYERS,
     NETWORK,
     RECIPE,
+    REGULARISERS,
     SEEDS,
     STAGE_OPTIONS,
     TRAINING,
@@ -28,8 +29,8 @@ from workbench.cli.options import (
 @takes(
     *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "tolerance", "prefer", "temperature",
     "distill_weight", "stages", *STAGE_OPTIONS,
-    *TRAINING, "weight_decay", "head", *WHERE, "fresh", "keep_weights", "json",
-    "config", "like", **FROM_FILE,
+    *TRAINING, "weight_decay", "repair_epochs", *REGULARISERS, "scale_dropout", "head", *WHERE,
+    "fresh", "keep_weights", "json", "config", "like", **FROM_FILE,
 )  # fmt: skip
 def adapt(
     context: typer.Context,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from workbench.cli.option_table import Option
+from workbench.cli.one_option import Option
 from workbench.errors import SettingsError
 from workbench.experiments.settings import RESULTS
 

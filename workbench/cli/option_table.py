@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
 
 from workbench.adaptation.settings import DomainSettings
+from workbench.cli.one_option import REQUIRED, Option
+from workbench.cli.training_option_table import TRAINING_OPTIONS
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
 from workbench.compression.recipe_settings import DEFAULT_MIN_SHARE, RUNTIMES, RecipeSettings
 from workbench.deployment.settings import DeploymentSettings
@@ -17,38 +14,6 @@ from workbench.deployment.stage_names import STAGES
 from workbench.store.settings import RecordSettings
 from workbench.training.protocols import PROTOCOLS
 from workbench.training.settings import TrainingSettings
-
-REQUIRED: Any = inspect.Parameter.empty
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of the command line.
-
-    Attributes:
-        kind: the Python type of its value.
-        panel: title of its section on the help page.
-        help: its text on the help page.
-        default: its value when left out; ``REQUIRED`` if it must be given.
-        names: its names on the command line, if they differ from the parameter's name.
-    """
-
-    kind: Any
-    panel: str
-    help: str
-    default: Any = None
-    names: tuple[str, ...] = ()
-
-    def parameter(self, name: str) -> inspect.Parameter:
-        """The option as a parameter of a command."""
-        option = typer.Option(*self.names, help=self.help, rich_help_panel=self.panel)
-        return inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=self.default,
-            annotation=Annotated[self.kind, option],
-        )
-
 
 _NETWORK, _RECIPE, _BUDGET = "Domain and network", "Recipe", "Budget"
 _LAYERS = "Single layers"
@@ -286,6 +251,7 @@ SHARED: dict[str, Option] = {
     "weight_decay": Option(
         float | None, _TRAINING, "L2 penalty, in [0, 1). (default: depends on the network)"
     ),
+    **TRAINING_OPTIONS,
     "head": Option(
         str,
         _TRAINING,

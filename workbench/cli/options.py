@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from workbench.cli.option_table import SHARED, Option
+from workbench.cli.one_option import Option
+from workbench.cli.option_table import SHARED
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 #: Required options, for commands that can also read them from a file.
@@ -31,6 +32,7 @@ BUDGET = ("footprint", "flops", "params", "latency_ms", "runtime")
 TRAINING = (
     "epochs", "source_epochs", "schedule", "lr", "fine_lr", "batch_size", "device", "precision",
 )  # fmt: skip
+REGULARISERS = ("ema", "label_smoothing", "mixup", "cutmix")
 SEEDS = ("seeds", "first_seed")
 STAGE_OPTIONS = ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
 WHERE = ("data_dir", "domains", "tracking_uri", "output")

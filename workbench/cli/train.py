@@ -13,14 +13,15 @@ from workbench.cli.merged_options import (
 )
 from workbench.cli.options import (
     FROM_FILE,
+    REGULARISERS,
     takes,
 )
 
 
 @takes(
     "source", "model", "image_size", "strict", "epochs", "schedule", "lr", "batch_size",
-    "weight_decay", "device", "precision", "data_dir", "tracking_uri", "output", "fresh",
-    "config", "like", source=FROM_FILE["source"],
+    "weight_decay", *REGULARISERS, "device", "precision", "data_dir", "tracking_uri", "output",
+    "fresh", "config", "like", source=FROM_FILE["source"],
 )  # fmt: skip
 def train(
     context: typer.Context,
@@ -33,10 +34,6 @@ def train(
         typer.Option(
             help="L1 penalty on the scales of batch norms, for network-slimming; try 1e-4."
         ),
-    ] = 0.0,
-    label_smoothing: Annotated[
-        float,
-        typer.Option(help="Share of each label that is spread over all classes; try 0.1."),
     ] = 0.0,
     reflect_crops: Annotated[
         bool,
@@ -63,7 +60,6 @@ def train(
     own = {
         "weights": weights,
         "sparsity": sparsity,
-        "label_smoothing": label_smoothing,
         "reflect_crops": reflect_crops,
         "seed": seed,
     }

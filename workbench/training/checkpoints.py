@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from workbench.data.checked_values import LARGEST_NUMBER, listed, mapped, number, whole
 from workbench.data.whole_files import parse_json
 from workbench.models.weight_files import save_tensors
+from workbench.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,27 @@ class Checkpoint:
 
 
 def _write_down(
-    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    average: WeightAverage | None,
+    progress: Progress,
 ) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for name, weight in model.named_parameters():
         tensors[f"momentum.{name}"] = optimizer.state[weight]["momentum_buffer"]
+    if average:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
     metadata = {"key": checkpoint.key, "progress": json.dumps(asdict(progress))}
     save_tensors(tensors, checkpoint.path, metadata)
 
 
-def _take_up(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SGD) -> Progress:
+def _take_up(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    average: WeightAverage | None,
+) -> Progress:
     """Load the state of an interrupted training; without one, nothing changes."""
     try:
         with safe_open(checkpoint.path, framework="pt") as file:
@@ -70,12 +82,23 @@ def _take_up(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.SG
         progress = _progress_from(metadata.get("progress", ""))
     except (OSError, SafetensorError, ValueError):
         return Progress()  # missing, or truncated by a full disk: start again
-    model.load_state_dict({name[6:]: t for name, t in tensors.items() if name.startswith("model.")})
+    model.load_state_dict(_named(tensors, "model."))
+    if average:
+        average.load(_named(tensors, "average."))
     for name, weight in model.named_parameters():
         buffer = tensors[f"momentum.{name}"].to(weight.device)
         # The fused step requires the buffer in the memory layout of the weight.
         optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(buffer)
     return progress
+
+
+def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, without it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _progress_from(text: str) -> Progress:

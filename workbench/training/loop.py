@@ -23,7 +23,10 @@ from workbench.models.networks import place, scaled_norms
 from workbench.models.processor import Processor
 from workbench.training.checkpoints import Checkpoint, Epoch, Progress, _take_up, _write_down
 from workbench.training.distillation import Teacher
+from workbench.training.mixing import label_loss, mixer_of
+from workbench.training.norm_statistics import estimate_norms
 from workbench.training.plans import Plan, batch_sizes, derive_seed, learning_rate
+from workbench.training.weight_average import WeightAverage
 
 
 def fit(
@@ -67,14 +70,15 @@ def fit(
         place(teacher.network, device).eval()
     feed = open_feed(images, source, device, reflect=plan.reflect)
     optimizer = make_optimizer(model.parameters(), plan)
-    progress = _take_up(checkpoint, model, optimizer) if checkpoint else Progress()
+    average = WeightAverage(model, plan.ema) if plan.ema and plan.epochs else None
+    progress = _take_up(checkpoint, model, optimizer, average) if checkpoint else Progress()
     saved = time.monotonic()
     with _reproducible(device):
         for number in range(len(progress.epochs) + 1, plan.epochs + 1):
             start = time.perf_counter()
             total, rate = _train_epoch(
                 model, optimizer, feed, len(images), source, plan, number, seed, processor,
-                teacher, on_step,
+                teacher, average, on_step,
             )  # fmt: skip
             # The host waits for the device between two epochs, and never within one.
             epoch = Epoch(number, total.item() / len(images), rate)
@@ -87,9 +91,12 @@ def fit(
             progress = Progress((*progress.epochs, epoch), seconds)
             last = number == plan.epochs
             if checkpoint and not last and time.monotonic() - saved >= checkpoint.every:
-                _write_down(checkpoint, model, optimizer, progress)
+                _write_down(checkpoint, model, optimizer, average, progress)
                 saved = time.monotonic()
             on_epoch(epoch)
+        if average:
+            average.hand_over()
+            estimate_norms(model, feed, len(images), source, batch_size=plan.batch_size, seed=seed)
     return progress
 
 
@@ -116,6 +123,7 @@ def _train_epoch(
     seed: int,
     processor: Processor,
     teacher: Teacher | None,
+    average: WeightAverage | None,
     on_step: Callable[[int, int, int], None],
 ) -> tuple[Tensor, float]:
     """Train for one epoch; return the summed loss, still on the device, and the last rate."""
@@ -125,17 +133,18 @@ def _train_epoch(
     torch.manual_seed(derive_seed(seed, "dropout", number))
     total = torch.zeros((), device=device)
     scales = _norm_scales(model) if plan.sparsity else []
+    mixer = mixer_of(plan, seed, number)
     rate = 0.0
     for index, (inputs, labels) in enumerate(feed(sizes, plan.augment, generator)):
         rate = learning_rate(plan, (number - 1) * len(sizes) + index, plan.epochs * len(sizes))
         optimizer.param_groups[0]["lr"] = rate
         inputs = normalise(inputs, source)
+        mixture = mixer.draw(inputs) if mixer else None
+        inputs = mixture.images(inputs) if mixture else inputs
         with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
             logits = model(inputs)
             wanted = teacher.logits(inputs) if teacher else None
-        loss = nn.functional.cross_entropy(
-            logits.float(), labels, label_smoothing=plan.label_smoothing
-        )
+        loss = label_loss(logits.float(), labels, plan.label_smoothing, mixture)
         if teacher and wanted is not None:
             loss = teacher.mix(loss, logits.float(), wanted.float())
         if scales:
@@ -143,6 +152,8 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
+        if average:
+            average.update((number - 1) * len(sizes) + index)
         total += loss.detach() * len(labels)
         on_step(number, index + 1, len(sizes))
     return total, rate

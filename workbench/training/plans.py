@@ -17,7 +17,9 @@ _START = 0.04  # of the peak rate, at the first step of a one-cycle training
 
 
 #: Fields of a plan that are recorded only if they are used.
-LATER_OPTIONS = ("sparsity", "label_smoothing", "reflect")
+LATER_OPTIONS = (
+    "sparsity", "label_smoothing", "reflect", "ema", "mixup", "cutmix", "scale_dropout",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Plan:
         sparsity: weight of an L1 penalty on the scales of batch norms (network slimming).
         label_smoothing: share of the label that is spread over all classes, in [0, 1).
         reflect: the padding of crops mirrors the image; otherwise it is zero.
+        ema: decay of the average of the weights (``weight_average``), in [0, 1); 0 is off.
+        mixup, cutmix: alpha of the mixtures (``mixing``); 0 is off.
+        scale_dropout: whoever makes the compressed network lowers its dropout rates
+            (``scaled_dropout``).
     """
 
     epochs: int
@@ -49,6 +55,16 @@ class Plan:
     sparsity: float = 0.0
     label_smoothing: float = 0.0
     reflect: bool = False
+    ema: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    scale_dropout: bool = False
+
+    @property
+    def alone(self) -> str:
+        """The option because of which seeds cannot be trained together; "" if they can."""
+        names = ("ema", "mixup", "cutmix")
+        return next((f"--{name}" for name in names if getattr(self, name)), "")
 
     def parts(self) -> dict[str, Any]:
         """The plan as plain data, with later options only if they are used.

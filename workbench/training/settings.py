@@ -17,6 +17,7 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 _MOST_SEEDS, _MOST_EPOCHS = 1000, 1_000_000
 _LARGEST_SEED, _LARGEST_BATCH = 2**32 - 1, 2**20
+_LARGEST_ALPHA = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class TrainingSettings:
         head: "slice" keeps the classifier's rows of the target's classes, "new" draws a new
             classifier; "auto" is "slice" if all of them are classes of the source.
         source_epochs: length of the source network's training.
+        ema, label_smoothing, mixup, cutmix: as in ``training.plans.Plan``; 0 is off.
+        repair_epochs: epochs of the compressed network on the source's images before its training
+            on the target; 0 is off.
+        scale_dropout: whether compressed networks have lower dropout rates (``scaled_dropout``).
         device, precision: where and how to compute.
     """
 
@@ -47,6 +52,12 @@ class TrainingSettings:
     fine_lr: float | None = None
     batch_size: int | None = None
     weight_decay: float | None = None
+    ema: float = 0.0
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    scale_dropout: bool = False
+    repair_epochs: int = 0
     head: str = "auto"
     device: str = "auto"
     precision: str = "auto"
@@ -70,9 +81,21 @@ class TrainingSettings:
         """Whether a protocol needs a teacher."""
         return any(name in PROTOCOLS and PROTOCOLS[name].distilled for name in self.protocols)
 
+    @property
+    def compresses(self) -> bool:
+        """Whether a protocol trains a compressed network."""
+        return any(name in PROTOCOLS and PROTOCOLS[name].compressed for name in self.protocols)
+
+    def regularisers(self) -> dict[str, Any]:
+        """The fields of a plan that these options set."""
+        names = ("ema", "label_smoothing", "mixup", "cutmix", "scale_dropout")
+        return {name: getattr(self, name) for name in names}
+
     def extras(self) -> dict[str, Any]:
         """Options that are recorded only if they have an effect, so old records stay valid."""
         known: dict[str, Any] = {"first_seed": self.first_seed} if self.first_seed else {}
+        if self.repair_epochs:
+            known["repair_epochs"] = self.repair_epochs
         if self.distils:
             known |= {"temperature": self.temperature, "distill_weight": self.distill_weight}
         return known
@@ -97,6 +120,19 @@ class TrainingSettings:
             fine_lr=self.fine_lr,
             weight_decay=self.weight_decay,
         )
+        problems += check_regularisers(self.ema, self.label_smoothing, self.mixup, self.cutmix)
+        if self.scale_dropout and not self.compresses:
+            problems.append(
+                "--scale-dropout has no effect without a compressed network; add a protocol such "
+                "as pfa-fine or leave it out"
+            )
+        problems += _check_range("--repair-epochs", self.repair_epochs, 0, _MOST_EPOCHS)
+        chosen = [PROTOCOLS[name] for name in self.protocols if name in PROTOCOLS]
+        if self.repair_epochs > 0 and not any(p.compressed and p.inherited for p in chosen):
+            problems.append(
+                f"--repair-epochs {self.repair_epochs} has no effect without a compressed network "
+                "with inherited weights; add a protocol such as pfa-fine or leave it out"
+            )
         if not 0 < self.temperature < float("inf"):
             problems.append(f"--temperature {self.temperature:g} is not a positive number; try 1")
         if not 0 <= self.distill_weight <= 1:
@@ -151,6 +187,25 @@ def check_numbers(
     if weight_decay is not None and not 0 <= weight_decay < 1:
         problems.append(f"--weight-decay {weight_decay:g} is not within [0, 1); try 5e-4")
     return problems
+
+
+def check_regularisers(
+    ema: float, label_smoothing: float, mixup: float, cutmix: float
+) -> list[str]:
+    """Return one line for each of these numbers that is out of range."""
+    problems = [
+        f"{option} {value:g} is not within [0, 1); try {example:g}"
+        for option, value, example in (
+            ("--ema", ema, 0.99),
+            ("--label-smoothing", label_smoothing, 0.1),
+        )
+        if not 0 <= value < 1
+    ]
+    return problems + [
+        f"{option} {value:g} is not within [0, {_LARGEST_ALPHA}]; try {example:g}"
+        for option, value, example in (("--mixup", mixup, 0.2), ("--cutmix", cutmix, 1))
+        if not 0 <= value <= _LARGEST_ALPHA
+    ]
 
 
 def _check_range(option: str, value: int | None, least: int, most: int) -> list[str]:

@@ -109,8 +109,11 @@ def fit_together(
 
     Raises:
         TrainingError: when a loss is no longer a finite number.
-        RuntimeError: when the network cannot be stacked, or memory does not suffice.
+        RuntimeError: when the network cannot be stacked, memory does not suffice, or the plan has
+            an option that is made for single networks.
     """
+    if plan.alone:
+        raise RuntimeError(f"{plan.alone} works on one network")
     device = processor.torch_device
     stack = _Stack([place(learner.network, device).train() for learner in learners])
     if teacher:

@@ -1,0 +1,49 @@
+"""Options that change how networks are trained, apart from the plan's numbers."""
+
+from __future__ import annotations
+
+from workbench.cli.one_option import Option
+from workbench.training.settings import TrainingSettings
+
+_REGULARISATION = "Regularisation and repair"
+_Training = TrainingSettings
+
+TRAINING_OPTIONS: dict[str, Option] = {
+    "ema": Option(
+        float,
+        _REGULARISATION,
+        "Evaluate a moving average of the weights with this decay, in [0, 1); try 0.99.",
+        _Training.ema,
+    ),
+    "label_smoothing": Option(
+        float,
+        _REGULARISATION,
+        "Share of each label that is spread over all classes; try 0.1.",
+        _Training.label_smoothing,
+    ),
+    "mixup": Option(
+        float,
+        _REGULARISATION,
+        "Train on mixtures of two images; alpha of their shares' distribution; try 0.2.",
+        _Training.mixup,
+    ),
+    "cutmix": Option(
+        float,
+        _REGULARISATION,
+        "Replace a rectangle of each image by that of another; alpha of its area; try 1.",
+        _Training.cutmix,
+    ),
+    "scale_dropout": Option(
+        bool,
+        _REGULARISATION,
+        "Lower the dropout rates of compressed networks by the share of connections that is left.",
+        _Training.scale_dropout,
+        ("--scale-dropout/--no-scale-dropout",),
+    ),
+    "repair_epochs": Option(
+        int,
+        _REGULARISATION,
+        "Epochs of the compressed network on the source's images, before the target.",
+        _Training.repair_epochs,
+    ),
+}
