@@ -1,4 +1,4 @@
-"""The networks that trainings start from, and the teachers of distilled trainings."""
+"""The networks that trainings start from."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from workbench.compression.narrow_networks import build_narrow
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.watched_layers import watch
-from workbench.models.weight_files import put_weights
-from workbench.training.distillation import Teacher
 from workbench.training.plans import derive_seed
-from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
+from workbench.training.protocols import Protocol
 
 
 def make_network(
@@ -25,6 +23,8 @@ def make_network(
     seed: int,
     source: SourceNetwork,
     recipe: Recipe | None,
+    *,
+    all_classes: bool = False,
 ) -> nn.Module:
     """Make the network that a protocol starts from.
 
@@ -34,6 +34,7 @@ def make_network(
 
     Args:
         recipe: the filters to keep; None for the full network.
+        all_classes: an inherited classifier keeps all classes of the source, with ``--head slice``.
     """
     task = loaded.task
     fresh = build_narrow(
@@ -47,7 +48,7 @@ def make_network(
         return fresh
     full = source.build(task)
     structure = source_structure(task)
-    kept = {**(recipe.kept if recipe else {}), **head_rows(loaded)}
+    kept = {**(recipe.kept if recipe else {}), **({} if all_classes else head_rows(loaded))}
     inherited = rebuild(full, kept, structure)
     if task.settings.training.head == "new":  # the classifier, and the batch norm behind it
         for cut in structure.classifier.cuts:
@@ -57,16 +58,25 @@ def make_network(
 
 
 def starting_network(
-    loaded: LoadedTask, protocol: Protocol, seed: int, source: SourceNetwork, analysis: Analysis
+    loaded: LoadedTask,
+    protocol: Protocol,
+    seed: int,
+    source: SourceNetwork,
+    analysis: Analysis,
+    *,
+    all_classes: bool = False,
 ) -> Callable[[], nn.Module]:
     """A function that makes the network that a protocol starts from.
 
     After iterative PFA, pfa-fine and pfa-distill start from the network that its steps made.
+
+    Args:
+        all_classes: as for ``make_network``.
     """
     if analysis.start and protocol.compressed and protocol.inherited:
         return analysis.start
     recipe = analysis.recipe if protocol.compressed else None
-    return lambda: make_network(loaded, protocol, seed, source, recipe)
+    return lambda: make_network(loaded, protocol, seed, source, recipe, all_classes=all_classes)
 
 
 def watched_network(loaded: LoadedTask, make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -81,22 +91,3 @@ def watched_network(loaded: LoadedTask, make: Callable[[], nn.Module]) -> Callab
         return network
 
     return make_watched
-
-
-def teacher_of(
-    loaded: LoadedTask, source: SourceNetwork, teacher: SourceNetwork
-) -> Callable[[], Teacher]:
-    """A function that makes the teacher of a distilled protocol.
-
-    Args:
-        teacher: the trained weights of the teacher.
-    """
-    settings = loaded.task.settings
-
-    def make() -> Teacher:
-        network = make_network(loaded, PROTOCOLS[TEACHER], TEACHER_SEED, source, None)
-        put_weights(network, teacher.tensors, teacher.origin)
-        watch(network, source_structure(loaded.task).path)
-        return Teacher(network, settings.training.temperature, settings.training.distill_weight)
-
-    return make

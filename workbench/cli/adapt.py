@@ -13,6 +13,7 @@ from workbench.cli.merged_options import (
 )
 from workbench.cli.options import (
     BUDGET,
+    DISTILLATION,
     FROM_FILE,
     NETWORK,
     RECIPE,
@@ -25,8 +26,8 @@ from workbench.cli.options import (
 
 
 @takes(
-    *NETWORK, *RECIPE, *BUDGET, "protocols", *SEEDS, "tolerance", "prefer", "temperature",
-    "distill_weight", "stages", *STAGE_OPTIONS,
+    *NETWORK, *RECIPE, *BUDGET, "protocols", *SEEDS, "tolerance", "prefer", *DISTILLATION,
+    "stages", *STAGE_OPTIONS,
     *TRAINING, "weight_decay", "head", *WHERE, "fresh", "keep_weights", "json",
     "config", "like", **FROM_FILE,
 )  # fmt: skip

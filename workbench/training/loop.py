@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from workbench.errors import TrainingError
 from workbench.models.networks import place, scaled_norms
 from workbench.models.processor import Processor
 from workbench.training.checkpoints import Checkpoint, Epoch, Progress, _take_up, _write_down
-from workbench.training.distillation import Teacher
+from workbench.training.distillation import Guide
 from workbench.training.plans import Plan, batch_sizes, derive_seed, learning_rate
 
 
@@ -34,7 +35,7 @@ def fit(
     *,
     seed: int,
     processor: Processor,
-    teacher: Teacher | None = None,
+    teacher: Guide | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None,
@@ -48,7 +49,7 @@ def fit(
         plan: schedule and hyper-parameters.
         seed: determines order, views and dropout masks, but not the initial weights.
         processor: device and precision.
-        teacher: the network learns its probabilities in addition to the labels.
+        teacher: the network learns from it in addition to the labels.
         checkpoint: where the state is saved; a training found there is resumed.
         on_epoch: called after each epoch.
         on_step: called after each step with the epoch's number, the step's number, and the
@@ -64,12 +65,13 @@ def fit(
     device = processor.torch_device
     place(model, device).train()
     if teacher:
-        place(teacher.network, device).eval()
+        teacher.prepare(device)
     feed = open_feed(images, source, device, reflect=plan.reflect)
     optimizer = make_optimizer(model.parameters(), plan)
     progress = _take_up(checkpoint, model, optimizer) if checkpoint else Progress()
     saved = time.monotonic()
-    with _reproducible(device):
+    taught = teacher.attached(model) if teacher else nullcontext()
+    with _reproducible(device), taught:
         for number in range(len(progress.epochs) + 1, plan.epochs + 1):
             start = time.perf_counter()
             total, rate = _train_epoch(
@@ -115,7 +117,7 @@ def _train_epoch(
     number: int,
     seed: int,
     processor: Processor,
-    teacher: Teacher | None,
+    teacher: Guide | None,
     on_step: Callable[[int, int, int], None],
 ) -> tuple[Tensor, float]:
     """Train for one epoch; return the summed loss, still on the device, and the last rate."""
@@ -133,11 +135,13 @@ def _train_epoch(
         with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
             logits = model(inputs)
             wanted = teacher.logits(inputs) if teacher else None
-        loss = nn.functional.cross_entropy(
-            logits.float(), labels, label_smoothing=plan.label_smoothing
+        on_labels = partial(
+            nn.functional.cross_entropy, target=labels, label_smoothing=plan.label_smoothing
         )
         if teacher and wanted is not None:
-            loss = teacher.mix(loss, logits.float(), wanted.float())
+            loss = teacher.mix(on_labels, logits.float(), wanted.float())
+        else:
+            loss = on_labels(logits.float())
         if scales:
             loss = loss + plan.sparsity * torch.stack([s.abs().sum() for s in scales]).sum()
         optimizer.zero_grad(set_to_none=True)

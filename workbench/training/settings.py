@@ -9,6 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.errors import check_choice, check_once
+from workbench.training.distillation_options import (
+    FULL_FINE,
+    MUTUAL,
+    SOFT_TARGETS,
+    SOURCE,
+    chosen_options,
+    distillation_problems,
+)
 from workbench.training.protocols import FOUR, PROTOCOLS
 
 SCHEDULES = ("paper", "one-cycle")
@@ -26,7 +34,11 @@ class TrainingSettings:
     Attributes:
         protocols: which of ``PROTOCOLS`` to run.
         seeds: how often each is run, with seeds ``first_seed``, ``first_seed`` + 1, ...
-        temperature, distill_weight: of pfa-distill (``training.distillation``).
+        temperature, distill_weight: of pfa-distill (``training.objectives.soft_targets``).
+        objective: what its network learns from the teacher, one of ``OBJECTIVES``.
+        teacher: who teaches it, one of ``TEACHERS``.
+        generations: how often it is trained, each time by the network of the time before.
+        assistant: a network of intermediate size learns from the teacher and teaches it.
         epochs, schedule, lr, batch_size, weight_decay: of the protocols' training.
         fine_lr: learning rate of the protocols that start from inherited weights.
         head: "slice" keeps the classifier's rows of the target's classes, "new" draws a new
@@ -40,6 +52,10 @@ class TrainingSettings:
     first_seed: int = 0
     temperature: float = 1.0
     distill_weight: float = 0.5
+    objective: str = SOFT_TARGETS
+    teacher: str = FULL_FINE
+    generations: int = 1
+    assistant: bool = False
     epochs: int | None = None
     source_epochs: int | None = None
     schedule: str = "paper"
@@ -70,11 +86,17 @@ class TrainingSettings:
         """Whether a protocol needs a teacher."""
         return any(name in PROTOCOLS and PROTOCOLS[name].distilled for name in self.protocols)
 
+    @property
+    def needs_full_fine(self) -> bool:
+        """Whether a protocol learns from the network of full-fine."""
+        return self.distils and self.objective != MUTUAL and self.teacher != SOURCE
+
     def extras(self) -> dict[str, Any]:
         """Options that are recorded only if they have an effect, so old records stay valid."""
         known: dict[str, Any] = {"first_seed": self.first_seed} if self.first_seed else {}
         if self.distils:
             known |= {"temperature": self.temperature, "distill_weight": self.distill_weight}
+            known |= chosen_options(self)
         return known
 
     def problems(self) -> list[str]:
@@ -97,12 +119,7 @@ class TrainingSettings:
             fine_lr=self.fine_lr,
             weight_decay=self.weight_decay,
         )
-        if not 0 < self.temperature < float("inf"):
-            problems.append(f"--temperature {self.temperature:g} is not a positive number; try 1")
-        if not 0 <= self.distill_weight <= 1:
-            problems.append(
-                f"--distill-weight {self.distill_weight:g} is not within [0, 1]; try 0.5"
-            )
+        problems += distillation_problems(self)
         return problems
 
 
