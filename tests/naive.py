@@ -201,12 +201,95 @@ def apoz(activations: np.ndarray) -> list[float]:
 def soft_cross_entropy(student: Matrix, teacher: Matrix, temperature: float) -> float:
     """T^2 times the mean of sum q ln(q / p) at temperature T (Hinton et al. 2015, section 2)."""
 
-    def softmax(logits: Sequence[float]) -> list[float]:
-        powers = [math.exp(float(value) / temperature) for value in logits]
-        return [power / math.fsum(powers) for power in powers]
+    def soft(logits: Sequence[float]) -> list[float]:
+        return softmax([float(value) / temperature for value in logits])
 
     each = [
-        math.fsum(q * math.log(q / p) for q, p in zip(softmax(wanted), softmax(ours), strict=True))
+        math.fsum(q * math.log(q / p) for q, p in zip(soft(wanted), soft(ours), strict=True))
         for ours, wanted in zip(student, teacher, strict=True)
     ]
     return temperature**2 * math.fsum(each) / len(each)
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    """Probabilities of logits."""
+    powers = [math.exp(value) for value in logits]
+    return [power / math.fsum(powers) for power in powers]
+
+
+def attention_loss(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Mean squared difference of unit attention vectors (Zagoruyko 2017, equation 2)."""
+
+    def attention(maps: np.ndarray) -> list[float]:
+        channels, height, width = maps.shape
+        found = [
+            sum(float(maps[c, y, x]) ** 2 for c in range(channels)) / channels
+            for y in range(height)
+            for x in range(width)
+        ]
+        length = math.sqrt(math.fsum(value**2 for value in found))
+        return [value / length for value in found]
+
+    squares = [
+        (a - b) ** 2
+        for one, two in zip(ours, theirs, strict=True)
+        for a, b in zip(attention(one), attention(two), strict=True)
+    ]
+    return math.fsum(squares) / len(squares)
+
+
+def similarity_loss(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """||G_T - G_S||^2 / b^2 of row-normalised similarities (Tung & Mori 2019, equation 4)."""
+
+    def similarities(features: np.ndarray) -> list[list[float]]:
+        rows = [image.ravel().tolist() for image in features]
+        products = [
+            [math.fsum(a * b for a, b in zip(one, two, strict=True)) for two in rows]
+            for one in rows
+        ]
+        return [
+            [value / math.sqrt(math.fsum(v**2 for v in row)) for value in row] for row in products
+        ]
+
+    mine, other = similarities(ours), similarities(theirs)
+    squares = [
+        (a - b) ** 2
+        for one, two in zip(mine, other, strict=True)
+        for a, b in zip(one, two, strict=True)
+    ]
+    return math.fsum(squares) / len(ours) ** 2
+
+
+def hint_loss(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Mean squared difference of values that correspond (Romero 2015, equation 3)."""
+    pairs = list(zip(ours.ravel().tolist(), theirs.ravel().tolist(), strict=True))
+    return math.fsum((a - b) ** 2 for a, b in pairs) / len(pairs)
+
+
+def relation_loss(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """25 x distances + 50 x angles, both by Huber (Park 2019, equations 5 to 9)."""
+
+    def distances(points: np.ndarray) -> list[float]:
+        found = [math.dist(a, b) for a in points for b in points]
+        positive = [value for value in found if value > 0]
+        return [value / (math.fsum(positive) / len(positive)) for value in found]
+
+    def cosines(points: np.ndarray) -> list[float]:
+        found = []
+        for i in points:
+            for j in points:
+                for k in points:
+                    lengths = math.dist(i, j) * math.dist(i, k)
+                    product = math.fsum(
+                        float(a) * float(b) for a, b in zip(j - i, k - i, strict=True)
+                    )
+                    found.append(product / lengths if lengths else 0.0)
+        return found
+
+    def huber(one: list[float], two: list[float]) -> float:
+        apart = [abs(a - b) for a, b in zip(one, two, strict=True)]
+        return math.fsum(d * d / 2 if d < 1 else d - 0.5 for d in apart) / len(apart)
+
+    return 25 * huber(distances(ours), distances(theirs)) + 50 * huber(
+        cosines(ours), cosines(theirs)
+    )

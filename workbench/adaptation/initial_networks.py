@@ -1,4 +1,4 @@
-"""The networks that trainings start from, and the teachers of distilled trainings."""
+"""The networks that trainings start from."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ from workbench.compression.structure import Structure
 from workbench.compression.tracing import find_structure
 from workbench.compression.watched_layers import watch
 from workbench.models.networks import build_network
-from workbench.models.weight_files import put_weights
-from workbench.training.distillation import Teacher
 from workbench.training.plans import Plan, derive_seed
-from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
+from workbench.training.protocols import Protocol
 from workbench.training.scaled_dropout import scale_dropouts
 
 
@@ -154,22 +152,3 @@ def watched_network(loaded: LoadedTask, make: Callable[[], nn.Module]) -> Callab
         return network
 
     return make_watched
-
-
-def teacher_of(
-    loaded: LoadedTask, source: SourceNetwork, teacher: SourceNetwork
-) -> Callable[[], Teacher]:
-    """A function that makes the teacher of a distilled protocol.
-
-    Args:
-        teacher: the trained weights of the teacher.
-    """
-    settings = loaded.task.settings
-
-    def make() -> Teacher:
-        network = make_network(loaded, PROTOCOLS[TEACHER], TEACHER_SEED, source, None)
-        put_weights(network, teacher.tensors, teacher.origin)
-        watch(network, source_structure(loaded.task).path)
-        return Teacher(network, settings.training.temperature, settings.training.distill_weight)
-
-    return make

@@ -36,7 +36,7 @@ class KeptWeights:
             # A stage needs the weights of every seed; ``settle`` drops them after it.
             bool(settings.deployment.stages)
             or settings.record.keep_weights == "all"
-            or (settings.training.distils and taught)
+            or (settings.training.needs_full_fine and taught)
         )
         best_one = settings.record.keep_weights == "best"
         return lambda outcome: always or (best_one and self._is_better(outcome.loss))
@@ -63,7 +63,7 @@ class KeptWeights:
     def _drop(self, run: StoredRun) -> None:
         """Drop the weights of a run of this adaptation; those of another one may be needed."""
         taught = (run.params["protocol"], run.params["seed"]) == (TEACHER, str(TEACHER_SEED))
-        needed = self._settings.training.distils and taught
+        needed = self._settings.training.needs_full_fine and taught
         if self._settings.record.keep_weights != "best" or run.parent != self._parent or needed:
             return
         # The weights go last: a call that continues after a kill finds the rest by them.

@@ -18,7 +18,7 @@ from workbench.adaptation.latency_runs import measure_runtimes
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.preparation import Prepared, prepare
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
-from workbench.adaptation.protocol_runs import run_protocol, teacher_network
+from workbench.adaptation.protocol_runs import run_protocol
 from workbench.adaptation.recipe_output import write_recipe
 from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
 from workbench.adaptation.recorded_steps import states_of
@@ -30,6 +30,7 @@ from workbench.adaptation.stage_runs import check_stages
 from workbench.adaptation.steps import steps_of
 from workbench.adaptation.summary import conclude, is_concluded, write_conclusion
 from workbench.adaptation.task import Task
+from workbench.adaptation.teacher_chains import full_fine, train_teacher
 from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
 from workbench.compression.recipe_files import SUFFIXES
 from workbench.compression.recipes import Recipe
@@ -154,7 +155,9 @@ def _execute(
             continue
         assert step.protocol is not None
         if step.kind == "teacher":
-            teacher_network(loaded, source, analysis, recorder, parent)
+            full_fine(loaded, source, analysis, recorder, parent)
+        elif step.kind == "link":
+            train_teacher(loaded, source, analysis, recorder, parent, step.generation + 1)
         else:
             runs = run_protocol(
                 loaded, step.protocol, step.seeds, source, analysis, recorder, parent

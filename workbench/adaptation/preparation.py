@@ -9,6 +9,7 @@ from workbench.adaptation.loaded_task import LoadedTask, load_task
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.source_network import SourceNetwork, check_network, given_weights
 from workbench.adaptation.task import Task, resolve
+from workbench.adaptation.teachers import check_objective
 from workbench.data.data_folder import data_folder, is_present
 from workbench.data.known_sets import load_images
 from workbench.models.processor import Processor, resolve_processor
@@ -47,6 +48,7 @@ def check_call(options: dict[str, Any]) -> Call:
     task = resolve(Settings.of(**options))
     processor = resolve_processor(task.settings.training.device, task.settings.training.precision)
     check_network(task)
+    check_objective(task)
     return Call(task, processor, given_weights(task))
 
 

@@ -28,7 +28,7 @@ def protocol_plan(loaded: LoadedTask, protocol: Protocol, analysis: Analysis | N
     if not protocol.compressed:
         plan = replace(plan, scale_dropout=False)
     if not protocol.trained:
-        off: dict[str, Any] = dict.fromkeys(task.settings.training.regularisers(), 0)
+        off: dict[str, Any] = dict.fromkeys(task.settings.training.regularisers, 0)
         return replace(plan, epochs=0, **off)
     if protocol.equal_compute:
         assert analysis is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.kept_weights import KeptWeights
@@ -12,13 +11,11 @@ from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.stacked_training import train_jointly
 from workbench.adaptation.stage_runs import StageRun, run_stage, stages_after
+from workbench.adaptation.teacher_chains import train_teacher
 from workbench.adaptation.training_jobs import protocol_job
-from workbench.models.weight_files import read_weights
 from workbench.store.recorder import Recorder
-from workbench.store.run_tags import DROPPED, WEIGHTS
 from workbench.store.runs import StoredRun
-from workbench.store.unfinished_work import WEIGHTS_FILE
-from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
+from workbench.training.protocols import Protocol
 
 
 def run_protocol(
@@ -36,7 +33,8 @@ def run_protocol(
     """
     teacher = None
     if protocol.distilled:
-        teacher = teacher_network(loaded, source, analysis, recorder, parent)
+        last = loaded.task.settings.training.generations
+        teacher = train_teacher(loaded, source, analysis, recorder, parent, last)
     jobs = [protocol_job(loaded, protocol, seed, source, analysis, teacher) for seed in seeds]
     if protocol.trained:
         train_jointly(jobs, recorder)
@@ -59,27 +57,3 @@ def run_protocol(
         for stage in stages_after(loaded, protocol)
     }
     return ProtocolRuns(protocol, tuple(runs), trained, weights.best, by_stage)
-
-
-def teacher_network(
-    loaded: LoadedTask,
-    source: SourceNetwork,
-    analysis: Analysis,
-    recorder: Recorder,
-    parent: str,
-) -> SourceNetwork:
-    """The trained full network that is the teacher of pfa-distill; its weights are kept.
-
-    It is trained again if its weights were not kept.
-    """
-    job = protocol_job(loaded, PROTOCOLS[TEACHER], TEACHER_SEED, source, analysis)
-    run, _ = replace(recorder, fresh=False).train(job, parent, lambda outcome: True)
-    if run.tags.get(WEIGHTS) == DROPPED:
-        recorder.display.say(
-            f"{TEACHER}, seed {TEACHER_SEED}: its weights were not kept; it is trained again as "
-            "the teacher"
-        )
-        run, _ = replace(recorder, fresh=True).train(job, parent, lambda outcome: True)
-    path = recorder.store.fetch(run, WEIGHTS_FILE)
-    assert path is not None  # the recorder returns complete runs only
-    return SourceNetwork(read_weights(path), run.run_id)

@@ -13,6 +13,7 @@ from workbench.adaptation.source_and_target import load_source_images
 from workbench.adaptation.source_training import source_task_of
 from workbench.adaptation.stage_runs import stage_key
 from workbench.adaptation.steps import Step, steps_of
+from workbench.adaptation.teacher_chains import find_link, find_teacher
 from workbench.adaptation.training_jobs import source_job
 from workbench.data.data_folder import data_folder
 from workbench.data.folder_images import Say
@@ -20,7 +21,7 @@ from workbench.deployment.stage_names import STAGES
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import FINGERPRINT
 from workbench.store.runs import StoredRun
-from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED
+from workbench.training.protocols import TEACHER_SEED
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def _look_up(step: Step, found: _Found, say: Say) -> tuple[_Found, list[StepStat
     if step.kind == "teacher":
         run = _protocol_run(step, TEACHER_SEED, found)
         return found, [StepState(step, step.title, run)]
+    if step.kind == "link":
+        return found, [StepState(step, step.title, _link_run(step, found))]
     states = []
     for seed in step.seeds:
         run = _protocol_run(step, seed, found)
@@ -139,10 +142,21 @@ def _protocol_run(step: Step, seed: int, found: _Found) -> StoredRun | None:
         return None
     if (protocol.inherited and not found.weights) or (protocol.compressed and not found.analysis):
         return None
-    weights, teacher = found.weights or "", ""
+    weights, analysis, recorder = found.weights or "", found.analysis, found.recorder
+    teacher: tuple[str, str] | tuple[()] | None = ()
     if protocol.distilled:
-        key = protocol_key(found.loaded, PROTOCOLS[TEACHER], TEACHER_SEED, weights, None)
-        followed = found.recorder.find(key)
-        teacher = followed.tags[FINGERPRINT] if followed else ""
-    key = protocol_key(found.loaded, protocol, seed, weights, found.analysis, teacher)
-    return found.recorder.find(key)
+        assert analysis is not None  # distilled networks are compressed
+        last = found.loaded.task.settings.training.generations
+        teacher = find_teacher(found.loaded, weights, analysis, recorder, last)
+    if teacher is None:
+        return None
+    return recorder.find(protocol_key(found.loaded, protocol, seed, weights, analysis, *teacher))
+
+
+def _link_run(step: Step, found: _Found) -> StoredRun | None:
+    loaded, weights, analysis, recorder = (
+        found.loaded, found.weights, found.analysis, found.recorder
+    )  # fmt: skip
+    if loaded is None or weights is None or analysis is None or recorder is None:
+        return None
+    return find_link(loaded, weights, analysis, recorder, step.generation)

@@ -15,6 +15,7 @@ from workbench.compression.recipe_settings import ONNX_INT8
 from workbench.compression.recipes import Recipe
 from workbench.models.processor import Processor
 from workbench.store.keys import key_of
+from workbench.training.distillation_options import ALL_CLASSES, FULL_FINE, SOFT_TARGETS
 from workbench.training.plans import Plan
 from workbench.training.protocols import Protocol
 
@@ -26,6 +27,7 @@ def protocol_key(
     weights: str,
     analysis: Analysis | None,
     teacher: str = "",
+    kind: str = FULL_FINE,
 ) -> str:
     """Key of a protocol's training.
 
@@ -33,6 +35,7 @@ def protocol_key(
         weights: fingerprint of the source weights.
         analysis: needed for compressed networks only.
         teacher: fingerprint of the teacher; "" for a protocol without one.
+        kind: what the teacher is, a name in ``training.distillation_options``.
     """
     recipe = analysis.recipe if analysis and protocol.compressed else None
     parts: dict[str, Any] = {
@@ -53,6 +56,10 @@ def protocol_key(
             "temperature": settings.training.temperature,
             "distill_weight": settings.training.distill_weight,
         }
+        if settings.training.objective != SOFT_TARGETS:
+            parts["objective"] = settings.training.objective
+        if kind in ALL_CLASSES:  # other teachers are identified by their weights
+            parts["teachers"] = kind
     if recipe:
         kept = {name: list(indices) for name, indices in recipe.kept.items()}
         parts["recipe"] = kept if protocol.inherited else list(recipe.widths)

@@ -81,8 +81,9 @@ def _train(jobs: Sequence[Job], recorder: Recorder) -> None:
             on_epoch=lambda epochs: advance(epochs[0].number, f"loss {epochs[0].loss:.3f}"),
         )
     for job, learner, done in zip(jobs, learners, progress, strict=True):
-        found = evaluate(learner.network, job.test, job.source, processor)
+        network = job.finish(learner.network)
+        found = evaluate(network, job.test, job.source, processor)
         outcome = Outcome.of(found, done.seconds, done.epochs)
         recorder.work.claim(job.key, recorder.store.address)
-        state = dict(learner.network.state_dict())
+        state = dict(network.state_dict())
         recorder.work.finish(job.key, outcome, state, job.card.metadata())

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from workbench.adaptation.task import Task
+from workbench.training.distillation_options import generation_seed
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
 
-Kind = Literal["source", "analysis", "repair", "teacher", "protocol", "stage"]
+Kind = Literal["source", "analysis", "repair", "teacher", "link", "protocol", "stage"]
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,19 @@ class Step:
 
     Attributes:
         kind: train the source network, analyse the target, train the compressed network on the
-            source's images, train a teacher, run a protocol, or apply a stage to one of its
-            networks.
+            source's images, train a teacher, train a network of a chain of teachers, run a
+            protocol, or apply a stage to one of its networks.
         title: its name on the screen.
         protocol: the protocol to run; None for the source and the analysis.
         seeds: the seeds to run it with; empty for the source and the analysis.
+        generation: of a network of a chain of teachers; 0 is the assistant.
     """
 
     kind: Kind
     title: str
     protocol: Protocol | None = None
     seeds: Sequence[int] = ()
+    generation: int = 0
 
 
 def steps_of(task: Task) -> list[Step]:
@@ -51,14 +54,31 @@ def steps_of(task: Task) -> list[Step]:
         steps.append(Step("repair", f"repair: {where}"))
     names, seeds = task.protocols, training.seed_range
     taught = TEACHER in names and TEACHER_SEED in seeds
-    if training.distils and not taught:
+    if training.needs_full_fine and not taught:
         title = f"teacher: {TEACHER}, seed {TEACHER_SEED}"
         steps.append(Step("teacher", title, PROTOCOLS[TEACHER], (TEACHER_SEED,)))
-    ordered = sorted(names, key=lambda name: PROTOCOLS[name].distilled)
+    ordered = [name for name in names if not PROTOCOLS[name].distilled]
+    distilled = [name for name in names if PROTOCOLS[name].distilled]
     # The untrained network is the same for all seeds: one is enough if the user did not choose it.
     implied = set(names) - set(training.protocols)
     steps += [
         Step("protocol", name, PROTOCOLS[name], seeds[:1] if name in implied else seeds)
         for name in ordered
     ]
+    for name in distilled:
+        steps += [*_chain_of(task, name), Step("protocol", name, PROTOCOLS[name], seeds)]
+    return steps
+
+
+def _chain_of(task: Task, name: str) -> list[Step]:
+    """The trainings between the teacher and the last generation of a distilled protocol."""
+    training, protocol = task.settings.training, PROTOCOLS[name]
+    steps = []
+    if training.assistant:
+        title = f"teacher assistant: {name}, seed {TEACHER_SEED}"
+        steps.append(Step("link", title, protocol, (TEACHER_SEED,)))
+    for number in range(1, training.generations):
+        seed = generation_seed(number)
+        title = f"generation {number} of {training.generations}: {name}, seed {seed}"
+        steps.append(Step("link", title, protocol, (seed,), number))
     return steps

@@ -27,6 +27,7 @@ from workbench.domains.search import find_domain
 from workbench.errors import DomainError, SettingsError
 from workbench.models.networks import check_image_size, check_model, find_network
 from workbench.models.weight_files import check_weights, has_card, read_card
+from workbench.training.distillation_options import check_teacher
 from workbench.training.plans import Plan, training_plan
 from workbench.training.protocols import UNTRAINED
 
@@ -208,6 +209,9 @@ def _check_resolved(task: Task) -> None:
         raise SettingsError(
             "--protocols source: its classifier would be new and untrained; leave it out"
         )
+    problems = check_teacher(training, training.head, steps)
+    if problems:
+        raise SettingsError(*problems)
     if steps > task.fine_plan.epochs:
         raise SettingsError(
             f"--steps {steps}: the {task.fine_plan.epochs} epoch(s) cannot be divided into "
@@ -235,7 +239,7 @@ def _target_plan(settings: Settings, model: str, source: Source, lr: float | Non
         batch_size=training.batch_size,
         weight_decay=training.weight_decay,
     )
-    return replace(plan, **training.regularisers())
+    return replace(plan, **training.regularisers)
 
 
 def whole_domain(source: Source) -> Domain:

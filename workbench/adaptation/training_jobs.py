@@ -21,7 +21,6 @@ from torch import nn
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.initial_networks import (
     starting_network,
-    teacher_of,
     watched_network,
     with_own_dropout,
 )
@@ -37,6 +36,7 @@ from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import SourceNetwork, model_parts, read_network
 from workbench.adaptation.source_task import SourceTask
 from workbench.adaptation.task import Task
+from workbench.adaptation.teachers import TrainedTeacher, taught_job
 from workbench.compression.forward_path import path_on_noise
 from workbench.compression.watched_layers import watch
 from workbench.data.image_batches import ImageSet
@@ -46,6 +46,7 @@ from workbench.models.weight_files import Card, put_weights
 from workbench.store.keys import key_of
 from workbench.store.recorder import Job
 from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE
+from workbench.training.distillation_options import SOFT_TARGETS
 from workbench.training.plans import derive_seed, fit_to
 from workbench.training.protocols import Protocol
 
@@ -106,14 +107,22 @@ def protocol_job(
     seed: int,
     source: SourceNetwork,
     analysis: Analysis,
-    teacher: SourceNetwork | None = None,
+    teacher: TrainedTeacher | None = None,
 ) -> Job:
     """The training of one protocol with one seed.
 
     Args:
-        teacher: the trained full network; None for a protocol without a teacher.
+        teacher: teaches the network; None for a protocol without a teacher.
     """
     task = loaded.task
+    start = starting_network(
+        loaded,
+        protocol,
+        seed,
+        source,
+        analysis,
+        all_classes=teacher is not None and teacher.knows_all_classes,
+    )
     plan = protocol_plan(loaded, protocol, analysis)
     recipe = analysis.recipe if protocol.compressed else None
     widths = recipe.widths if recipe else ()
@@ -122,44 +131,44 @@ def protocol_job(
         **recorded_inputs(task),
         "settings.json": json.dumps(settings_dict(task, loaded.processor, loaded), indent=1),
         OPTIONS_FILE: adaptation_options(
-            task, **_own_options(task, protocol), seeds=1, first_seed=seed
+            task,
+            **_own_options(task, protocol),
+            seeds=1,
+            first_seed=seed,
+            **({"generations": teacher.generation} if teacher else {}),
         ),
     }
     if recipe:
         artifacts[RECIPE_FILE] = recipe.to_json()
-    return Job(
+    job = Job(
         key=protocol_key(
             loaded,
             protocol,
             seed,
             source.fingerprint,
             analysis,
-            teacher.fingerprint if teacher else "",
+            *((teacher.weights.fingerprint, teacher.kind) if teacher else ()),
         ),
         kind="protocol",
         title=f"{protocol.name} · {task.domain.name} · seed {seed}",
         params={
             **_protocol_params(loaded, protocol, seed, source.fingerprint),
+            **(teacher.params() if teacher else {}),
             **plan_params(plan, loaded.processor),
         },
         metrics=analysis.metrics(protocol),
         artifacts=artifacts,
         inputs=subject_inputs(loaded),
         card=Card.of(task.model, task.source, classes, widths, images=task.domain.source),
-        make_model=watched_network(
-            loaded,
-            with_own_dropout(
-                loaded, plan, starting_network(loaded, protocol, seed, source, analysis)
-            ),
-        ),
+        make_model=watched_network(loaded, with_own_dropout(loaded, plan, start)),
         plan=plan,
         seed=seed,
         train=loaded.train,
         test=loaded.test,
         source=task.source,
         checkpoint_every=_PROTOCOL_CHECKPOINT,
-        make_teacher=teacher_of(loaded, source, teacher) if teacher else None,
     )
+    return taught_job(job, loaded, source, analysis, teacher) if teacher else job
 
 
 def _own_options(task: Task, protocol: Protocol) -> dict[str, Any]:
@@ -259,4 +268,6 @@ def _protocol_params(
     if protocol.distilled:
         params["temperature"] = task.settings.training.temperature
         params["distill_weight"] = task.settings.training.distill_weight
+        if task.settings.training.objective != SOFT_TARGETS:
+            params["objective"] = task.settings.training.objective
     return params

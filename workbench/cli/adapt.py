@@ -13,6 +13,7 @@ from workbench.cli.merged_options import (
 )
 from workbench.cli.options import (
     BUDGET,
+    DISTILLATION,
     FROM_FILE,
     LAYERS,
     NETWORK,
@@ -27,10 +28,9 @@ from workbench.cli.options import (
 
 
 @takes(
-    *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "tolerance", "prefer", "temperature",
-    "distill_weight", "stages", *STAGE_OPTIONS,
-    *TRAINING, "weight_decay", "repair_epochs", *REGULARISERS, "scale_dropout", "head", *WHERE,
-    "fresh", "keep_weights", "json", "config", "like", **FROM_FILE,
+    *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "tolerance", "prefer", *DISTILLATION,
+    "stages", *STAGE_OPTIONS, *TRAINING, "weight_decay", "repair_epochs", *REGULARISERS,
+    "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json", "config", "like", **FROM_FILE,
 )  # fmt: skip
 def adapt(
     context: typer.Context,

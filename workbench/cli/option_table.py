@@ -12,6 +12,7 @@ from workbench.compression.recipe_settings import DEFAULT_MIN_SHARE, RUNTIMES, R
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES
 from workbench.store.settings import RecordSettings
+from workbench.training.distillation_options import OBJECTIVES
 from workbench.training.protocols import PROTOCOLS
 from workbench.training.settings import TrainingSettings
 
@@ -214,6 +215,32 @@ SHARED: dict[str, Option] = {
         "int8-qat: epochs of quantisation-aware fine-tuning.",
         DeploymentSettings.qat_epochs,
     ),
+    "objective": Option(
+        str,
+        _SEEDS,
+        f"pfa-distill: what the network learns from its teacher: {', '.join(OBJECTIVES)}.",
+        _Training.objective,
+    ),
+    "teacher": Option(
+        str,
+        _SEEDS,
+        "pfa-distill: the teacher: full-fine, source (all of its classes) or both (their mean).",
+        _Training.teacher,
+    ),
+    "generations": Option(
+        int,
+        _SEEDS,
+        "pfa-distill: number of trainings in a row; each network is the teacher of the next one.",
+        _Training.generations,
+    ),
+    "assistant": Option(
+        bool,
+        _SEEDS,
+        "pfa-distill: train a network of intermediate size, which learns from the teacher and "
+        "teaches the compressed network.",
+        _Training.assistant,
+        ("--assistant/--no-assistant",),
+    ),
     "temperature": Option(
         float,
         _SEEDS,
@@ -223,7 +250,7 @@ SHARED: dict[str, Option] = {
     "distill_weight": Option(
         float,
         _SEEDS,
-        "pfa-distill: share of the loss that compares with the full network, in [0, 1].",
+        "pfa-distill: share of the loss that compares probabilities with the teacher's, in [0, 1].",
         _Training.distill_weight,
     ),
     "epochs": Option(

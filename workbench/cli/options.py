@@ -33,6 +33,9 @@ TRAINING = (
     "epochs", "source_epochs", "schedule", "lr", "fine_lr", "batch_size", "device", "precision",
 )  # fmt: skip
 REGULARISERS = ("ema", "label_smoothing", "mixup", "cutmix")
+DISTILLATION = (
+    "objective", "teacher", "temperature", "distill_weight", "generations", "assistant",
+)  # fmt: skip
 SEEDS = ("seeds", "first_seed")
 STAGE_OPTIONS = ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
 WHERE = ("data_dir", "domains", "tracking_uri", "output")

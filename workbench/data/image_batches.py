@@ -7,6 +7,7 @@ images in random order and with random views, for training.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -46,6 +47,15 @@ def batches(images: ImageSet, size: int, device: torch.device) -> Iterator[Batch
         part = slice(start, start + size)
         pixels, labels = torch.from_numpy(images.pixels[part]), images.labels[part]
         yield pixels.to(device), torch.from_numpy(labels).to(device)
+
+
+def relabelled(images: ImageSet, labels: Sequence[int]) -> ImageSet:
+    """The same images with other labels.
+
+    Args:
+        labels: the new label of each old one.
+    """
+    return replace(images, labels=np.asarray(labels, dtype=np.int64)[images.labels])
 
 
 def open_feed(

@@ -26,7 +26,8 @@ _SETTINGS = (
     "source", "domain", "model", "epochs", "schedule", "learning_rate", "batch_size",
     "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "stage",
     "int8_for", "calibration_images", "mixed_size", "qat_epochs", "temperature",
-    "distill_weight", "device", "precision", "threads", "source_weights", "data",
+    "distill_weight", "objective", "teacher", "generation", "device", "precision",
+    "threads", "source_weights", "data",
 )  # fmt: skip
 
 

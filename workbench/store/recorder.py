@@ -52,7 +52,7 @@ from workbench.store.stored_results import (
 )
 from workbench.store.unfinished_work import WEIGHTS_FILE, Outcome, Work, disk_errors, open_work
 from workbench.training.checkpoints import Epoch
-from workbench.training.distillation import Teacher
+from workbench.training.distillation import Guide
 from workbench.training.evaluation import evaluate
 from workbench.training.loop import fit
 from workbench.training.plans import Plan
@@ -75,7 +75,9 @@ class Job:
         make_model: returns the network before training.
         plan, seed, train, test, source: arguments of the training.
         checkpoint_every: seconds between two checkpoints.
-        make_teacher: returns the trained teacher network; None without distillation.
+        make_teacher: returns what teaches the network; None without distillation.
+        finish: returns the network to evaluate and store, given the trained one. Checkpoints hold
+            the network as it is trained.
         split: what ``test`` holds, "test" or "validation"; the names of the metrics start with it.
     """
 
@@ -94,7 +96,8 @@ class Job:
     test: ImageSet
     source: Source
     checkpoint_every: float
-    make_teacher: Callable[[], Teacher] | None = None
+    make_teacher: Callable[[], Guide] | None = None
+    finish: Callable[[nn.Module], nn.Module] = lambda network: network
     split: str = "test"
 
 
@@ -289,6 +292,7 @@ class Recorder:
                 on_epoch=on_epoch,
                 on_step=on_step,
             )
+        model = job.finish(model)
         found = evaluate(model, job.test, job.source, self.processor)
         outcome = Outcome.of(found, progress.seconds, progress.epochs)
         self.work.finish(job.key, outcome, dict(model.state_dict()), job.card.metadata())

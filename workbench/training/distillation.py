@@ -1,41 +1,101 @@
-"""Distillation: the small network learns the full network's probabilities (method card).
+"""Distillation: what a training loop asks of the one who teaches its network.
 
-Idea: the full network's probabilities carry more information than the label: they also show which
-other classes an image resembles. A network with a quarter of the filters can reproduce them even
-where it could not learn them from labels alone.
-Formula: loss = (1 - a) CE(y, p(1)) + a T^2 KL(q(T) || p(T)), with the teacher's and the student's
-softmax q and p at temperature T. T^2 keeps the gradients' size independent of T.
-Cost: one forward pass of the full network per image, in addition to about three of the student.
-When it does not help: with two classes, where the probabilities add little to the label, and
-where the teacher is no better than the student. The logits of a confident teacher are far apart,
-and then the gradient grows with T: at VGG-16's learning rate of 0.1, training on two classes
-failed with T = 4, so the default is 1.
-
-Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531),
-section 2.
+``Guide`` is all that the loops know. A ``Teacher`` is a trained network whose probabilities, and
+features for some objectives, another network learns (``training.objectives``). In
+``mutual_learning``, two networks teach each other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from workbench.models.networks import place
+from workbench.training.mean_teacher import MeanTeacher
+from workbench.training.objectives import FeatureLoss
+from workbench.training.objectives.matched_layers import FeatureTap, MatchedLayer
+from workbench.training.objectives.soft_targets import soft_loss
+
+#: The loss of logits on the labels of the batch.
+LabelLoss = Callable[[Tensor], Tensor]
+
+
+class Guide(Protocol):
+    """Teaches the network of a training loop."""
+
+    @property
+    def one_by_one(self) -> str:
+        """Why it cannot teach stacked networks (``stacked_seeds``); empty if it can."""
+
+    def prepare(self, device: torch.device) -> None:
+        """Move what it needs to the device of the training."""
+
+    def attached(self, student: nn.Module) -> AbstractContextManager[object]:
+        """Teach this network inside the block."""
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """What the student's logits are compared with, for the inputs of the step.
+
+        The student has just run on the same inputs.
+        """
+
+    def mix(self, on_labels: LabelLoss, logits: Tensor, wanted: Tensor) -> Tensor:
+        """The loss of the step.
+
+        Args:
+            on_labels: the loss of logits on the labels of the batch.
+            logits: shape (b, classes), the student's, fp32.
+            wanted: what ``logits`` returned, fp32.
+        """
+
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A trained network whose probabilities another network learns.
+    """A trained network that another network learns from.
 
     Attributes:
         network: in evaluation mode, on the device of the training.
         temperature: T, above 0.
         weight: a, in [0, 1]: 0 uses the labels alone, 1 the teacher alone.
+        features: how features are compared, too; None compares probabilities only.
+        layers: the layers at which features are compared.
     """
 
     network: nn.Module
     temperature: float
     weight: float
+    features: FeatureLoss | None = None
+    layers: tuple[MatchedLayer, ...] = ()
+    _taps: list[FeatureTap] = field(default_factory=list, init=False, repr=False)
+
+    @property
+    def one_by_one(self) -> str:
+        """Why it cannot teach stacked networks; empty if it can."""
+        return "the teacher compares features" if self.features else ""
+
+    def prepare(self, device: torch.device) -> None:
+        """Move the teacher to the device of the training."""
+        place(self.network, device).eval()
+
+    @contextmanager
+    def attached(self, student: nn.Module) -> Iterator[None]:
+        """Keep the features of the student and the teacher inside the block."""
+        if self.features is None:
+            yield
+            return
+        teachers = self.network.members if isinstance(self.network, MeanTeacher) else [self.network]
+        self._taps.append(FeatureTap(student, self.layers, trained=True))
+        self._taps.extend(FeatureTap(each, self.layers, trained=False) for each in teachers)
+        try:
+            yield
+        finally:
+            while self._taps:
+                self._taps.pop().close()
 
     def logits(self, inputs: Tensor) -> Tensor:
         """The teacher's logits for the student's inputs: shape (b, classes)."""
@@ -43,24 +103,30 @@ class Teacher:
             answers: Tensor = self.network(inputs)
         return answers
 
-    def mix(self, loss: Tensor, logits: Tensor, wanted: Tensor) -> Tensor:
-        """Mix the loss on the labels with the loss on the teacher's probabilities.
+    def mix(self, on_labels: LabelLoss, logits: Tensor, wanted: Tensor) -> Tensor:
+        """Mix the loss on the labels with the loss on the teacher's probabilities and features.
 
         Args:
-            loss: scalar, cross-entropy with the labels.
+            on_labels: the loss of logits on the labels of the batch.
             logits, wanted: shape (b, classes), the student's and the teacher's, fp32.
         """
         soft = soft_loss(logits, wanted, self.temperature)
-        return (1 - self.weight) * loss + self.weight * soft
+        loss = (1 - self.weight) * on_labels(logits) + self.weight * soft
+        if self.features is None:
+            return loss
+        return loss + self.features.weight * self._feature_loss(self.features)
 
-
-def soft_loss(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(q || p), the mean over the images.
-
-    Args:
-        logits, wanted: shape (b, classes), the student's and the teacher's.
-    """
-    ours = nn.functional.log_softmax(logits / temperature, dim=1)
-    theirs = nn.functional.log_softmax(wanted / temperature, dim=1)
-    divergence = nn.functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
-    return divergence * temperature**2
+    def _feature_loss(self, how: FeatureLoss) -> Tensor:
+        """Summed over the layers; the mean over the teachers, if there are two."""
+        student, *teachers = self._taps
+        device = next(self.network.parameters()).device
+        with torch.autocast(device.type, enabled=False):
+            losses = [
+                how.loss(
+                    student.features(layer, layer.ours),
+                    teacher.features(layer, layer.theirs).detach(),
+                )
+                for layer in self.layers
+                for teacher in teachers
+            ]
+        return torch.stack(losses).sum() / len(teachers)

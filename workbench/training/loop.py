@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from workbench.errors import TrainingError
 from workbench.models.networks import place, scaled_norms
 from workbench.models.processor import Processor
 from workbench.training.checkpoints import Checkpoint, Epoch, Progress, _take_up, _write_down
-from workbench.training.distillation import Teacher
+from workbench.training.distillation import Guide
 from workbench.training.mixing import label_loss, mixer_of
 from workbench.training.norm_statistics import estimate_norms
 from workbench.training.plans import Plan, batch_sizes, derive_seed, learning_rate
@@ -37,7 +38,7 @@ def fit(
     *,
     seed: int,
     processor: Processor,
-    teacher: Teacher | None = None,
+    teacher: Guide | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None,
@@ -51,7 +52,7 @@ def fit(
         plan: schedule and hyper-parameters.
         seed: determines order, views and dropout masks, but not the initial weights.
         processor: device and precision.
-        teacher: the network learns its probabilities in addition to the labels.
+        teacher: the network learns from it in addition to the labels.
         checkpoint: where the state is saved; a training found there is resumed.
         on_epoch: called after each epoch.
         on_step: called after each step with the epoch's number, the step's number, and the
@@ -67,13 +68,14 @@ def fit(
     device = processor.torch_device
     place(model, device).train()
     if teacher:
-        place(teacher.network, device).eval()
+        teacher.prepare(device)
     feed = open_feed(images, source, device, reflect=plan.reflect)
     optimizer = make_optimizer(model.parameters(), plan)
     average = WeightAverage(model, plan.ema) if plan.ema and plan.epochs else None
     progress = _take_up(checkpoint, model, optimizer, average) if checkpoint else Progress()
     saved = time.monotonic()
-    with _reproducible(device):
+    taught = teacher.attached(model) if teacher else nullcontext()
+    with _reproducible(device), taught:
         for number in range(len(progress.epochs) + 1, plan.epochs + 1):
             start = time.perf_counter()
             total, rate = _train_epoch(
@@ -122,7 +124,7 @@ def _train_epoch(
     number: int,
     seed: int,
     processor: Processor,
-    teacher: Teacher | None,
+    teacher: Guide | None,
     average: WeightAverage | None,
     on_step: Callable[[int, int, int], None],
 ) -> tuple[Tensor, float]:
@@ -144,9 +146,13 @@ def _train_epoch(
         with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
             logits = model(inputs)
             wanted = teacher.logits(inputs) if teacher else None
-        loss = label_loss(logits.float(), labels, plan.label_smoothing, mixture)
+        on_labels = partial(
+            label_loss, labels=labels, smoothing=plan.label_smoothing, mixture=mixture
+        )
         if teacher and wanted is not None:
-            loss = teacher.mix(loss, logits.float(), wanted.float())
+            loss = teacher.mix(on_labels, logits.float(), wanted.float())
+        else:
+            loss = on_labels(logits.float())
         if scales:
             loss = loss + plan.sparsity * torch.stack([s.abs().sum() for s in scales]).sum()
         optimizer.zero_grad(set_to_none=True)

@@ -20,7 +20,8 @@ class Protocol:
         compressed: the network has the recipe's filters instead of all.
         inherited: it starts from the source network's weights instead of random ones.
         equal_compute: it is trained for as many FLOPs as the full network, not as many epochs.
-        distilled: its teacher is the network of full-fine with seed 0.
+        distilled: it learns from another network; without options, from that of full-fine with
+            seed 0.
         trained: it is trained for the target.
     """
 

@@ -9,6 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.errors import check_choice, check_once
+from workbench.training.distillation_options import (
+    FULL_FINE,
+    MUTUAL,
+    SOFT_TARGETS,
+    SOURCE,
+    chosen_options,
+    distillation_problems,
+)
 from workbench.training.protocols import FOUR, PROTOCOLS
 
 SCHEDULES = ("paper", "one-cycle")
@@ -27,7 +35,11 @@ class TrainingSettings:
     Attributes:
         protocols: which of ``PROTOCOLS`` to run.
         seeds: how often each is run, with seeds ``first_seed``, ``first_seed`` + 1, ...
-        temperature, distill_weight: of pfa-distill (``training.distillation``).
+        temperature, distill_weight: of pfa-distill (``training.objectives.soft_targets``).
+        objective: what its network learns from the teacher, one of ``OBJECTIVES``.
+        teacher: who teaches it, one of ``TEACHERS``.
+        generations: how often it is trained, each time by the network of the time before.
+        assistant: a network of intermediate size learns from the teacher and teaches it.
         epochs, schedule, lr, batch_size, weight_decay: of the protocols' training.
         fine_lr: learning rate of the protocols that start from inherited weights.
         head: "slice" keeps the classifier's rows of the target's classes, "new" draws a new
@@ -45,6 +57,10 @@ class TrainingSettings:
     first_seed: int = 0
     temperature: float = 1.0
     distill_weight: float = 0.5
+    objective: str = SOFT_TARGETS
+    teacher: str = FULL_FINE
+    generations: int = 1
+    assistant: bool = False
     epochs: int | None = None
     source_epochs: int | None = None
     schedule: str = "paper"
@@ -86,10 +102,16 @@ class TrainingSettings:
         """Whether a protocol trains a compressed network."""
         return any(name in PROTOCOLS and PROTOCOLS[name].compressed for name in self.protocols)
 
+    @property
     def regularisers(self) -> dict[str, Any]:
         """The fields of a plan that these options set."""
         names = ("ema", "label_smoothing", "mixup", "cutmix", "scale_dropout")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def needs_full_fine(self) -> bool:
+        """Whether a protocol learns from the network of full-fine."""
+        return self.distils and self.objective != MUTUAL and self.teacher != SOURCE
 
     def extras(self) -> dict[str, Any]:
         """Options that are recorded only if they have an effect, so old records stay valid."""
@@ -98,6 +120,7 @@ class TrainingSettings:
             known["repair_epochs"] = self.repair_epochs
         if self.distils:
             known |= {"temperature": self.temperature, "distill_weight": self.distill_weight}
+            known |= chosen_options(self)
         return known
 
     def problems(self) -> list[str]:
@@ -133,12 +156,7 @@ class TrainingSettings:
                 f"--repair-epochs {self.repair_epochs} has no effect without a compressed network "
                 "with inherited weights; add a protocol such as pfa-fine or leave it out"
             )
-        if not 0 < self.temperature < float("inf"):
-            problems.append(f"--temperature {self.temperature:g} is not a positive number; try 1")
-        if not 0 <= self.distill_weight <= 1:
-            problems.append(
-                f"--distill-weight {self.distill_weight:g} is not within [0, 1]; try 0.5"
-            )
+        problems += distillation_problems(self)
         return problems
 
 

@@ -27,6 +27,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ from workbench.errors import TrainingError
 from workbench.models.networks import place, scaled_norms
 from workbench.models.processor import Processor
 from workbench.training.checkpoints import Epoch, Progress
-from workbench.training.distillation import Teacher
+from workbench.training.distillation import Guide
 from workbench.training.loop import make_optimizer
 from workbench.training.plans import Plan, batch_sizes, derive_seed, learning_rate
 
@@ -94,7 +95,7 @@ def fit_together(
     plan: Plan,
     *,
     processor: Processor,
-    teacher: Teacher | None = None,
+    teacher: Guide | None = None,
     on_epoch: Callable[[Sequence[Epoch]], None] = lambda epochs: None,
 ) -> list[Progress]:
     """Train networks of one shape in place, each as ``training.fit`` would.
@@ -115,9 +116,11 @@ def fit_together(
     if plan.alone:
         raise RuntimeError(f"{plan.alone} works on one network")
     device = processor.torch_device
+    if teacher and teacher.one_by_one:
+        raise RuntimeError(teacher.one_by_one)
     stack = _Stack([place(learner.network, device).train() for learner in learners])
     if teacher:
-        place(teacher.network, device).eval()
+        teacher.prepare(device)
     feed = open_feed(images, source, device, reflect=plan.reflect)
     optimizer = make_optimizer(stack.leaves, plan)
     sizes = batch_sizes(len(images), plan.batch_size)
@@ -156,17 +159,19 @@ def fit_together(
 
 
 def _losses(
-    logits: Tensor, labels: Tensor, plan: Plan, teacher: Teacher | None, wanted: Tensor | None
+    logits: Tensor, labels: Tensor, plan: Plan, teacher: Guide | None, wanted: Tensor | None
 ) -> Tensor:
     """Mean loss of each learner, shape (s,), from logits (s, b, classes) and labels (s, b)."""
-    own = [
-        nn.functional.cross_entropy(a, b, label_smoothing=plan.label_smoothing)
-        for a, b in zip(logits, labels, strict=True)
+    on_labels = [
+        partial(nn.functional.cross_entropy, target=own, label_smoothing=plan.label_smoothing)
+        for own in labels
     ]
     if teacher and wanted is not None:
         soft = wanted.float().view_as(logits)
-        own = [teacher.mix(*each) for each in zip(own, logits, soft, strict=True)]
-    return torch.stack(own)
+        losses = [teacher.mix(*each) for each in zip(on_labels, logits, soft, strict=True)]
+    else:
+        losses = [loss(own) for loss, own in zip(on_labels, logits, strict=True)]
+    return torch.stack(losses)
 
 
 def _check(epochs: Sequence[Epoch], learners: Sequence[Learner], plan: Plan) -> None:
