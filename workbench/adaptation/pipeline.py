@@ -30,7 +30,7 @@ from workbench.adaptation.stage_runs import check_stages
 from workbench.adaptation.steps import steps_of
 from workbench.adaptation.summary import conclude, is_concluded, write_conclusion
 from workbench.adaptation.task import Task
-from workbench.adaptation.teacher_chains import full_fine, train_teacher
+from workbench.adaptation.teacher_chains import full_fine
 from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
 from workbench.compression.recipe_files import SUFFIXES
 from workbench.compression.recipes import Recipe
@@ -156,9 +156,7 @@ def _execute(
         assert step.protocol is not None
         if step.kind == "teacher":
             full_fine(loaded, source, analysis, recorder, parent)
-        elif step.kind == "link":
-            train_teacher(loaded, source, analysis, recorder, parent, step.generation + 1)
-        else:
+        elif step.kind == "protocol":  # which trains the links of its chain of teachers first
             runs = run_protocol(
                 loaded, step.protocol, step.seeds, source, analysis, recorder, parent
             )

@@ -33,8 +33,7 @@ def run_protocol(
     """
     teacher = None
     if protocol.distilled:
-        last = loaded.task.settings.training.generations
-        teacher = train_teacher(loaded, source, analysis, recorder, parent, last)
+        teacher = train_teacher(loaded, source, analysis, recorder, parent)
     jobs = [protocol_job(loaded, protocol, seed, source, analysis, teacher) for seed in seeds]
     if protocol.trained:
         train_jointly(jobs, recorder)

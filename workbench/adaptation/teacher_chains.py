@@ -57,13 +57,11 @@ def train_teacher(
     analysis: Analysis,
     recorder: Recorder,
     parent: str,
-    generation: int,
 ) -> TrainedTeacher:
-    """The teacher of a generation; networks that are not recorded yet are trained.
+    """The teacher of the last generation; networks that are not recorded yet are trained.
 
     Args:
         parent: id of the parent of new runs.
-        generation: from 1; ``--generations`` is the last one.
     """
     training = loaded.task.settings.training
     if training.objective == MUTUAL:
@@ -82,7 +80,7 @@ def train_teacher(
         middle = analyse(subject, source, recorder, parent)
         weights = taught(subject, TEACHER_SEED, teacher, middle)
         teacher = TrainedTeacher(ASSISTANT, weights, middle.recipe)
-    for number in range(1, generation):
+    for number in range(1, training.generations):
         weights = taught(loaded, generation_seed(number), teacher, analysis)
         teacher = TrainedTeacher(STUDENT, weights, analysis.recipe, number + 1)
     return teacher

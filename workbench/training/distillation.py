@@ -119,14 +119,11 @@ class Teacher:
     def _feature_loss(self, how: FeatureLoss) -> Tensor:
         """Summed over the layers; the mean over the teachers, if there are two."""
         student, *teachers = self._taps
-        device = next(self.network.parameters()).device
-        with torch.autocast(device.type, enabled=False):
-            losses = [
-                how.loss(
-                    student.features(layer, layer.ours),
-                    teacher.features(layer, layer.theirs).detach(),
-                )
-                for layer in self.layers
-                for teacher in teachers
-            ]
+        losses = [
+            how.loss(
+                student.features(layer, layer.ours), teacher.features(layer, layer.theirs).detach()
+            )
+            for layer in self.layers
+            for teacher in teachers
+        ]
         return torch.stack(losses).sum() / len(teachers)

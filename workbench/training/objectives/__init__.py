@@ -38,7 +38,7 @@ class FeatureLoss:
 OBJECTIVES: dict[str, FeatureLoss | None] = {
     "soft-targets": None,
     "attention-transfer": FeatureLoss(
-        "maps", attention_transfer.attention_loss, attention_transfer.WEIGHT
+        "large maps", attention_transfer.attention_loss, attention_transfer.WEIGHT
     ),
     "similarity": FeatureLoss("last map", similarity.similarity_loss, similarity.WEIGHT),
     "fitnets": FeatureLoss("middle map", fitnets.hint_loss, fitnets.WEIGHT, by_channel=True),

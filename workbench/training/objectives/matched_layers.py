@@ -3,8 +3,8 @@
 Features are the *inputs* of convolutions and linear layers: they are what a layer reads, after
 norm, activation and additions, and rebuilding says exactly which input channels of a narrower
 network are which of the full one. Networks of one architecture share the names of their layers, so
-one name finds both. A map is the input of a convolution with more than one place; the last
-convolution at each spatial resolution stands for it.
+one name finds both. A map is the input of a convolution with more than one place; for each spatial
+resolution, that of the last convolution is compared.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from workbench.compression.forward_path import noise
 from workbench.compression.structure import Structure
 from workbench.errors import NetworkError
 
-#: The inputs that an objective compares: of the last convolution at each resolution, of the last
-#: or the middle one of these, or of the classifier, averaged over places.
-Reads = Literal["maps", "last map", "middle map", "embedding"]
+#: The inputs that an objective compares: the maps of at least ``LARGE`` places, the last or the
+#: middle one of all maps, or the input of the classifier, averaged over places.
+Reads = Literal["large maps", "last map", "middle map", "embedding"]
+LARGE = 16
 #: Recipes by filter group; None means all filters.
 Kept = Mapping[str, Sequence[int]] | None
 
@@ -80,19 +81,26 @@ def _chosen(
     embedding = [structure.classifier.name]
     if reads == "embedding":
         return embedding
-    maps = _last_maps(network, structure, shape)
+    least = LARGE if reads == "large maps" else 2
+    maps = _last_maps(network, structure, shape, least)
     if not maps:
         raise NetworkError(
-            f"{type(network).__name__} has no convolution that reads a map of several places to "
-            "compare with a teacher's; use --objective soft-targets or rkd"
+            f"{type(network).__name__} has no convolution that reads a map of at least {least} "
+            "places to compare with a teacher's; use --objective soft-targets or rkd"
         )
-    if reads == "maps":
+    if reads == "large maps":
         return maps
     return maps[-1:] if reads == "last map" else [maps[len(maps) // 2]]
 
 
-def _last_maps(network: nn.Module, structure: Structure, shape: tuple[int, int, int]) -> list[str]:
-    """The last convolution that reads a map, for each resolution, in the order of execution."""
+def _last_maps(
+    network: nn.Module, structure: Structure, shape: tuple[int, int, int], least: int
+) -> list[str]:
+    """For each resolution, the last convolution that reads a map, in the order of execution.
+
+    Args:
+        least: fewest places of a map.
+    """
     # Rebuilding cuts the inputs of a grouped convolution together with its filters.
     plain = [
         name
@@ -101,7 +109,7 @@ def _last_maps(network: nn.Module, structure: Structure, shape: tuple[int, int, 
     ]
     last: dict[tuple[int, ...], str] = {}
     for name, size in _input_sizes(network, plain, shape).items():
-        if len(size) == _MAP_DIMS and size[2] * size[3] > 1:
+        if len(size) == _MAP_DIMS and size[2] * size[3] >= least:
             last.pop(size[2:], None)  # its place in the order is that of the last one
             last[size[2:]] = name
     return list(last.values())
