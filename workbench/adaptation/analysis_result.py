@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from workbench.compression.compensation_report import CompensationReport
 from workbench.compression.costs import Costs
 from workbench.compression.recipes import Recipe
 from workbench.training.protocols import Protocol
@@ -25,8 +26,9 @@ class Analysis:
         unrounded: costs before the widths were rounded to a multiple; None without rounding.
         runtime_ms: median time of one image of the compressed network in the runtime of a latency
             budget, in milliseconds; None without such a budget, and for torch.
-        start: makes the network that pfa-fine starts from, after iterative PFA. None means the
-            kept filters of the source network.
+        start: makes the network that pfa-fine starts from, after iterative PFA or compensation.
+            None means the kept filters of the source network.
+        compensation: what the compensation did; None without it.
     """
 
     recipe: Recipe
@@ -36,6 +38,7 @@ class Analysis:
     unrounded: Costs | None = None
     runtime_ms: float | None = None
     start: Callable[[], nn.Module] | None = None
+    compensation: CompensationReport | None = None
 
     def costs(self, protocol: Protocol) -> Costs:
         """Costs of the network that a protocol trains."""

@@ -12,6 +12,7 @@ from workbench.adaptation.source_network import SourceNetwork, source_structure
 from workbench.compression.narrow_networks import build_narrow
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
+from workbench.compression.structure import Structure
 from workbench.compression.watched_layers import watch
 from workbench.models.weight_files import put_weights
 from workbench.training.distillation import Teacher
@@ -49,11 +50,16 @@ def make_network(
     structure = source_structure(task)
     kept = {**(recipe.kept if recipe else {}), **head_rows(loaded)}
     inherited = rebuild(full, kept, structure)
-    if task.settings.training.head == "new":  # the classifier, and the batch norm behind it
-        for cut in structure.classifier.cuts:
-            part = inherited.get_submodule(cut.layer)
-            part.load_state_dict(fresh.get_submodule(cut.layer).state_dict())
+    if task.settings.training.head == "new":
+        _put_head(inherited, fresh, structure)
     return inherited
+
+
+def _put_head(network: nn.Module, fresh: nn.Module, structure: Structure) -> None:
+    """Replace the classifier, and the batch norm behind it, by those of another network."""
+    for cut in structure.classifier.cuts:
+        part = network.get_submodule(cut.layer)
+        part.load_state_dict(fresh.get_submodule(cut.layer).state_dict())
 
 
 def starting_network(
@@ -61,12 +67,23 @@ def starting_network(
 ) -> Callable[[], nn.Module]:
     """A function that makes the network that a protocol starts from.
 
-    After iterative PFA, pfa-fine and pfa-distill start from the network that its steps made.
+    After iterative PFA, pfa-fine and pfa-distill start from the network that its steps made. With
+    compensation, they start from the compensated network, and so does pfa-source.
     """
-    if analysis.start and protocol.compressed and protocol.inherited:
-        return analysis.start
-    recipe = analysis.recipe if protocol.compressed else None
-    return lambda: make_network(loaded, protocol, seed, source, recipe)
+    recipe, task = analysis.recipe if protocol.compressed else None, loaded.task
+    start = analysis.start
+    if not (start and protocol.compressed and protocol.inherited):
+        return lambda: make_network(loaded, protocol, seed, source, recipe)
+    if task.settings.recipe.steps > 1 or task.settings.training.head != "new":
+        return start
+
+    def with_new_head() -> nn.Module:
+        network = start()
+        fresh = make_network(loaded, PROTOCOLS["pfa-scratch"], seed, source, recipe)
+        _put_head(network, fresh, source_structure(task))
+        return network
+
+    return with_new_head
 
 
 def watched_network(loaded: LoadedTask, make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:

@@ -44,6 +44,8 @@ def protocol_key(
         parts |= {"weights": weights, "head": loaded.task.settings.training.head}
     if protocol.inherited and protocol.compressed:
         parts |= step_parts(loaded)
+        if loaded.task.settings.recipe.compensate:
+            parts["compensate"] = True
     if protocol.distilled:
         settings = loaded.task.settings
         parts |= {

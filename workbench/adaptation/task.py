@@ -26,7 +26,7 @@ from workbench.errors import DomainError, SettingsError
 from workbench.models.networks import check_image_size, check_model, find_network
 from workbench.models.weight_files import check_weights, has_card, read_card
 from workbench.training.plans import Plan, training_plan
-from workbench.training.protocols import UNTRAINED
+from workbench.training.protocols import COMPRESSED_UNTRAINED, PROTOCOLS, UNTRAINED
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,17 @@ class Task:
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """The user's protocols, then the untrained source network.
+        """The user's protocols, then the untrained source network, full and compensated.
 
         The accuracy of the untrained network is the baseline of every trained one. It is left out
-        if its classifier does not have the target's classes.
+        if its classifier does not have the target's classes. The compressed one is added with
+        ``--compensate``.
         """
         asked = self.settings.training.protocols
-        if UNTRAINED in asked or self.settings.training.head != "slice":
+        if self.settings.training.head != "slice":
             return asked
-        return (*asked, UNTRAINED)
+        free = (UNTRAINED, *([COMPRESSED_UNTRAINED] if self.settings.recipe.compensate else ()))
+        return (*asked, *(name for name in free if name not in asked))
 
     @property
     def known_sets(self) -> list[str]:
@@ -176,9 +178,15 @@ def _with_defaults(settings: Settings, source: Source, domain: Domain) -> Settin
 def _check_resolved(task: Task) -> None:
     """Check options that depend on the classes and on the number of epochs."""
     training, steps = task.settings.training, task.settings.recipe.steps
-    if training.head == "new" and UNTRAINED in training.protocols:
+    untrained = [name for name in training.protocols if not PROTOCOLS[name].trained]
+    if training.head == "new" and untrained:
         raise SettingsError(
-            "--protocols source: its classifier would be new and untrained; leave it out"
+            f"--protocols {untrained[0]}: its classifier would be new and untrained; leave it out"
+        )
+    if steps > 1 and COMPRESSED_UNTRAINED in untrained:
+        raise SettingsError(
+            f"--protocols {COMPRESSED_UNTRAINED}: the steps of --steps {steps} train its network; "
+            "leave it out"
         )
     if steps > task.fine_plan.epochs:
         raise SettingsError(

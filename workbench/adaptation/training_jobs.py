@@ -217,7 +217,7 @@ def _protocol_params(
     if protocol.compressed or protocol.inherited:
         params["source_weights"] = weights[:12]
     if protocol.compressed:
-        params |= task.settings.recipe.chosen()
+        params |= task.settings.recipe.of_network(inherited=protocol.inherited)
     if protocol.compressed and task.energy is not None:
         params["energy"] = task.energy
     if protocol.inherited:

@@ -144,6 +144,15 @@ SHARED: dict[str, Option] = {
         "Iterative PFA: analyse, compress and fine-tune in this many steps.",
         _Recipe.steps,
     ),
+    "compensate": Option(
+        bool,
+        _RECIPE,
+        "Correct the layers that read removed filters: the kept filters take over what they "
+        "predict of them on the target, and batch norms are estimated again. Adds the row "
+        "pfa-source: the compressed network without training.",
+        _Recipe.compensate,
+        ("--compensate/--no-compensate",),
+    ),
     "footprint": Option(
         str | None,
         _BUDGET,

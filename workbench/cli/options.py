@@ -24,7 +24,7 @@ FROM_FILE = {
 NETWORK = ("source", "target", "model", "weights", "image_size", "strict")
 RECIPE = (
     "method", "recipe", "selection", "draw", "energy", "divergence", "gamma_map", "multiple_of",
-    "steps",
+    "steps", "compensate",
 )  # fmt: skip
 BUDGET = ("footprint", "flops", "params", "latency_ms", "runtime")
 TRAINING = (

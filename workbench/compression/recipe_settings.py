@@ -24,7 +24,7 @@ DEFAULT_ENERGY = 0.95
 #: Further options of a recipe besides method and energy, recorded only if not the default.
 RECIPE_OPTIONS = (
     "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map", "multiple_of", "steps",
-    "selection", "draw", "runtime",
+    "selection", "draw", "runtime", "compensate",
 )  # fmt: skip
 #: The runtimes in which a latency can be limited.
 TORCH, ONNX, ONNX_INT8 = RUNTIMES = ("torch", "onnx", "onnx-int8")
@@ -67,6 +67,7 @@ class RecipeSettings:
         runtime: the runtime in which ``latency_ms`` is measured.
         multiple_of: widths are rounded up to a multiple of this.
         steps: number of steps of iterative PFA; 1 compresses in one step.
+        compensate: layers that read removed filters take over what the kept ones predict of them.
     """
 
     method: str = "pfa-kl"
@@ -83,6 +84,7 @@ class RecipeSettings:
     gamma_map: str = "linear"
     multiple_of: int = 1
     steps: int = 1
+    compensate: bool = False
 
     @classmethod
     def of(cls, **options: Any) -> RecipeSettings:
@@ -135,15 +137,29 @@ class RecipeSettings:
         return self.energy or DEFAULT_ENERGY
 
     def chosen(self) -> dict[str, Any]:
-        """The options that differ from their defaults.
+        """The options that differ from their defaults, and ``compensate`` if it is on.
 
         Only these are part of keys and records, so that new options do not change old records.
         """
-        return {
+        given = {
             name: getattr(self, name)
             for name in RECIPE_OPTIONS
             if getattr(self, name) != getattr(RecipeSettings, name)
         }
+        # Old records have no compensation, whatever the default is today.
+        given.pop("compensate", None)
+        return {**given, "compensate": True} if self.compensate else given
+
+    def of_network(self, *, inherited: bool) -> dict[str, Any]:
+        """These options, as far as they shape the network of a compressed protocol.
+
+        Args:
+            inherited: whether it starts from the source's weights; others are not compensated.
+        """
+        given = self.chosen()
+        if not inherited:
+            given.pop("compensate", None)
+        return given
 
     def problems(self) -> list[str]:
         """One line for each invalid value."""
@@ -207,6 +223,11 @@ class RecipeSettings:
     def _step_problems(self) -> list[str]:
         if self.steps < 1:
             return [f"--steps {self.steps} is too small; it must be at least 1"]
+        if self.steps > 1 and self.compensate:
+            return [
+                f"--compensate with --steps {self.steps}: iterative PFA trains the network between "
+                "its steps instead; use --no-compensate or leave --steps out"
+            ]
         budget = self.budget
         if self.steps == 1 or budget is None or not isinstance(budget.limit, str):
             return []

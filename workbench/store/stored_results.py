@@ -23,6 +23,7 @@ OPTIONS_FILE = "options.yaml"
 HITS_FILE = "test_hits.json"  # which test images were classified correctly
 STAGE_FILE = "stage.json"  # how a stage made its file
 LATENCIES_FILE = "latencies.json"
+COMPENSATION_FILE = "compensation.json"  # what a compensation did
 
 _REMEDY = "run the same command again, which writes it again"
 T = TypeVar("T")
