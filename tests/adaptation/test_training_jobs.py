@@ -138,8 +138,10 @@ def test_a_key_depends_on_what_determines_the_result_and_on_nothing_else(
     assert changed(before, keys(loaded, source, recipe, seed=1)) == everything
     threads = replace(loaded, processor=Processor("cpu", "fp32", 2))
     assert changed(before, keys(threads, source, recipe)) == everything
-    fine = {"full-fine", "pfa-fine", "pfa-distill", "source"}
-    small = {"pfa-scratch", "pfa-fine", "pfa-scratch-b", "pfa-distill"}
+    fine = {"full-fine", "pfa-fine", "pfa-distill", "source", "pfa-source"}
+    small = {"pfa-scratch", "pfa-fine", "pfa-scratch-b", "pfa-distill", "pfa-source"}
+    taken_over = {"pfa-fine", "pfa-distill", "pfa-source"}
+    assert changed(before, keys(make_subject(compensate=True), source, recipe)) == taken_over
     assert changed(before, keys(make_subject(fine_lr=0.01), source, recipe)) == fine
     assert changed(before, keys(make_subject(head="new"), source, recipe)) == fine
     tensors = {name: value * 2 for name, value in source.tensors.items()}

@@ -11,6 +11,7 @@ from torch import nn
 
 from workbench.adaptation.analysis_result import LATENCY_64, Analysis, cost_metrics
 from workbench.adaptation.budget_latency import budget_latency
+from workbench.adaptation.compensated_start import Start, compensated_start, stored_compensation
 from workbench.adaptation.loaded_task import LoadedTask, head_rows, subject_inputs
 from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
 from workbench.adaptation.run_keys import analysis_key
@@ -33,7 +34,13 @@ from workbench.store.keys import file_hash
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import HASH
 from workbench.store.runs import StoredRun
-from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE, SPECTRA_FILE, stored_recipe
+from workbench.store.stored_results import (
+    COMPENSATION_FILE,
+    OPTIONS_FILE,
+    RECIPE_FILE,
+    SPECTRA_FILE,
+    stored_recipe,
+)
 from workbench.training.progress import Display
 
 _RUNTIME_MS = "runtime_latency_ms"
@@ -69,6 +76,7 @@ def analyse(
     with recorder.work.lock(
         key, lambda: display.say("another process runs the same analysis; waiting for it")
     ):
+        prepared: Start | None = None
         found = done = None if recorder.fresh else recorder.find(key)
         if done is None:
             params = {**task.params(), "protocol": "analysis"}
@@ -81,9 +89,13 @@ def analyse(
                 for name, text in {OPTIONS_FILE: options, **recorded_inputs(task)}.items():
                     recorder.store.attach_text(run_id, name, text)
                 result = measure() if measure else _measure(loaded, source, display)
+                prepared = result.prepared
                 _record_analysis(result, recorder, run_id)
             done = recorder.store.run(run_id)
     analysis = replace(_fetch_analysis(done, recorder), measured=found is None)
+    if task.settings.recipe.compensate:
+        prepared = prepared or compensated_start(loaded, source, analysis.recipe, display)[0]
+        analysis = replace(analysis, prepared=prepared)
     for layer in analysis.recipe.dead_layers:
         display.say(
             f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1 filter"
@@ -96,6 +108,8 @@ def analyse(
 def _remarks(analysis: Analysis, task: Task) -> list[str]:
     """A warning about unpenalised scales, and the effects of a budget and of rounding."""
     lines = []
+    if analysis.compensation:
+        lines += analysis.compensation.lines()
     weights = task.settings.what.weights
     if task.settings.recipe.reads_scales and weights and not has_penalty(weights):
         penalty = find_network(task.model).schedule.sparsity
@@ -137,12 +151,16 @@ def _measure(loaded: LoadedTask, source: SourceNetwork, display: Display) -> Ana
     recipe, unrounded = decide(loaded, full, structure, evidence)
     small = rebuild(full, recipe.kept, structure)
     latency = budget_latency(loaded)
-    return Analysis(
+    analysis = Analysis(
         recipe,
         *compare_costs(full, small, loaded),
         unrounded=unrounded,
         runtime_ms=latency(small, recipe.widths, _ROUNDS[1]) if latency else None,
     )
+    if not task.settings.recipe.compensate:
+        return analysis
+    prepared, report = compensated_start(loaded, source, recipe, display)
+    return replace(analysis, prepared=prepared, compensation=report())
 
 
 def gather(
@@ -234,6 +252,9 @@ def _record_analysis(analysis: Analysis, recorder: Recorder, run_id: str) -> Non
     if analysis.unrounded:
         metrics["unrounded_parameters"] = analysis.unrounded.parameters
         metrics["unrounded_flops"] = analysis.unrounded.flops
+    if analysis.compensation:
+        metrics |= analysis.compensation.metrics()
+        store.attach_text(run_id, COMPENSATION_FILE, analysis.compensation.to_json())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / RECIPE_FILE
         path.write_text(recipe.to_json())
@@ -258,4 +279,7 @@ def _fetch_analysis(run: StoredRun, recorder: Recorder) -> Analysis:
         counts = (run.metrics["unrounded_parameters"], run.metrics["unrounded_flops"])
         unrounded = Costs(*(round(number) for number in counts))
     runtime_ms = run.metrics.get(_RUNTIME_MS)
-    return Analysis(recipe, full, small, unrounded=unrounded, runtime_ms=runtime_ms)
+    report = stored_compensation(recorder, run) if "compensate" in run.params else None
+    return Analysis(
+        recipe, full, small, unrounded=unrounded, runtime_ms=runtime_ms, compensation=report
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from workbench.compression.compensation_report import CompensationReport
 from workbench.compression.costs import Costs
 from workbench.compression.recipes import Recipe
 from workbench.training.protocols import Protocol
@@ -27,8 +28,9 @@ class Analysis:
             budget, in milliseconds; None without such a budget, and for torch.
         start: makes the network that pfa-fine starts from, after iterative PFA. None means the
             kept filters of the source network.
-        repaired: makes the compressed network after its training on the source's images, with all
-            classes of the source; None without such a training.
+        prepared: makes the compressed network with all classes of the source, after compensation
+            or a repair; None without them.
+        compensation: what the compensation did; None without it.
     """
 
     recipe: Recipe
@@ -38,7 +40,8 @@ class Analysis:
     unrounded: Costs | None = None
     runtime_ms: float | None = None
     start: Callable[[], nn.Module] | None = None
-    repaired: Callable[[], nn.Module] | None = None
+    prepared: Callable[[], nn.Module] | None = None
+    compensation: CompensationReport | None = None
 
     def costs(self, protocol: Protocol) -> Costs:
         """Costs of the network that a protocol trains."""

@@ -83,17 +83,17 @@ def starting_network(
 ) -> Callable[[], nn.Module]:
     """A function that makes the network that a protocol starts from.
 
-    After iterative PFA, pfa-fine and pfa-distill start from the network that its steps made, and
-    after a repair from the repaired network.
+    After iterative PFA, pfa-fine and pfa-distill start from the network that its steps made. After
+    compensation and a repair they start from the network that these made, and so does pfa-source.
 
     Args:
         all_classes: as for ``make_network``.
     """
     recipe = analysis.recipe if protocol.compressed else None
     if recipe and protocol.inherited:
-        repaired = analysis.repaired
-        if repaired:
-            return lambda: _specialised(loaded, repaired(), seed, recipe, all_classes=all_classes)
+        prepared = analysis.prepared
+        if prepared:
+            return lambda: _specialised(loaded, prepared(), seed, recipe, all_classes=all_classes)
         if analysis.start:
             return analysis.start
     return lambda: make_network(loaded, protocol, seed, source, recipe, all_classes=all_classes)
@@ -102,7 +102,7 @@ def starting_network(
 def _specialised(
     loaded: LoadedTask, network: nn.Module, seed: int, recipe: Recipe, *, all_classes: bool
 ) -> nn.Module:
-    """A repaired network with the classifier that a protocol starts from.
+    """A compensated or repaired network with the classifier that a protocol starts from.
 
     Args:
         network: with all classes of the source.

@@ -71,7 +71,7 @@ def repair(
         put_weights(network, read_weights(path), job.title)
         return network
 
-    return replace(analysis, repaired=lambda: copy.deepcopy(repaired()))
+    return replace(analysis, prepared=lambda: copy.deepcopy(repaired()))
 
 
 def repair_job(loaded: LoadedTask, source: SourceNetwork, analysis: Analysis) -> Job:

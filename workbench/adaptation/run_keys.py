@@ -49,6 +49,8 @@ def protocol_key(
         parts |= {"weights": weights, "head": loaded.task.settings.training.head}
     if protocol.inherited and protocol.compressed:
         parts |= step_parts(loaded) | repair_parts(loaded)
+        if loaded.task.settings.recipe.compensate:
+            parts["compensate"] = True
     if protocol.distilled:
         settings = loaded.task.settings
         parts |= {
@@ -130,6 +132,8 @@ def repair_key(loaded: LoadedTask, weights: str, recipe: Recipe) -> str:
         "protocol",
         {
             **repair_parts(loaded),
+            # A compensated network depends on the target's images.
+            **({"compensate": loaded.data["train"]} if task.settings.recipe.compensate else {}),
             "test": loaded.source_images[1].fingerprint(),
             "source": source.name,
             **image_parts(source),

@@ -29,7 +29,7 @@ from workbench.models.networks import check_image_size, check_model, find_networ
 from workbench.models.weight_files import check_weights, has_card, read_card
 from workbench.training.distillation_options import check_teacher
 from workbench.training.plans import Plan, training_plan
-from workbench.training.protocols import UNTRAINED
+from workbench.training.protocols import COMPRESSED_UNTRAINED, PROTOCOLS, UNTRAINED
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,30 @@ class Task:
         chosen = self.settings.recipe.chosen()
         return {**chosen, "recipe_file": self.recipe_file.digest} if self.recipe_file else chosen
 
+    def network_parts(self, *, inherited: bool) -> dict[str, Any]:
+        """These options, as far as they shape the network of a compressed protocol.
+
+        Args:
+            inherited: whether it starts from the source's weights; others are not compensated.
+        """
+        parts = self.recipe_parts
+        if not inherited:
+            parts.pop("compensate", None)
+        return parts
+
     @property
     def protocols(self) -> tuple[str, ...]:
-        """The user's protocols, then the untrained source network.
+        """The user's protocols, then the untrained source network, full and compensated.
 
         The accuracy of the untrained network is the baseline of every trained one. It is left out
-        if its classifier does not have the target's classes.
+        if its classifier does not have the target's classes. The compressed one is added with
+        ``--compensate``.
         """
         asked = self.settings.training.protocols
-        if UNTRAINED in asked or self.settings.training.head != "slice":
+        if self.settings.training.head != "slice":
             return asked
-        return (*asked, UNTRAINED)
+        free = (UNTRAINED, *([COMPRESSED_UNTRAINED] if self.settings.recipe.compensate else ()))
+        return (*asked, *(name for name in free if name not in asked))
 
     @property
     def known_sets(self) -> list[str]:
@@ -205,9 +218,15 @@ def _check_resolved(task: Task) -> None:
         raise SettingsError(
             f"--selection {selection}: {file.path} says which filters are kept; leave it out"
         )
-    if training.head == "new" and UNTRAINED in training.protocols:
+    untrained = [name for name in training.protocols if not PROTOCOLS[name].trained]
+    if training.head == "new" and untrained:
         raise SettingsError(
-            "--protocols source: its classifier would be new and untrained; leave it out"
+            f"--protocols {untrained[0]}: its classifier would be new and untrained; leave it out"
+        )
+    if steps > 1 and COMPRESSED_UNTRAINED in untrained:
+        raise SettingsError(
+            f"--protocols {COMPRESSED_UNTRAINED}: the steps of --steps {steps} train its network; "
+            "leave it out"
         )
     problems = check_teacher(training, training.head, steps)
     if problems:

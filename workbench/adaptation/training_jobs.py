@@ -258,7 +258,7 @@ def _protocol_params(
     if protocol.compressed or protocol.inherited:
         params["source_weights"] = weights[:12]
     if protocol.compressed:
-        params |= task.recipe_parts
+        params |= task.network_parts(inherited=protocol.inherited)
     if protocol.compressed and task.energy is not None:
         params["energy"] = task.energy
     if protocol.inherited:

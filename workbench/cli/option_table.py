@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from workbench.adaptation.settings import DomainSettings
+from workbench.cli.layer_option_table import LAYERS
 from workbench.cli.one_option import REQUIRED, Option
 from workbench.cli.training_option_table import TRAINING_OPTIONS
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
-from workbench.compression.recipe_settings import DEFAULT_MIN_SHARE, RUNTIMES, RecipeSettings
+from workbench.compression.recipe_settings import RUNTIMES, RecipeSettings
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES
 from workbench.store.settings import RecordSettings
@@ -17,7 +18,6 @@ from workbench.training.protocols import PROTOCOLS
 from workbench.training.settings import TrainingSettings
 
 _NETWORK, _RECIPE, _BUDGET = "Domain and network", "Recipe", "Budget"
-_LAYERS = "Single layers"
 _TRAINING, _SEEDS, _WHERE, _OUTPUT = "Training", "Protocols and seeds", "Where", "Output"
 _STAGES = "Stages after training"
 _Recipe, _Training = RecipeSettings, TrainingSettings
@@ -117,30 +117,7 @@ SHARED: dict[str, Option] = {
         "pfa-cost: what a filter's energy is weighed against: flops or params. (default: what the "
         "budget limits)",
     ),
-    "recipe_file": Option(
-        Path | None,
-        _LAYERS,
-        "YAML or JSON file with the number of filters or the kept filters of each layer, instead "
-        "of a method and a budget; 'workbench analyze --out' writes one.",
-    ),
-    "only": Option(
-        str,
-        _LAYERS,
-        "Compress only these layers, comma-separated names or globs such as 'features.4*'.",
-        "",
-    ),
-    "skip": Option(
-        str,
-        _LAYERS,
-        "Do not compress these layers, comma-separated names or globs.",
-        "",
-    ),
-    "min_share": Option(
-        float | None,
-        _LAYERS,
-        "Share of each layer's filters that is always kept, in [0, 1). (default: "
-        f"{DEFAULT_MIN_SHARE:g} for pfa-cost, else 0)",
-    ),
+    **LAYERS,
     "footprint": Option(
         str | None,
         _BUDGET,

@@ -27,7 +27,7 @@ RECIPE = (
     "method", "recipe", "selection", "draw", "energy", "divergence", "gamma_map", "multiple_of",
     "steps", "cost",
 )  # fmt: skip
-LAYERS = ("recipe_file", "only", "skip", "min_share")
+LAYERS = ("recipe_file", "only", "skip", "min_share", "compensate")
 BUDGET = ("footprint", "flops", "params", "latency_ms", "runtime")
 TRAINING = (
     "epochs", "source_epochs", "schedule", "lr", "fine_lr", "batch_size", "device", "precision",

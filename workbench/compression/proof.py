@@ -38,7 +38,7 @@ def prove(model: nn.Module, structure: Structure, shape: tuple[int, int, int]) -
     Raises:
         NetworkError: when no filters can be removed exactly.
     """
-    noisy = _with_random_values(model)
+    noisy = with_random_values(model)
     image = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     kept = {group.name: _half(group) for group in structure.groups}
     if _agree(noisy, structure, kept, image) is None:
@@ -124,7 +124,7 @@ def _half(group: FilterGroup) -> tuple[int, ...]:
     )
 
 
-def _with_random_values(model: nn.Module) -> nn.Module:
+def with_random_values(model: nn.Module) -> nn.Module:
     """A float64 copy with random noise, scaled to its values, added to all values."""
     noisy = copy.deepcopy(model).double().eval()
     generator = torch.Generator().manual_seed(0)

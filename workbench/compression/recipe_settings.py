@@ -31,7 +31,7 @@ DEFAULT_MIN_SHARE = 0.05
 #: Further options of a recipe besides method and energy, recorded only if not the default.
 RECIPE_OPTIONS = (
     "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map", "multiple_of", "steps",
-    "selection", "draw", "runtime", "cost", "min_share", "only", "skip",
+    "selection", "draw", "runtime", "cost", "min_share", "only", "skip", "compensate",
 )  # fmt: skip
 #: The runtimes in which a latency can be limited.
 TORCH, ONNX, ONNX_INT8 = RUNTIMES = ("torch", "onnx", "onnx-int8")
@@ -63,6 +63,7 @@ class RecipeSettings:
             default of the method.
         only, skip: globs of the filter groups that are compressed, and of those that are not.
         recipe_file: file that says what each layer keeps; ``method`` is then "file".
+        compensate: layers that read removed filters take over what the kept ones predict of them.
     """
 
     method: str = "pfa-kl"
@@ -84,6 +85,7 @@ class RecipeSettings:
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     recipe_file: Path | None = None
+    compensate: bool = False
 
     @classmethod
     def of(cls, **options: Any) -> RecipeSettings:
@@ -158,7 +160,7 @@ class RecipeSettings:
         return replace(filled, min_share=self.min_share or None)
 
     def chosen(self) -> dict[str, Any]:
-        """The options that differ from their defaults.
+        """The options that differ from their defaults, and ``compensate`` if it is on.
 
         Only these are part of keys and records, so that new options do not change old records.
         """
@@ -168,7 +170,9 @@ class RecipeSettings:
             if getattr(self, name) != getattr(RecipeSettings, name)
         }
         globs = {name: ",".join(sorted(set(chosen[name]))) for name in _GLOBS if name in chosen}
-        return chosen | globs
+        # Old records have no compensation, whatever the default is today.
+        chosen.pop("compensate", None)
+        return {**chosen, **globs, **({"compensate": True} if self.compensate else {})}
 
     def problems(self) -> list[str]:
         """One line for each invalid value."""
@@ -247,6 +251,11 @@ class RecipeSettings:
     def _step_problems(self) -> list[str]:
         if self.steps < 1:
             return [f"--steps {self.steps} is too small; it must be at least 1"]
+        if self.steps > 1 and self.compensate:
+            return [
+                f"--compensate with --steps {self.steps}: iterative PFA trains the network between "
+                "its steps instead; use --no-compensate or leave --steps out"
+            ]
         budget = self.budget
         if self.steps == 1 or budget is None or not isinstance(budget.limit, str):
             return []

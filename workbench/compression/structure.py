@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from workbench.errors import NetworkError
 
+Indices = NDArray[np.int64]
 Side = Literal["filters", "inputs"]
 SIDES: tuple[Side, Side] = ("filters", "inputs")
 

@@ -143,7 +143,7 @@ def _cell_id(task: Task, protocol: str, seed: int, weights: str, own: Mapping[st
         parts |= {
             "method": settings.recipe.method,
             "energy": task.energy,
-            **task.recipe_parts,
+            **task.network_parts(inherited=kind.inherited),
         }
     if kind.distilled:
         parts |= {

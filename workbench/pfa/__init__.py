@@ -22,13 +22,19 @@ from workbench.pfa.energy import energy_thresholds as energy_thresholds
 from workbench.pfa.energy import kept_energy as kept_energy
 from workbench.pfa.kl import divergence as divergence
 from workbench.pfa.kl import kl_keep_count as kl_keep_count
+from workbench.pfa.reconstruction import RIDGES as RIDGES
+from workbench.pfa.reconstruction import choose_ridge as choose_ridge
+from workbench.pfa.reconstruction import predict_removed as predict_removed
+from workbench.pfa.reconstruction import squared_error as squared_error
 from workbench.pfa.selection import select_filters as select_filters
 from workbench.pfa.spectrum import spectrum as spectrum
 
 __all__ = [
     "DIVERGENCES",
     "MAPS",
+    "RIDGES",
     "StreamingCovariance",
+    "choose_ridge",
     "correlation",
     "divergence",
     "divergence_keep_count",
@@ -39,8 +45,10 @@ __all__ = [
     "kept_energy",
     "kl_keep_count",
     "log_energy_gains",
+    "predict_removed",
     "select_filters",
     "spectrum",
+    "squared_error",
     "worth_keep_count",
     "worth_thresholds",
 ]

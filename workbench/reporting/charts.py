@@ -22,6 +22,7 @@ _COLOURS = {
     "pfa-scratch-b": "#f7dfc4",
     "pfa-distill": "#8f3f0a",
     "source": "#dfe5ec",
+    "pfa-source": "#efe3d6",
 }
 #: Protocols whose bars are too dark for dark text.
 _DARK = frozenset({"pfa-distill"})

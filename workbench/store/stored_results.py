@@ -25,6 +25,7 @@ HITS_FILE = "test_hits.json"  # which test images were classified correctly
 VALIDATION_HITS_FILE = "validation_hits.json"
 STAGE_FILE = "stage.json"  # how a stage made its file
 LATENCIES_FILE = "latencies.json"
+COMPENSATION_FILE = "compensation.json"  # what a compensation did
 
 _REMEDY = "run the same command again, which writes it again"
 T = TypeVar("T")

@@ -1,10 +1,11 @@
-"""The protocols, as data: {full, compressed} network x {random, inherited} weights, and three more.
+"""The protocols, as data: {full, compressed} network x {random, inherited} weights, and four more.
 
 The four protocols of the source paper (section 5) have the same hyper-parameters, so they differ
 only in the network and in the origin of its weights. "pfa-scratch-b" trains the compressed
 network for as many FLOPs as the full one (Liu et al., "Rethinking the Value of Network Pruning",
 ICLR 2019). "pfa-distill" trains it with the full network as the teacher (``distillation``).
 "source" is the source network without further training, with the target's rows of its classifier.
+"pfa-source" is its compressed network without further training, compensated with ``--compensate``.
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("pfa-scratch-b", compressed=True, inherited=False, equal_compute=True),
         Protocol("pfa-distill", compressed=True, inherited=True, distilled=True),
         Protocol("source", compressed=False, inherited=True, trained=False),
+        Protocol("pfa-source", compressed=True, inherited=True, trained=False),
     )
 }
 #: The four protocols of the paper.
 FOUR = ("full-scratch", "full-fine", "pfa-scratch", "pfa-fine")
 #: The unchanged source network, which is a row of every comparison.
 UNTRAINED = "source"
+#: The compressed network without training, a row of every comparison with ``--compensate``.
+COMPRESSED_UNTRAINED = "pfa-source"
 #: Protocol and seed of the teacher of a distilled network.
 TEACHER, TEACHER_SEED = "full-fine", 0

@@ -1,0 +1,46 @@
+"""The options of single layers: which are compressed, and what happens to those that read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from workbench.cli.one_option import Option
+from workbench.compression.recipe_settings import DEFAULT_MIN_SHARE, RecipeSettings
+
+_PANEL = "Single layers"
+
+LAYERS: dict[str, Option] = {
+    "recipe_file": Option(
+        Path | None,
+        _PANEL,
+        "YAML or JSON file with the number of filters or the kept filters of each layer, instead "
+        "of a method and a budget; 'workbench analyze --out' writes one.",
+    ),
+    "only": Option(
+        str,
+        _PANEL,
+        "Compress only these layers, comma-separated names or globs such as 'features.4*'.",
+        "",
+    ),
+    "skip": Option(
+        str,
+        _PANEL,
+        "Do not compress these layers, comma-separated names or globs.",
+        "",
+    ),
+    "min_share": Option(
+        float | None,
+        _PANEL,
+        "Share of each layer's filters that is always kept, in [0, 1). (default: "
+        f"{DEFAULT_MIN_SHARE:g} for pfa-cost, else 0)",
+    ),
+    "compensate": Option(
+        bool,
+        _PANEL,
+        "Correct the layers that read removed filters: the kept filters take over what they "
+        "predict of them on the target, and batch norms are estimated again. Adds the row "
+        "pfa-source: the compressed network without training.",
+        RecipeSettings.compensate,
+        ("--compensate/--no-compensate",),
+    ),
+}
