@@ -22,6 +22,7 @@ from workbench.adaptation.task import Task
 from workbench.data.data_folder import data_folder
 from workbench.data.folder_images import Say
 from workbench.data.image_batches import ImageSet
+from workbench.data.validation_split import split_validation
 from workbench.models.processor import Processor
 from workbench.store.runs import Input
 from workbench.training.plans import fit_to
@@ -81,7 +82,7 @@ def head_rows(loaded: LoadedTask) -> dict[str, Sequence[int]]:
 
 
 def load_task(task: Task, processor: Processor, say: Say = lambda line: None) -> LoadedTask:
-    """Load the target's images.
+    """Load the target's images, and divide them with ``--validation``.
 
     Args:
         say: called with each warning.
@@ -100,6 +101,9 @@ def load_task(task: Task, processor: Processor, say: Say = lambda line: None) ->
     train, test = load_domain_images(
         task.domain, task.source, folder, task.settings.what.strict, say
     )
+    share = task.settings.what.validation
+    if share is not None:
+        train, test = split_validation(train, task.domain.classes, share, where=task.domain.name)
     source_images = None
     if task.settings.training.repair_epochs:
         strict = task.settings.what.strict

@@ -24,7 +24,13 @@ from workbench.adaptation.initial_networks import (
     watched_network,
     with_own_dropout,
 )
-from workbench.adaptation.loaded_task import LoadedTask, settings_dict, split_inputs, subject_inputs
+from workbench.adaptation.loaded_task import (
+    LoadedTask,
+    settings_dict,
+    split_inputs,
+    subject_inputs,
+    validation_parts,
+)
 from workbench.adaptation.protocol_plans import plan_params, protocol_plan, step_plan
 from workbench.adaptation.recorded_options import (
     adaptation_options,
@@ -254,6 +260,7 @@ def _protocol_params(
         "model": task.model,
         "source": task.source.name,
         "data": loaded.data["train"][:12],
+        **validation_parts(task),
     }
     if protocol.compressed or protocol.inherited:
         params["source_weights"] = weights[:12]

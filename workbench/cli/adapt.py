@@ -28,7 +28,7 @@ from workbench.cli.options import (
 
 
 @takes(
-    *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "tolerance", "prefer", *DISTILLATION,
+    *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "validation", "tolerance", "prefer", *DISTILLATION,
     "stages", *STAGE_OPTIONS, *TRAINING, "weight_decay", "repair_epochs", *REGULARISERS,
     "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json", "config", "like", **FROM_FILE,
 )  # fmt: skip
@@ -73,6 +73,7 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
         interval_note,
         next_steps,
         runtime_notes,
+        split_of,
         title,
         verdict_notes,
         verdict_sentence,
@@ -94,7 +95,7 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
     if timed:
         print_table("", RUNTIME_COLUMNS, timed, elsewhere="--json")
     for line in (
-        interval_note(result.protocols), *runtime_notes(result), "",
+        interval_note(result.protocols, split_of(result)), *runtime_notes(result), "",
         verdict_sentence(result.verdict), *verdict_notes(result.verdict), "",
         *next_steps(result),
     ):  # fmt: skip

@@ -153,6 +153,12 @@ SHARED: dict[str, Option] = {
         "Percentage points of accuracy that the recommended network may lie below the best one.",
         DomainSettings.tolerance,
     ),
+    "validation": Option(
+        float | None,
+        _SEEDS,
+        "Compare networks on this share of each class's training images instead of the test "
+        "images; they are trained on the rest. For choices between options; try 0.2.",
+    ),
     "prefer": Option(
         str,
         _SEEDS,

@@ -230,7 +230,9 @@ def _training(run: StoredRun) -> str:
     if epochs == "0":
         return "not trained"
     rate = float(run.params["learning_rate"])
-    return f"{epochs} epoch{'' if epochs == '1' else 's'}, {run.params['schedule']}, lr {rate:g}"
+    split = ", on validation images" if "validation" in run.params else ""
+    length = f"{epochs} epoch{'' if epochs == '1' else 's'}"
+    return f"{length}, {run.params['schedule']}, lr {rate:g}{split}"
 
 
 def _merge(group: Sequence[_WholeRun]) -> ComparedResult:

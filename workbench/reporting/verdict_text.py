@@ -113,7 +113,7 @@ def note(adaptation: Adaptation, run_links: Sequence[tuple[str, str]]) -> str:
         "",
         markdown_table(COLUMNS, table_rows(adaptation.networks)),
         "",
-        interval_note(adaptation.protocols),
+        interval_note(adaptation.protocols, split_of(adaptation)),
         *(f"\n{line}" for line in map(markdown_text, runtime_notes(adaptation))),
         *(f"\n{line}." for line in map(markdown_text, verdict_notes(adaptation.verdict))),
         "",
@@ -127,17 +127,22 @@ def note(adaptation: Adaptation, run_links: Sequence[tuple[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def interval_note(results: Sequence[ProtocolResult]) -> str:
+def split_of(adaptation: Adaptation) -> str:
+    """What the networks were compared on: "test" or "validation" images."""
+    return "validation" if "validation" in adaptation.settings else "test"
+
+
+def interval_note(results: Sequence[ProtocolResult], split: str = "test") -> str:
     """Explain the spread and the interval in the table."""
     seeds = max(len(result.hits) for result in results)
     images = results[0].images
     if seeds > 1:
         return (
-            f"Accuracy: mean ± standard deviation over {seeds} seeds on {images} test images; "
+            f"Accuracy: mean ± standard deviation over {seeds} seeds on {images} {split} images; "
             "interval: 95 %, Student's t over the seeds (Wilson over the images if seeds agree)."
         )
     return (
-        f"Accuracy: one seed on {images} test images; interval: 95 %, Wilson over the images "
+        f"Accuracy: one seed on {images} {split} images; interval: 95 %, Wilson over the images "
         "(it does not include the variation between seeds: use --seeds)."
     )
 

@@ -65,7 +65,7 @@ class Job:
 
     Attributes:
         key: hash of everything that determines the result.
-        kind: "source", "protocol", "step" or "trial".
+        kind: "source", "protocol", "step", "repair" or "trial".
         title: name of the run.
         params: parameters to log, for filtering runs, and the settings.
         metrics: values known before the training (the network's costs).
@@ -76,8 +76,7 @@ class Job:
         plan, seed, train, test, source: arguments of the training.
         checkpoint_every: seconds between two checkpoints.
         make_teacher: returns what teaches the network; None without distillation.
-        finish: returns the network to evaluate and store, given the trained one. Checkpoints hold
-            the network as it is trained.
+        finish: makes the network to store from the trained one, which checkpoints hold.
         split: what ``test`` holds, "test" or "validation"; the names of the metrics start with it.
     """
 
@@ -292,10 +291,10 @@ class Recorder:
                 on_epoch=on_epoch,
                 on_step=on_step,
             )
-        model = job.finish(model)
-        found = evaluate(model, job.test, job.source, self.processor)
+        done = job.finish(model)
+        found = evaluate(done, job.test, job.source, self.processor)
         outcome = Outcome.of(found, progress.seconds, progress.epochs)
-        self.work.finish(job.key, outcome, dict(model.state_dict()), job.card.metadata())
+        self.work.finish(job.key, outcome, dict(done.state_dict()), job.card.metadata())
         return outcome
 
     def _record(self, job: Job, run_id: str, outcome: Outcome, keep: bool) -> None:
