@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.stage_runs import StageRun
-from workbench.store.recorder import Job, Recorder
+from workbench.store.jobs import Job
+from workbench.store.recorder import Recorder
 from workbench.store.run_tags import DROPPED, WEIGHTS
 from workbench.store.runs import StoredRun
 from workbench.store.unfinished_work import Outcome

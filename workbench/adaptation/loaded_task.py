@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,7 +33,8 @@ class LoadedTask:
     """A task with its data and processor.
 
     Attributes:
-        train, test: the target's images; the test images are used for evaluation only.
+        train, test: the target's images; the test images are used for evaluation only. With
+            ``--validation``, both are parts of the training images.
         source_images: training and test images of the source, to repair a compressed network with
             ``--repair-epochs``; None without this option.
     """
@@ -56,6 +57,11 @@ class LoadedTask:
             "classes": list(domain.classes),
             **_foreign_parts(self.task),
         }
+
+    @property
+    def split(self) -> str:
+        """What ``test`` holds: "test" or "validation" images."""
+        return "test" if self.task.settings.what.validation is None else "validation"
 
     @property
     def class_rows(self) -> list[int]:
@@ -144,6 +150,7 @@ def settings_dict(
         else fit_to(task.source_plan, all_images).parts(),
         "tolerance": settings.what.tolerance,
         **({} if settings.what.prefer == "speed" else {"prefer": settings.what.prefer}),
+        **validation_parts(task),
         **settings.deployment.chosen(),
         "keep_weights": settings.record.keep_weights,
         **({"images": {"from": task.domain.source, **foreign}} if foreign else {}),
@@ -152,12 +159,19 @@ def settings_dict(
     }
 
 
+def validation_parts(task: Task) -> dict[str, float]:
+    """The share of the validation images, for records; empty if networks are tested."""
+    share = task.settings.what.validation
+    return {} if share is None else {"validation": share}
+
+
 def subject_inputs(loaded: LoadedTask) -> list[Input]:
     """The target's splits as MLflow inputs."""
     domain = loaded.task.domain
-    return split_inputs(
+    train, test = split_inputs(
         domain.name, domain.source, len(domain.classes), loaded.train, loaded.test, loaded.data
     )
+    return [train, replace(test, name=f"{domain.name} {loaded.split}")]
 
 
 def split_inputs(

@@ -36,7 +36,8 @@ from workbench.adaptation.run_keys import repair_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.compression.narrow_networks import build_narrow
 from workbench.models.weight_files import Card, put_weights, read_weights
-from workbench.store.recorder import Job, Recorder
+from workbench.store.jobs import Job
+from workbench.store.recorder import Recorder
 from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE
 from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.protocols import PROTOCOLS

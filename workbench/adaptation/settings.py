@@ -40,6 +40,9 @@ class DomainSettings:
             best one, 0 to 100.
         prefer: which network within the tolerance is recommended: the fastest ("speed"), the
             smallest ("size") or the most accurate ("accuracy"; the tolerance has no effect).
+        validation: share of each class's training images on which networks are compared instead of
+            the test images, and on which they are not trained, in (0, 1); None compares on the
+            test images.
         data_dir, domains: folders of the data sets and of the domain files.
     """
 
@@ -51,6 +54,7 @@ class DomainSettings:
     strict: bool = False
     tolerance: float = 1.0
     prefer: str = "speed"
+    validation: float | None = None
     data_dir: Path | None = None
     domains: Path | None = None
 
@@ -121,6 +125,9 @@ def check_together(settings: Settings) -> list[str]:
     """One line for a wrong tolerance and for each contradiction between two groups."""
     problems = [*check_tolerance(settings.what.tolerance), *_check_stages(settings)]
     problems += check_choice("--prefer", settings.what.prefer, PREFERENCES)
+    share = settings.what.validation
+    if share is not None and not 0 < share < 1:
+        problems.append(f"--validation {share:g} is not within (0, 1); try 0.2")
     if settings.training.repair_epochs and settings.recipe.steps > 1:
         problems.append(
             "--repair-epochs with --steps: the steps train the network on the target; leave one out"

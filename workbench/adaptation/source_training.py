@@ -17,7 +17,8 @@ from workbench.models.networks import build_network
 from workbench.models.processor import Processor, resolve_processor
 from workbench.models.weight_files import read_weights, save_tensors
 from workbench.reporting.tables import percent
-from workbench.store.recorder import Job, Recorder, open_recorder
+from workbench.store.jobs import Job
+from workbench.store.recorder import Recorder, open_recorder
 from workbench.store.runs import StoredRun
 from workbench.store.unfinished_work import WEIGHTS_FILE, disk_errors
 from workbench.training.progress import Display, duration

@@ -14,7 +14,8 @@ from contextlib import ExitStack
 import torch
 
 from workbench.errors import NetworkError, TrainingError
-from workbench.store.recorder import Job, Recorder
+from workbench.store.jobs import Job
+from workbench.store.recorder import Recorder
 from workbench.store.unfinished_work import Outcome
 from workbench.training.evaluation import evaluate
 from workbench.training.stacked_seeds import Learner, fit_together, pays

@@ -35,7 +35,8 @@ from workbench.adaptation.teachers import TrainedTeacher
 from workbench.adaptation.training_jobs import protocol_job
 from workbench.compression.recipe_settings import RecipeSettings
 from workbench.models.weight_files import read_weights
-from workbench.store.recorder import Job, Recorder
+from workbench.store.jobs import Job
+from workbench.store.recorder import Recorder
 from workbench.store.run_tags import DROPPED, FINGERPRINT, WEIGHTS
 from workbench.store.runs import StoredRun
 from workbench.store.unfinished_work import WEIGHTS_FILE

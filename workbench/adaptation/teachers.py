@@ -22,7 +22,7 @@ from workbench.compression.recipes import Recipe
 from workbench.data.image_batches import relabelled
 from workbench.models.networks import build_network
 from workbench.models.weight_files import put_weights
-from workbench.store.recorder import Job
+from workbench.store.jobs import Job
 from workbench.training.distillation import Teacher
 from workbench.training.distillation_options import ALL_CLASSES, BOTH, FULL_FINE, MUTUAL, SOURCE
 from workbench.training.mean_teacher import MeanTeacher

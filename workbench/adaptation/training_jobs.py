@@ -49,8 +49,8 @@ from workbench.data.image_batches import ImageSet
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor
 from workbench.models.weight_files import Card, put_weights
+from workbench.store.jobs import Job
 from workbench.store.keys import key_of
-from workbench.store.recorder import Job
 from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE
 from workbench.training.distillation_options import SOFT_TARGETS
 from workbench.training.plans import derive_seed, fit_to

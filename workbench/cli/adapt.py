@@ -28,9 +28,10 @@ from workbench.cli.options import (
 
 
 @takes(
-    *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "validation", "tolerance", "prefer", *DISTILLATION,
-    "stages", *STAGE_OPTIONS, *TRAINING, "weight_decay", "repair_epochs", *REGULARISERS,
-    "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json", "config", "like", **FROM_FILE,
+    *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "validation", "tolerance", "prefer",
+    *DISTILLATION, "stages", *STAGE_OPTIONS, *TRAINING, "weight_decay", "repair_epochs",
+    *REGULARISERS, "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json", "config",
+    "like", **FROM_FILE,
 )  # fmt: skip
 def adapt(
     context: typer.Context,

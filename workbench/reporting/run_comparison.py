@@ -27,7 +27,7 @@ _SETTINGS = (
     "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "stage",
     "int8_for", "calibration_images", "mixed_size", "qat_epochs", "temperature",
     "distill_weight", "objective", "teacher", "generation", "device", "precision",
-    "threads", "source_weights", "data",
+    "threads", "source_weights", "data", "validation",
 )  # fmt: skip
 
 

@@ -7,20 +7,17 @@ killed or the tracking server fails, and finished work is not repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from workbench import __version__
-from workbench.data.catalog import Source
-from workbench.data.image_batches import ImageSet
 from workbench.errors import DamagedRunError, LostStoreError, StoreError, WorkbenchError
 from workbench.models.processor import Processor, machine_name
-from workbench.models.weight_files import Card, read_weights
+from workbench.models.weight_files import read_weights
 from workbench.store.code_version import code_commit
+from workbench.store.jobs import Job
 from workbench.store.keys import file_hash, weights_fingerprint
 from workbench.store.live_metrics import LiveMetrics, epoch_metrics
 from workbench.store.mlflow_store import Store
@@ -40,7 +37,7 @@ from workbench.store.run_tags import (
     WEIGHTS,
     WHOLE,
 )
-from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, Input, StoredRun
+from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, StoredRun
 from workbench.store.stored_results import (
     HITS_FILE,
     VALIDATION_HITS_FILE,
@@ -52,52 +49,9 @@ from workbench.store.stored_results import (
 )
 from workbench.store.unfinished_work import WEIGHTS_FILE, Outcome, Work, disk_errors, open_work
 from workbench.training.checkpoints import Epoch
-from workbench.training.distillation import Guide
 from workbench.training.evaluation import evaluate
 from workbench.training.loop import fit
-from workbench.training.plans import Plan
 from workbench.training.progress import Display
-
-
-@dataclass(frozen=True)
-class Job:
-    """Complete description of one training.
-
-    Attributes:
-        key: hash of everything that determines the result.
-        kind: "source", "protocol", "step", "repair" or "trial".
-        title: name of the run.
-        params: parameters to log, for filtering runs, and the settings.
-        metrics: values known before the training (the network's costs).
-        artifacts: texts to store beside the weights, by file name.
-        inputs: the data sets.
-        card: description of the network for its weight file.
-        make_model: returns the network before training.
-        plan, seed, train, test, source: arguments of the training.
-        checkpoint_every: seconds between two checkpoints.
-        make_teacher: returns what teaches the network; None without distillation.
-        finish: makes the network to store from the trained one, which checkpoints hold.
-        split: what ``test`` holds, "test" or "validation"; the names of the metrics start with it.
-    """
-
-    key: str
-    kind: str
-    title: str
-    params: Mapping[str, object]
-    metrics: Mapping[str, float]
-    artifacts: Mapping[str, str]
-    inputs: Sequence[Input]
-    card: Card
-    make_model: Callable[[], nn.Module]
-    plan: Plan
-    seed: int
-    train: ImageSet
-    test: ImageSet
-    source: Source
-    checkpoint_every: float
-    make_teacher: Callable[[], Guide] | None = None
-    finish: Callable[[nn.Module], nn.Module] = lambda network: network
-    split: str = "test"
 
 
 @dataclass(frozen=True)

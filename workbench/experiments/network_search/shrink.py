@@ -58,7 +58,7 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
     clock = Clock(search.seconds)
     # Candidates differ in method and budget; the first one stands for all in the checks.
     first = Candidate(search.budgets[0], search.recipes[0]).options(search.budget)
-    prepared = prepare({**options, **first}, display)
+    prepared = prepare({**options, **first, "validation": search.validation_share}, display)
     task, recorder = prepared.call.task, prepared.recorder
     source = prepared.call.given or train_source(task, prepared.call.processor, recorder)
     key = _key(prepared, search)
@@ -67,7 +67,8 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
         title = f"shrink · {task.domain.name} · {task.model}"
         parent, finished = recorder.open_parent(key, title, _params(task, search), "shrink")
         with nullcontext() if finished else recorder.closing(parent):
-            trials = Trials(prepared, source, options, search, parent)
+            compared = {**options, "validation": search.validation_share}
+            trials = Trials(prepared, source, compared, search, parent)
             found = find(trials, search, _plan(task), clock, display.say)
             adaptation = _train(found.chosen, search, options, display)
             result = Search(found, adaptation, search.chosen(), parent, recorder.store.shown)

@@ -27,7 +27,6 @@ from workbench.compression.costs import count_costs, measure_latencies
 from workbench.compression.evidence import Evidence
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipe_settings import ONNX, ONNX_INT8
-from workbench.data.validation_split import split_validation
 from workbench.deployment.onnx_files import write_onnx
 from workbench.deployment.quantisation.int8 import write_quickly
 from workbench.deployment.stage_types import TrainedNetwork
@@ -35,8 +34,8 @@ from workbench.errors import SettingsError
 from workbench.experiments.network_search.candidates import Candidate
 from workbench.experiments.network_search.search_settings import SearchSettings
 from workbench.models.weight_files import Card
+from workbench.store.jobs import Job
 from workbench.store.keys import key_of
-from workbench.store.recorder import Job
 from workbench.training.protocols import PROTOCOLS
 
 _ROUNDS = 20  # timed passes of a candidate
@@ -78,7 +77,7 @@ class Trials:
     """Trains candidates, or finds them in the store.
 
     Attributes:
-        prepared: the target's images and the store.
+        prepared: the target's images, divided with ``--validation``, and the store.
         source: the source network.
         options: options of ``adapt`` that all candidates share, without epochs.
         search: what the search's cost is.
@@ -94,12 +93,7 @@ class Trials:
     _costs: dict[Candidate, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        loaded = self.prepared.loaded
-        names, share = loaded.task.domain.classes, self.search.validation_share
-        rest, validation = split_validation(
-            loaded.train, names, share, where=loaded.task.domain.name
-        )
-        self.loaded = replace(loaded, train=rest, test=validation)
+        self.loaded = self.prepared.loaded
         self._network: nn.Module | None = None
         self._evidence: Sequence[Evidence] = ()
 
@@ -184,9 +178,7 @@ class Trials:
     def _job(self, candidate: Candidate, loaded: LoadedTask, analysis: Analysis, seed: int) -> Job:
         job = protocol_job(loaded, PROTOCOLS[candidate.protocol], seed, self.source, analysis)
         inputs = [
-            replace(each, context="validation", name=f"{loaded.task.domain.name} validation")
-            if each.context == "test"
-            else each
+            replace(each, context="validation") if each.context == "test" else each
             for each in job.inputs
         ]
         return replace(
