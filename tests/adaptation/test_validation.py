@@ -1,0 +1,58 @@
+"""``adapt --validation`` compares networks on training images that they were not trained on."""
+
+import json
+
+import pytest
+
+from workbench.adaptation.loaded_task import load_task
+from workbench.adaptation.settings import Settings
+from workbench.adaptation.task import resolve
+from workbench.models.processor import Processor
+from workbench.store.mlflow_store import Store
+
+QUICK = (
+    "adapt", "--source", "digits", "--target", "digits-0v1", "--source-epochs", "1",
+    "--epochs", "1", "--batch-size", "64", "--protocols", "full-fine",
+)  # fmt: skip
+
+
+def loaded(**options):
+    task = resolve(Settings.of(source="digits", target="digits-0v1", **options))
+    return load_task(task, Processor("cpu", "fp32", 1))
+
+
+def test_the_test_images_have_no_part_in_it():
+    whole, divided = loaded(), loaded(validation=0.2)
+    assert len(divided.train) + len(divided.test) == len(whole.train)
+    pixels = {image.tobytes() for image in whole.train.pixels}
+    assert {image.tobytes() for image in divided.test.pixels} <= pixels
+    assert (whole.split, divided.split) == ("test", "validation")
+
+
+def test_it_is_another_adaptation_whose_numbers_are_named(run_cli):
+    results = {}
+    for options in ((), ("--validation", "0.2")):
+        status, out, err = run_cli(*QUICK, *options, "--json")
+        assert status == 0, err
+        results[options] = json.loads(out)
+    tested, validated = results.values()
+    assert tested["run_id"] != validated["run_id"]
+    assert validated["settings"]["validation"] == 0.2
+    runs = Store().runs(list(Store().experiments().values()), {})
+    own = [run for run in runs if run.params.get("protocol") == "full-fine"]
+    images = {run.params.get("validation", ""): run.metrics["test_images"] for run in own}
+    assert images == {"": len(loaded().test), "0.2": len(loaded(validation=0.2).test)}
+
+    status, out, err = run_cli(*QUICK, "--validation", "0.2")
+    assert status == 0, err
+    assert f"{images['0.2']:.0f} validation images" in out
+    status, out, err = run_cli("compare")
+    assert status == 0, err
+    assert out.count("full-fine") == 2, "tested and validated networks are not combined"
+
+
+@pytest.mark.parametrize("share", ["0", "1", "-0.5"])
+def test_a_share_that_is_none_is_one_line(run_cli, share):
+    status, _, err = run_cli(*QUICK, "--validation", share)
+    assert status == 2
+    assert f"--validation {share} is not within (0, 1); try 0.2" in err
