@@ -254,6 +254,18 @@ def test_a_group_that_fails_the_proof_is_skipped():
     assert not torch.equal(made.network.head.weight, plain.head.weight)
 
 
+def test_an_unsound_group_is_neither_predicted_nor_used_for_predictions():
+    model, structure = make("joined")
+    kept = {"one": [1, 2, 4], "other": [0, 3]}
+    readers, _ = find_readers(model, structure, kept)
+    (block,) = readers[0].blocks
+    assert (block.kept.tolist(), block.removed.tolist()) == ([1, 2, 4, 6, 9], [0, 3, 5, 7, 8])
+    (reader,), skipped = find_readers(model, structure, kept, excluded=["one"])
+    (block,) = reader.blocks
+    assert (block.kept.tolist(), block.removed.tolist()) == ([6, 9], [7, 8])
+    assert not skipped
+
+
 def test_norms_keep_the_outputs_of_the_full_network():
     """Mean and variance behind a norm, over all images, are those of the full network."""
     model, structure = make("flattened")

@@ -84,6 +84,25 @@ def test_what_can_be_predicted_wants_a_weak_ridge_and_what_cannot_none():
     assert choose_ridge(apart, KEPT, REMOVED, np.eye(2)) is None
 
 
+def test_the_ridge_is_the_best_on_the_other_half():
+    """With few noisy samples, the weakest ridge is the best on the own half."""
+    rows = draw(14, seed=4) + np.random.default_rng(4).normal(size=(14, 6))
+    halves = (rows[::2], rows[1::2])
+    errors = [
+        sum(
+            np.sum((other[:, REMOVED] - other[:, KEPT] @ slow_prediction(own, ridge).T) ** 2)
+            for own, other in (halves, halves[::-1])
+        )
+        for ridge in RIDGES
+    ]
+    wanted = RIDGES[int(np.argmin(errors))]
+    assert wanted > RIDGES[-1]
+    grams = (halves[0].T @ halves[0], halves[1].T @ halves[1])
+    assert choose_ridge(grams, KEPT, REMOVED, np.eye(2)) == wanted
+    many = np.vstack([np.eye(2), np.zeros((3, 2))])  # more outputs than removed responses
+    assert choose_ridge(grams, KEPT, REMOVED, many) == wanted
+
+
 def test_dead_and_broken_responses():
     gram = np.zeros((6, 6))
     gram[1, 1] = 1.0
