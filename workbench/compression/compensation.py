@@ -9,8 +9,8 @@ positions of all images; the ridge is chosen on held-out images. After a flatten
 positions of a filter. After a concatenation, all kept inputs predict all removed ones; in a
 grouped convolution, those of the same group. Then the statistics of all batch norms are estimated
 again (``norm_statistics``).
-Cost: three forward passes over the images, and O(n^3) for a reader of n inputs; 14 s for VGG-16 and
-1,000 images on one CPU core.
+Cost: three forward passes over the images, and O(n^3) for a reader of n inputs; about 20 s for
+VGG-16 and 1,000 images on one CPU core.
 Exact: when a removed filter is a twin of a kept one in all layers of its group.
 ``compensation_proof`` checks this on random weights of the same network; groups that fail are
 skipped and reported.

@@ -8,6 +8,7 @@ There is no constant: at the border of an image, a reader with padding would add
 The squared error of a reader with weights W (outputs x n) is tr(W_R E W_R^T), where
 E = G_RR - A G_KR - G_RK A^T + A G_KK A^T. For every r >= 0, E is at most G_RR (as positive
 semi-definite matrices), so no output's error grows.
+Twins: a response that is a multiple of a kept one, up to rounding, is predicted by that one alone.
 Ridge: the value of ``RIDGES`` with the smallest error when A is computed from one half of the
 images and tested on the other, summed over both ways.
 Cost: O(n^3) per reader and half, O(n^2) memory.
@@ -31,6 +32,8 @@ Indices = NDArray[np.int64]
 
 #: Candidates for the ridge, from the strongest to the weakest.
 RIDGES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10)
+#: Two responses are twins if 1 - cos^2 of their angle is at most this.
+_TWINS = 1e-12
 
 
 def predict_removed(
@@ -44,7 +47,7 @@ def predict_removed(
         ridges: shares of the mean of the diagonal of G_KK, each above 0.
 
     Returns:
-        For each ridge a matrix of shape (r, k). It is 0 where all kept responses are 0.
+        For each ridge a matrix of shape (r, k), all zeros if all kept responses are 0.
 
     Raises:
         ValueError: when the Gram matrix holds NaN or infinity.
@@ -59,7 +62,24 @@ def predict_removed(
     turned = cross @ vectors
     # Rounding makes eigenvalues of a singular matrix slightly negative.
     values = values.clip(0)
-    return [(turned / (values + ridge * scale)) @ vectors.T for ridge in ridges]
+    found = [(turned / (values + ridge * scale)) @ vectors.T for ridge in ridges]
+    twins, factors = _twins(gram, kept, removed)
+    for prediction in found:
+        prediction[twins] = factors
+    return found
+
+
+def _twins(gram: Array, kept: Indices, removed: Indices) -> tuple[NDArray[np.bool_], Array]:
+    """Which removed responses are multiples of kept ones, and their rows of A."""
+    cross, own = gram[np.ix_(removed, kept)], np.diagonal(gram)
+    norms = np.sqrt(np.outer(own[removed], own[kept]))
+    cosines = np.divide(cross, norms, out=np.zeros_like(cross), where=norms > 0)
+    best = np.argmax(np.abs(cosines), axis=1)
+    rows = np.arange(len(removed))
+    twins = 1 - cosines[rows, best] ** 2 <= _TWINS
+    factors = np.zeros_like(cross)
+    factors[rows[twins], best[twins]] = cross[rows, best][twins] / own[kept][best[twins]]
+    return twins, factors[twins]
 
 
 def squared_error(

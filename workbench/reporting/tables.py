@@ -79,7 +79,11 @@ def method_label(params: Mapping[str, str]) -> str:
     words = [params["method"]]
     if "energy" in params:
         words.append(str(params["energy"]))
-    words += [f"{n.replace('_', '-')} {params[n]}" for n in RECIPE_OPTIONS if n in params]
+    words += [
+        f"{n.replace('_', '-')} {params[n]}".removesuffix(" True")  # an option without a value
+        for n in RECIPE_OPTIONS
+        if n in params
+    ]
     return " ".join(words)
 
 
