@@ -1,8 +1,10 @@
 """Prices of filters and smallest shares: by building the networks, and through the command line."""
 
 import json
+import math
 from dataclasses import replace
 
+import naive
 import numpy as np
 import pytest
 from safetensors.torch import save_file
@@ -18,6 +20,7 @@ from workbench.compression.recipe_settings import RecipeSettings
 from workbench.compression.structure import FilterGroup, ResponsePoint
 from workbench.compression.tracing import find_structure
 from workbench.models.networks import build_network
+from workbench.pfa import worth_thresholds
 
 ANALYZE = ("analyze", "--source", "digits", "--target", "digits-3v8", "--json")
 
@@ -74,13 +77,42 @@ def test_of_two_equal_layers_the_cheaper_one_keeps_more():
     assert np.array_equal(RECIPES["pfa-cost"].thresholds(scaled, options), values)
 
 
-def test_a_network_without_a_choice_has_one_threshold():
-    for evidence in ([flat("one", 1)], [made("dead", [0.0, 0.0], FilterPrice(1, 1))]):
-        options = RecipeOptions(recipe="pfa-cost")
-        assert RECIPES["pfa-cost"].thresholds(evidence, options).tolist() == [0.0]
-        assert RECIPES["pfa-cost"].counts(evidence, replace(options, threshold=0.0)) == [1]
+def test_networks_without_a_choice():
+    options = RecipeOptions(recipe="pfa-cost")
+    for evidence, share in (
+        ([flat("one", 1)], 1),
+        ([made("dead", [0, 0], FilterPrice(1, 1))], 0.5),
+    ):
+        assert RECIPES["pfa-cost"].thresholds(evidence, options).tolist() == sorted({share, 1.0})
+        assert RECIPES["pfa-cost"].counts(evidence, replace(options, threshold=share)) == [1]
     free = [made("free", [0.5, 0.5, 0.0], FilterPrice(0, 0))]
-    assert RECIPES["pfa-cost"].counts(free, RecipeOptions(recipe="pfa-cost", threshold=0.0)) == [2]
+    assert RECIPES["pfa-cost"].counts(free, replace(options, threshold=1.0)) == [3]
+
+
+def test_widths_are_the_geometric_means_of_the_definition():
+    drawing = np.random.default_rng(3)
+    layers = []
+    for number, filters in enumerate((3, 7, 12)):
+        spectrum = np.sort(drawing.dirichlet(np.full(filters, 0.3)))[::-1]
+        layers.append(made(f"{number}", spectrum, FilterPrice(1, float(drawing.integers(1, 9)))))
+    total = sum(each.price.flops * each.group.filters for each in layers)
+    prices = [each.price.flops / total for each in layers]
+    options = RecipeOptions(recipe="pfa-cost", cost="flops")
+    levels = sorted({0.0, *(t for e, p in zip(layers, prices, strict=True)
+                            for t in worth_thresholds(e.spectrum, p))})  # fmt: skip
+    for share in RECIPES["pfa-cost"].thresholds(layers, options):
+        worth = [1, 1, 1]
+        for level in levels:  # the largest widths that cost at most the share
+            wider = [naive.worth_keep_count(e.spectrum, p, level * (1 + 1e-12))
+                     for e, p in zip(layers, prices, strict=True)]  # fmt: skip
+            if np.dot(wider, prices) <= share + 1e-9:
+                worth = wider
+        expected = [
+            min(e.group.filters, max(1, math.ceil(math.sqrt(w * share * e.group.filters) - 1e-9)))
+            for e, w in zip(layers, worth, strict=True)
+        ]
+        found = RECIPES["pfa-cost"].counts(layers, replace(options, threshold=share))
+        assert found == expected, share
 
 
 @pytest.mark.parametrize("recipe", ["pfa-kl", "pfa-cost", "uniform"])
