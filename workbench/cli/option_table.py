@@ -8,7 +8,7 @@ from workbench.adaptation.settings import DomainSettings
 from workbench.cli.layer_option_table import LAYERS
 from workbench.cli.one_option import REQUIRED, Option
 from workbench.cli.training_option_table import TRAINING_OPTIONS
-from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
+from workbench.compression.method_names import BUDGETED, METHODS, RECIPES, SELECTIONS
 from workbench.compression.recipe_settings import RUNTIMES, RecipeSettings
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES
@@ -63,11 +63,11 @@ SHARED: dict[str, Option] = {
         ("--strict/--no-strict",),
     ),
     "method": Option(
-        str,
+        str | None,
         _RECIPE,
         f"Compression method, which decides how many filters each layer keeps and which ones: "
-        f"{', '.join(METHODS)}.",
-        _Recipe.method,
+        f"{', '.join(METHODS)}. (default: {_Recipe.method}; {BUDGETED} with a budget)",
+        None,
     ),
     "recipe": Option(
         str | None,

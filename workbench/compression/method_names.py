@@ -22,6 +22,8 @@ RECIPES = tuple(dict.fromkeys(recipe for recipe, _ in METHODS.values()))
 SELECTIONS = tuple(dict.fromkeys(selection for _, selection in METHODS.values()))
 #: The recipe and the selection that use batch norms' scales.
 SCALES = "network-slimming"
+#: The method of a budget for which the user names none (docs/results compares them).
+BUDGETED = "pfa-cost"
 #: The recipe that needs no threshold, so its footprint is the default budget of the others.
 REFERENCE = "pfa-kl"
 #: The recipe that weighs energy against the costs of filters, and the units of these costs.

@@ -13,6 +13,7 @@ from typing import Any
 from workbench.compression.budget_limits import BUDGETS, Budget, not_a_count, parameter_count
 from workbench.compression.layer_options import contradictions
 from workbench.compression.method_names import (
+    BUDGETED,
     COST_AWARE,
     COSTS,
     FILE,
@@ -46,7 +47,8 @@ class RecipeSettings:
     """The options that shape a recipe.
 
     Attributes:
-        method: how many filters a layer keeps, and which: a name in ``METHODS``.
+        method: how many filters a layer keeps, and which: a name in ``METHODS``. ``of`` chooses
+            ``BUDGETED`` for a budget without a method.
         recipe, selection: replace the recipe or the selection of ``method``; its own when None.
         draw: number of the draw, for random recipes and selections.
         energy: threshold of PFA-En, in (0, 1].
@@ -101,6 +103,8 @@ class RecipeSettings:
             options[name] = tuple(part.strip() for part in parts if part.strip())
         if options.get("recipe_file") is not None:
             options.setdefault("method", FILE)
+        elif any(_is_number(options.get(name)) for name in BUDGETS) and not options.get("recipe"):
+            options.setdefault("method", BUDGETED)
         return cls(**options).with_whole_method()
 
     def with_whole_method(self) -> RecipeSettings:
@@ -304,6 +308,10 @@ class RecipeSettings:
         if self.draw and "random" not in (self.method, self.selection):
             return ["--draw has no effect: only the recipe and the selection 'random' use it"]
         return []
+
+
+def _is_number(limit: object) -> bool:
+    return limit is not None and limit != REFERENCE
 
 
 def _footprint(text: str) -> float | str:

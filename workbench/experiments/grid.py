@@ -34,7 +34,7 @@ from workbench.experiments.result_rows import (
 )
 from workbench.reporting.tables import method_label
 from workbench.store.mlflow_store import Store
-from workbench.store.run_tags import COMMIT, KEY, MACHINE, VERSION
+from workbench.store.run_tags import COMMIT, KEY, MACHINE, PYTHON, VERSION
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import stored_filters
 from workbench.training.progress import Display
@@ -285,6 +285,8 @@ def _cell_of(store: Store, run: StoredRun, cell: str) -> Cell:
         version=run.tags.get(VERSION, ""),
         commit=_short(run.tags.get(COMMIT, "")),
         run_id=run.run_id,
+        python=run.tags.get(PYTHON, ""),
+        date=run.started,
     )
 
 

@@ -111,10 +111,12 @@ def _machine(cell: Cell) -> str:
     missing = "that was NOT RECORDED"
     commit = f"commit {cell.commit}" if cell.commit else f"a commit {missing}"
     code = f"{cell.version} at {commit}" if cell.version else f"of a version {missing}"
+    software = f"Python {cell.python}, torch {cell.torch}" if cell.python else f"torch {cell.torch}"
+    when = f", {cell.date}" if cell.date else ""
     named = cell.machine.endswith(f"{cell.threads} threads")  # a CPU's name includes its threads
     return (
         f"{cell.machine or 'machine NOT RECORDED'}, {cell.device}, {cell.precision}, "
-        f"{'' if named else f'{cell.threads} thread(s), '}torch {cell.torch}, workbench {code}"
+        f"{'' if named else f'{cell.threads} thread(s), '}{software}, workbench {code}{when}"
     )
 
 

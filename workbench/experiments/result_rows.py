@@ -44,7 +44,9 @@ class Cell:
         parameters, footprint, flops, flops_ratio, latency_ms: costs of the network.
         filters: number of filters kept in each layer; empty for the full network.
         train_seconds: time of the epochs, in seconds.
-        device, precision, threads, machine, torch, version, commit: hardware and software.
+        device, precision, threads, machine, torch, version, commit, python: hardware and software.
+        date: day on which the training started, in UTC; it and ``python`` are empty in the rows of
+            earlier versions.
         run_id: id of the run in the store of that machine.
     """
 
@@ -83,12 +85,15 @@ class Cell:
     version: str
     commit: str
     run_id: str
+    python: str = ""
+    date: str = ""
 
     def __post_init__(self) -> None:
         _check_values(vars(self))
 
 
 CELLS_FILE = "cells.csv"
+_LATER = ("python", "date")  # columns that files of earlier versions do not have
 _WHOLE_NETWORK = 1.0001  # largest share of the full network; shares are rounded
 _TYPES: dict[str, Callable[[str], Any]] = {
     "int": int,
@@ -206,15 +211,17 @@ def read_cells(path: Path) -> dict[str, Cell]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            lacking = [f.name for f in _FIELDS if f.name not in (reader.fieldnames or ())]
+            columns = {*(reader.fieldnames or ()), *_LATER}
+            lacking = [f.name for f in _FIELDS if f.name not in columns]
             if lacking:
                 raise DataError(
                     f"{path}:1: no column {', '.join(lacking)}; move the file away, and its cells "
                     "are written again from the store's runs"
                 )
+            missing = {name: "" for name in _LATER if name not in (reader.fieldnames or ())}
             for row in reader:
                 number += 1
-                cell = _cell(row)
+                cell = _cell({**row, **missing})
                 found[cell.cell] = cell
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(

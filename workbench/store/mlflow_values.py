@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from workbench.store.runs import StoredRun
@@ -26,7 +27,15 @@ def stored_run(run: Any) -> StoredRun:
         metrics=dict(run.data.metrics),
         artifact_uri=run.info.artifact_uri,
         experiment=run.info.experiment_id,
+        started=_day(run.info.start_time),
     )
+
+
+def _day(milliseconds: int | None) -> str:
+    """The day in UTC of a time since 1970; empty if it is unknown."""
+    if milliseconds is None:
+        return ""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
 
 
 def user_name() -> str:

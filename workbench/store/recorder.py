@@ -7,6 +7,7 @@ killed or the tracking server fails, and finished work is not repeated.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from workbench.store.run_tags import (
     KIND,
     MACHINE,
     OWNER,
+    PYTHON,
     VERSION,
     WEIGHTS,
     WHOLE,
@@ -144,6 +146,7 @@ class Recorder:
             KIND: kind,
             OWNER: self.work.owner,
             VERSION: __version__,
+            PYTHON: platform.python_version(),
             MACHINE: machine_name(self.processor.device),
             **({COMMIT: commit} if (commit := code_commit()) else {}),
         }

@@ -8,6 +8,7 @@ KEY, KIND, WEIGHTS = "workbench.key", "workbench.kind", "workbench.weights"
 HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
 FILE = "workbench.file"  # name of the hashed file, if it is not that of the kind
 VERSION, MACHINE = "workbench.version", "workbench.machine"
+PYTHON = "workbench.python"
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name, which its UI shows
 OWNER = "workbench.owner"
 #: Metrics that a complete training, or a complete analysis, must have.

@@ -25,6 +25,7 @@ class StoredRun:
     metrics: Mapping[str, float]
     artifact_uri: str
     experiment: str
+    started: str = ""  # date in UTC, as 2026-11-26
 
     @property
     def parent(self) -> str | None:
