@@ -96,7 +96,7 @@ def test_its_plan_is_that_of_fine_tuning_with_its_own_length(make_subject):
 def repaired(analysis):
     """An analysis with a repaired network, and the state of this network."""
     network = build_narrow("simplecnn", (1, 8, 8), 10, analysis.recipe.widths, seed=5)
-    return replace(analysis, repaired=lambda: network), network.state_dict()
+    return replace(analysis, prepared=lambda: network), network.state_dict()
 
 
 def test_the_target_starts_from_the_repaired_network(make_subject, source, analysis):
@@ -143,7 +143,7 @@ def test_keys_depend_on_it_only_where_it_has_an_effect(make_subject, source, ana
         return {**found, "adapt": adapt_key(loaded, source)}
 
     plain, two, three = keys(repair_epochs=0), keys(), keys(repair_epochs=3)
-    affected = {"pfa-fine", "pfa-distill", "adapt"}
+    affected = {"pfa-fine", "pfa-distill", "pfa-source", "adapt"}
     assert {name for name in plain if plain[name] != two[name]} == affected
     assert {name for name in plain if three[name] != two[name]} == affected
     # The repair itself depends on the source and the recipe, not on the target's own training.

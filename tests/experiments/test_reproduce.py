@@ -449,7 +449,7 @@ def test_another_store_and_footprints_of_both_kinds(run_cli, tmp_path, given):
     assert status == 0, err
     assert (tmp_path / "elsewhere.db").is_file()
     assert not (tmp_path / "mlruns").exists()
-    assert len(cells()) == 5
+    assert len(cells()) == 6  # full-fine, the source, and two methods at two footprints
     page = (tmp_path / "docs/results/bench-digits-3v8-0.2.md").read_text()
     assert page.count("the highest accuracy") == 2
     assert "± 0.0" not in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from workbench.adaptation.settings import DomainSettings
+from workbench.cli.distillation_option_table import DISTILLATION_OPTIONS
 from workbench.cli.layer_option_table import LAYERS
 from workbench.cli.one_option import REQUIRED, Option
 from workbench.cli.training_option_table import TRAINING_OPTIONS
@@ -13,7 +14,6 @@ from workbench.compression.recipe_settings import RUNTIMES, RecipeSettings
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES
 from workbench.store.settings import RecordSettings
-from workbench.training.distillation_options import OBJECTIVES
 from workbench.training.protocols import PROTOCOLS
 from workbench.training.settings import TrainingSettings
 
@@ -118,6 +118,7 @@ SHARED: dict[str, Option] = {
         "budget limits)",
     ),
     **LAYERS,
+    **DISTILLATION_OPTIONS,
     "footprint": Option(
         str | None,
         _BUDGET,
@@ -197,44 +198,6 @@ SHARED: dict[str, Option] = {
         _STAGES,
         "int8-qat: epochs of quantisation-aware fine-tuning.",
         DeploymentSettings.qat_epochs,
-    ),
-    "objective": Option(
-        str,
-        _SEEDS,
-        f"pfa-distill: what the network learns from its teacher: {', '.join(OBJECTIVES)}.",
-        _Training.objective,
-    ),
-    "teacher": Option(
-        str,
-        _SEEDS,
-        "pfa-distill: the teacher: full-fine, source (all of its classes) or both (their mean).",
-        _Training.teacher,
-    ),
-    "generations": Option(
-        int,
-        _SEEDS,
-        "pfa-distill: number of trainings in a row; each network is the teacher of the next one.",
-        _Training.generations,
-    ),
-    "assistant": Option(
-        bool,
-        _SEEDS,
-        "pfa-distill: train a network of intermediate size, which learns from the teacher and "
-        "teaches the compressed network.",
-        _Training.assistant,
-        ("--assistant/--no-assistant",),
-    ),
-    "temperature": Option(
-        float,
-        _SEEDS,
-        "pfa-distill: temperature of the softmax; higher values give softer probabilities.",
-        _Training.temperature,
-    ),
-    "distill_weight": Option(
-        float,
-        _SEEDS,
-        "pfa-distill: share of the loss that compares probabilities with the teacher's, in [0, 1].",
-        _Training.distill_weight,
     ),
     "epochs": Option(
         int | None, _TRAINING, "Epochs of each training. (default: depends on the network)"
