@@ -14,7 +14,7 @@ from torch import nn
 
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.source_network import SourceNetwork, source_structure
-from workbench.compression.compensation import Compensated, compensate
+from workbench.compression.compensation import Array, Compensated, compensate
 from workbench.compression.compensation_report import CompensationReport
 from workbench.compression.recipes import Recipe
 from workbench.compression.watched_layers import watching
@@ -28,7 +28,11 @@ Start = Callable[[], nn.Module]
 
 
 def compensated_start(
-    loaded: LoadedTask, source: SourceNetwork, recipe: Recipe, display: Display
+    loaded: LoadedTask,
+    source: SourceNetwork,
+    recipe: Recipe,
+    display: Display,
+    grams: dict[str, tuple[Array, Array]] | None = None,
 ) -> tuple[Start, Callable[[], CompensationReport]]:
     """Functions that make a copy of the compensated network, and that report what was done.
 
@@ -37,6 +41,7 @@ def compensated_start(
     Args:
         recipe: the filters to keep.
         display: shows the progress.
+        grams: measurements that recipes of the same network and images share.
     """
 
     @cache
@@ -56,6 +61,7 @@ def compensated_start(
                 task.source,
                 loaded.processor.torch_device,
                 lambda seen: advance(seen, "images"),
+                grams,
             )
 
     return lambda: copy.deepcopy(made().network), lambda: made().report

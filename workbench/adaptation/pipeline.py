@@ -98,7 +98,8 @@ def predict_costs(
     """
     display = display or Display()
     path = None if out is None else check_new_file(user_path(out), "--out", *SUFFIXES)
-    prepared = prepare(options, display)
+    # A recipe does not depend on its network's weights, so they are corrected only if asked.
+    prepared = prepare({**options, "compensate": bool(options.get("compensate"))}, display)
     call, recorder = prepared.call, prepared.recorder
     _announce(prepared, display, only_source=True)
     source = call.given or train_source(call.task, call.processor, recorder)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import print_line, print_table
-from workbench.cli.options import NETWORK, SEEDS, TRAINING, WHERE, takes
+from workbench.cli.options import LAYERS, NETWORK, REGULARISERS, SEEDS, TRAINING, WHERE, takes
 from workbench.experiments.network_search.search_settings import (
     COSTS,
     USUAL_BUDGETS,
@@ -21,8 +21,8 @@ _PANEL = "Search"
 
 
 @takes(
-    *NETWORK, "selection", "tolerance", "runtime", *SEEDS, *TRAINING, "weight_decay",
-    "multiple_of", "head", *WHERE, "fresh", "json",
+    *NETWORK, "selection", "multiple_of", *LAYERS[1:], "tolerance", "runtime", *SEEDS, *TRAINING,
+    "weight_decay", *REGULARISERS, "scale_dropout", "head", *WHERE, "fresh", "json",
 )  # fmt: skip
 def shrink(
     cost: Annotated[

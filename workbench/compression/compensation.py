@@ -71,6 +71,7 @@ def compensate(
     source: Source,
     device: torch.device,
     on_batch: Callable[[int], None] = lambda seen: None,
+    grams: dict[str, tuple[Array, Array]] | None = None,
 ) -> Compensated:
     """Compress a network, correct the readers and estimate its batch norms again.
 
@@ -82,6 +83,8 @@ def compensate(
         source: the data set of these images.
         device: device of the computation.
         on_batch: called with the number of images measured so far.
+        grams: what ``measure_grams`` found for other recipes of this network on these images;
+            what is missing is measured and added.
 
     Returns:
         If every filter is kept, the network is that of ``rebuild``, bit by bit.
@@ -103,7 +106,10 @@ def compensate(
     unsound |= inexact_groups(model, structure, provable, source.shape)
     readers, skipped = find_readers(model, structure, narrowed, unsound)
     skipped |= _readers_of(structure, {n: why for n, why in unsound.items() if n in narrowed})
-    grams = measure_grams(model, readers, images, source, device, on_batch)
+    grams = {} if grams is None else grams
+    unknown = [reader for reader in readers if reader.layer not in grams]
+    if unknown:
+        grams |= measure_grams(model, unknown, images, source, device, on_batch)
     model.cpu()
     corrected, done = share(model), []
     for reader in readers:

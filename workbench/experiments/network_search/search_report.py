@@ -100,9 +100,9 @@ def search_sentences(result: Search) -> list[str]:
     else:
         lines.append(
             f"{found.chosen.label} is the cheapest network found within {tolerance:g} point(s) of "
-            f"the full one: {100 * chosen.accuracy:.2f} % after {100 * full.accuracy:.2f} % of "
-            f"{chosen.trials[0].images} validation images, "
-            f"{100 * chosen.cost / full.cost:.3g} % of the {cost_unit(result)}"
+            f"the full one: {100 * chosen.accuracy:.2f} % (full-fine: {100 * full.accuracy:.2f} %) "
+            f"on {chosen.trials[0].images} validation images, "
+            f"{100 * chosen.cost / full.cost:.3g} % of its {cost_unit(result)}"
         )
     if not found.complete:
         lines.append("the search is not complete: the same command with more --time continues it")

@@ -17,6 +17,7 @@ from torch import nn
 from workbench.adaptation.analysis import decide, gather
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.budget_latency import latency_in
+from workbench.adaptation.compensated_start import compensated_start
 from workbench.adaptation.loaded_task import LoadedTask, head_rows
 from workbench.adaptation.preparation import Prepared
 from workbench.adaptation.settings import Settings
@@ -90,6 +91,7 @@ class Trials:
     search: SearchSettings
     parent: str
     _made: dict[Candidate, Analysis] = field(default_factory=dict)
+    _grams: dict[str, Any] = field(default_factory=dict)
     _costs: dict[Candidate, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -134,9 +136,12 @@ class Trials:
             full, structure, shape = self._full(), source_structure(loaded.task), self._shape
             recipe, _ = decide(loaded, full, structure, self._evidence)
             small = rebuild(full, recipe.kept, structure)
-            self._made[candidate] = Analysis(
-                recipe, count_costs(full, shape), count_costs(small, shape)
-            )
+            analysis = Analysis(recipe, count_costs(full, shape), count_costs(small, shape))
+            if loaded.task.settings.recipe.compensate:  # when a training needs it
+                display = self.prepared.recorder.display
+                start, _ = compensated_start(loaded, self.source, recipe, display, self._grams)
+                analysis = replace(analysis, prepared=start)
+            self._made[candidate] = analysis
         return self._made[candidate]
 
     def possible(self, candidates: Sequence[Candidate]) -> list[Candidate]:
