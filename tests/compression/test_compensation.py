@@ -13,7 +13,7 @@ from torch import nn
 from workbench.compression.compensation import compensate
 from workbench.compression.compensation_proof import _copy_twins, _twins, inexact_groups
 from workbench.compression.compensation_report import CompensationReport, CorrectedReader
-from workbench.compression.norm_statistics import match_norms
+from workbench.compression.matched_norms import match_norms
 from workbench.compression.reading_layers import SCATTERS, find_readers, measure_grams
 from workbench.compression.rebuild import rebuild
 from workbench.compression.tracing import find_structure

@@ -105,7 +105,7 @@ def test_widths_are_the_geometric_means_of_the_definition():
         for level in levels:  # the largest widths that cost at most the share
             wider = [naive.worth_keep_count(e.spectrum, p, level * (1 + 1e-12))
                      for e, p in zip(layers, prices, strict=True)]  # fmt: skip
-            if np.dot(wider, prices) <= share + 1e-9:
+            if np.dot(wider, prices) <= share * (1 + 1e-9):
                 worth = wider
         expected = [
             min(e.group.filters, max(1, math.ceil(math.sqrt(w * share * e.group.filters) - 1e-9)))
@@ -196,3 +196,19 @@ def test_costs_and_smallest_shares_change_the_widths(run_cli, weights):
     assert status == 2
     assert "no network is that small" in err
     assert "(--min-share 0.9)" in err
+
+
+def test_no_counts_lie_between_two_thresholds():
+    drawing = np.random.default_rng(4)
+    layers = [made("half dead", [0.5, 0.5, *[0.0] * 6], FilterPrice(1, 1)), flat("flat", 12)]
+    for number, filters in enumerate((5, 9)):
+        spectrum = np.sort(drawing.dirichlet(np.full(filters, 0.3)))[::-1]
+        layers.append(made(f"{number}", spectrum, FilterPrice(1, float(drawing.integers(1, 9)))))
+    options = RecipeOptions(recipe="pfa-cost", cost="flops")
+
+    def counts(share):
+        return tuple(RECIPES["pfa-cost"].counts(layers, replace(options, threshold=share)))
+
+    values = RECIPES["pfa-cost"].thresholds(layers, options)
+    known = {counts(share) for share in values}
+    assert {counts(share) for share in np.linspace(values[0], 1, 3000)} <= known

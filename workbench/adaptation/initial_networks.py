@@ -18,7 +18,6 @@ from workbench.compression.narrow_networks import build_narrow
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.structure import Structure
-from workbench.compression.tracing import find_structure
 from workbench.compression.watched_layers import watch
 from workbench.models.networks import build_network
 from workbench.training.plans import Plan, derive_seed
@@ -116,7 +115,7 @@ def _specialised(
     )
     rows = head_rows(loaded)
     if rows:
-        network = rebuild(network, rows, find_structure(network, shape))
+        network = rebuild(network, rows, source_structure(task))
     else:
         network = with_new_classes(network, copy.deepcopy(fresh))
     if task.settings.training.head == "new":

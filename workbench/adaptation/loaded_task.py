@@ -22,7 +22,7 @@ from workbench.adaptation.task import Task
 from workbench.data.data_folder import data_folder
 from workbench.data.folder_images import Say
 from workbench.data.image_batches import ImageSet
-from workbench.data.validation_split import split_validation
+from workbench.data.validation_split import split_validation, without
 from workbench.models.processor import Processor
 from workbench.store.runs import Input
 from workbench.training.plans import fit_to
@@ -113,7 +113,9 @@ def load_task(task: Task, processor: Processor, say: Say = lambda line: None) ->
     source_images = None
     if task.settings.training.repair_epochs:
         strict = task.settings.what.strict
-        source_images = load_source_images(task.trained_on, folder, strict, say)
+        learned, tested = load_source_images(task.trained_on, folder, strict, say)
+        # A repair must not see the images on which networks are compared.
+        source_images = (learned if share is None else without(learned, test)), tested
     return LoadedTask(task, processor, train, test, source_images)
 
 

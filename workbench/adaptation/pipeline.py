@@ -98,8 +98,9 @@ def predict_costs(
     """
     display = display or Display()
     path = None if out is None else check_new_file(user_path(out), "--out", *SUFFIXES)
-    # A recipe does not depend on its network's weights, so they are corrected only if asked.
-    prepared = prepare({**options, "compensate": bool(options.get("compensate"))}, display)
+    prepared = prepare(options, display)
+    if not options.get("compensate"):
+        prepared = _without_compensation(prepared)
     call, recorder = prepared.call, prepared.recorder
     _announce(prepared, display, only_source=True)
     source = call.given or train_source(call.task, call.processor, recorder)
@@ -107,6 +108,15 @@ def predict_costs(
     if path is not None:
         write_recipe(path, call.task, analysis)
     return analysis
+
+
+def _without_compensation(prepared: Prepared) -> Prepared:
+    """The same call without ``--compensate``: a recipe does not depend on corrected weights."""
+    task = prepared.call.task
+    recipe = replace(task.settings.recipe, compensate=False)
+    task = replace(task, settings=replace(task.settings, recipe=recipe))
+    call, loaded = replace(prepared.call, task=task), replace(prepared.loaded, task=task)
+    return replace(prepared, call=call, loaded=loaded)
 
 
 def _store_options(recorder: Recorder, parent: str, task: Task) -> None:

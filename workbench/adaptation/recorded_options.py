@@ -18,6 +18,7 @@ from workbench.adaptation.option_files import Types, read_options
 from workbench.adaptation.settings import GROUPS
 from workbench.adaptation.source_task import SourceSettings, SourceTask
 from workbench.adaptation.task import Task
+from workbench.compression.budget_limits import BUDGETS
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
 from workbench.domains.search import is_packaged
@@ -55,10 +56,12 @@ def source_options(task: SourceTask) -> str:
 
 
 def _text(command: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    # With a budget, the default of the method is another one.
+    named = ("method",) if any(options.get(name) is not None for name in BUDGETS) else ()
     chosen = {
         name: _plain(name, value, options)
         for name, value in options.items()
-        if name not in _NOT_REPEATED and value != defaults[name]
+        if name not in _NOT_REPEATED and (value != defaults[name] or name in named)
     }
     body = yaml.safe_dump(chosen, sort_keys=False, allow_unicode=True)
     return f"# workbench {command} --config {OPTIONS_FILE}\n{body}{_END}"

@@ -121,6 +121,9 @@ def assistant_task(loaded: LoadedTask, analysis: Analysis) -> LoadedTask:
         method="pfa-en",
         footprint=round(math.sqrt(share), 6),
         multiple_of=task.settings.recipe.multiple_of,
+        only=task.settings.recipe.only,
+        skip=task.settings.recipe.skip,
+        compensate=False,
     )
     training, asked = (
         replace(
@@ -130,15 +133,17 @@ def assistant_task(loaded: LoadedTask, analysis: Analysis) -> LoadedTask:
             first_seed=TEACHER_SEED,
             generations=1,
             assistant=False,
+            repair_epochs=0,
         )
         for each in (task.settings, task.asked)
     )
     task = replace(
         task,
+        recipe_file=None,
         settings=replace(task.settings, recipe=recipe, training=training),
         asked=replace(task.asked, recipe=recipe, training=asked),
     )
-    return replace(loaded, task=task)
+    return replace(loaded, task=task, source_images=None)
 
 
 def find_teacher(

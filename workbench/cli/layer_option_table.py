@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from workbench.cli.one_option import Option
-from workbench.compression.recipe_settings import DEFAULT_MIN_SHARE
+from workbench.compression.recipe_settings import DEFAULT_MIN_SHARE, RecipeSettings
 
 _PANEL = "Single layers"
 
@@ -35,12 +35,12 @@ LAYERS: dict[str, Option] = {
         f"{DEFAULT_MIN_SHARE:g} for pfa-cost, else 0)",
     ),
     "compensate": Option(
-        bool | None,
+        bool,
         _PANEL,
         "Correct the layers that read removed filters: the kept filters take over what they "
         "predict of them on the target. Adds the row pfa-source: the compressed network without "
-        "training. (default: with a budget)",
-        None,
+        "training.",
+        RecipeSettings.compensate,
         ("--compensate/--no-compensate",),
     ),
 }

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import print_line, print_table
-from workbench.cli.options import LAYERS, NETWORK, REGULARISERS, SEEDS, TRAINING, WHERE, takes
+from workbench.cli.options import NETWORK, REGULARISERS, SEEDS, TRAINING, WHERE, takes
 from workbench.experiments.network_search.search_settings import (
     COSTS,
     USUAL_BUDGETS,
@@ -21,8 +21,9 @@ _PANEL = "Search"
 
 
 @takes(
-    *NETWORK, "selection", "multiple_of", *LAYERS[1:], "tolerance", "runtime", *SEEDS, *TRAINING,
-    "weight_decay", *REGULARISERS, "scale_dropout", "head", *WHERE, "fresh", "json",
+    *NETWORK, "selection", "multiple_of", "only", "skip", "min_share", "compensate", "tolerance",
+    "runtime", *SEEDS, *TRAINING, "weight_decay", *REGULARISERS, "scale_dropout", "head", *WHERE,
+    "fresh", "json",
 )  # fmt: skip
 def shrink(
     cost: Annotated[
@@ -85,7 +86,7 @@ def shrink(
       workbench shrink --source cifar100 --target S2 --weights vgg16-source.safetensors --time 30m
       workbench shrink --source cifar100 --target R1 --cost latency --runtime onnx-int8
     """
-    from workbench.data.user_paths import user_path
+    from workbench.data.user_paths import check_new_file, user_path
     from workbench.experiments.network_search.search_record import draw
     from workbench.experiments.network_search.search_report import (
         COLUMNS,
@@ -97,6 +98,7 @@ def shrink(
     from workbench.reporting.verdict_text import next_steps
     from workbench.training.progress import Display
 
+    picture = None if figure is None else check_new_file(user_path(figure), "--figure", ".png")
     as_json = chosen.pop("json")
     own = {
         "cost": cost,
@@ -107,8 +109,8 @@ def shrink(
         "rungs": rungs,
     }
     result = run(display=Display(quiet=False), **own, **chosen)
-    if figure is not None:
-        draw(result, user_path(figure))
+    if picture is not None:
+        draw(result, picture)
     if as_json:
         print(json.dumps(as_plain(result), indent=1))
         return

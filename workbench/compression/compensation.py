@@ -8,7 +8,7 @@ reader becomes W_K + W_R A, at each position of a kernel. z is measured in the f
 positions of all images; the ridge is chosen on held-out images. After a flatten, one A serves all
 positions of a filter. After a concatenation, all kept inputs predict all removed ones; in a
 grouped convolution, those of the same group. Then the statistics of all batch norms are estimated
-again (``norm_statistics``).
+again (``matched_norms``).
 Cost: three forward passes over the images, and O(n^3) for a reader of n inputs; about 20 s for
 VGG-16 and 1,000 images on one CPU core.
 Exact: when a removed filter is a twin of a kept one in all layers of its group.
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from workbench.compression.compensation_proof import inexact_groups
 from workbench.compression.compensation_report import CompensationReport, CorrectedReader
-from workbench.compression.norm_statistics import match_norms
+from workbench.compression.matched_norms import match_norms
 from workbench.compression.reading_layers import (
     Block,
     Reader,

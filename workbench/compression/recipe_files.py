@@ -175,6 +175,8 @@ def _read_json(path: Path) -> tuple[dict[str, Any], list[str]]:
 def _of_run(path: Path, rows: Sequence[Any]) -> dict[str, Any]:
     """The entries of the ``recipe.json`` of a run."""
     try:
+        if not all(isinstance(row["layer"], str) for row in rows):
+            raise TypeError
         return {
             row["layer"]: {"keep": row["kept_indices"], "filters": row["filters"]} for row in rows
         }

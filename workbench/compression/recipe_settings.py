@@ -65,8 +65,7 @@ class RecipeSettings:
             default of the method.
         only, skip: globs of the filter groups that are compressed, and of those that are not.
         recipe_file: file that says what each layer keeps; ``method`` is then "file".
-        compensate: layers that read removed filters take over what the kept ones predict of them;
-            None means only with a number as budget, and not with several steps.
+        compensate: layers that read removed filters take over what the kept ones predict of them.
     """
 
     method: str = "pfa-kl"
@@ -88,7 +87,7 @@ class RecipeSettings:
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     recipe_file: Path | None = None
-    compensate: bool | None = None
+    compensate: bool = False
 
     @classmethod
     def of(cls, **options: Any) -> RecipeSettings:
@@ -156,9 +155,6 @@ class RecipeSettings:
     def with_defaults(self) -> RecipeSettings:
         """The settings with the defaults that depend on other options filled in."""
         budget, filled = self.budget, self
-        if self.compensate is None:
-            small = any(_is_number(getattr(self, name)) for name in BUDGETS)
-            filled = replace(filled, compensate=small and self.steps == 1)
         if budget and isinstance(budget.limit, str):
             filled = replace(filled, footprint=budget.limit)
         if self.method == COST_AWARE and budget:

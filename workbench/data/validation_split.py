@@ -80,6 +80,22 @@ def validation_places(
     return np.asarray(sorted(chosen), dtype=np.int64)
 
 
+def without(images: ImageSet, others: ImageSet) -> ImageSet:
+    """The images of a set that are not in another one, for example in its validation images.
+
+    Images in memory are the same if their pixels are, streamed files if their paths are.
+    """
+    known = set(_identities(others))
+    left = [n for n, each in enumerate(_identities(images)) if each not in known]
+    return images if len(left) == len(images) else _part(images, np.asarray(left, dtype=np.int64))
+
+
+def _identities(images: ImageSet) -> list[bytes]:
+    if isinstance(images, Images):
+        return [np.ascontiguousarray(image).tobytes() for image in images.pixels]
+    return [os.fsencode(path.resolve()) for path in images.files]
+
+
 def validation_count(count: int, share: float) -> int:
     """Validation images among ``count`` images of one class."""
     wanted = int(share * count + 0.5)

@@ -8,7 +8,11 @@ from pathlib import Path
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.task import resolve
 from workbench.compression.method_names import REFERENCE, SCALES
-from workbench.experiments.bench_comparisons import comparison_findings, comparison_tables
+from workbench.experiments.bench_comparisons import (
+    budget_words,
+    comparison_findings,
+    comparison_tables,
+)
 from workbench.experiments.grid import Found
 from workbench.experiments.pages import Page, file_name, one_seed, summarise, table
 from workbench.experiments.result_rows import Cell
@@ -115,6 +119,7 @@ def _verdicts(
     return [
         verdict(
             domain,
+            budget_words(footprint),
             {method: result for (method, at), result in results.items() if at == footprint},
             full[domain],
         )
@@ -183,15 +188,16 @@ def _row(label: str, asked: str, result: ProtocolResult) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def verdict(domain: str, results: Mapping[str, ProtocolResult], full: ProtocolResult) -> str:
+def verdict(
+    domain: str, budget: str, results: Mapping[str, ProtocolResult], full: ProtocolResult
+) -> str:
     """A sentence with the most accurate methods, and whether their lead is significant."""
     best = max(result.accuracy_mean for result in results.values())
     ahead = [method for method, result in results.items() if result.accuracy_mean == best]
     low = min(results[method].accuracy_interval[0] for method in ahead)
     behind = [method for method, r in results.items() if r.accuracy_interval[1] < low]
-    size = 100 * max(results[method].footprint for method in ahead)
     sentence = (
-        f"{domain} at {size:.1f} % of the parameters: {' and '.join(ahead)} "
+        f"{domain} at {budget}: {' and '.join(ahead)} "
         f"{'has' if len(ahead) == 1 else 'have'} the highest accuracy ({100 * best:.1f} %, "
         f"{100 * (best - full.accuracy_mean):+.1f} points compared with full-fine)"
     )

@@ -42,7 +42,7 @@ def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> lis
     options = dict(options)
     draws = options.pop("draws", None) or DRAWS
     footprints = options.pop("footprints", None) or FOOTPRINTS
-    whole = {"target": options["source"], "compensate": False, **options}  # as in the paper
+    whole = {"target": options["source"], **options}
     found = [Part({**whole, "method": "pfa-kl"}, ("full-fine",), seeds)]
     for share in footprints:
         for curve, (own, protocol) in _CURVES.items():

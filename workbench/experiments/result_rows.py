@@ -17,12 +17,14 @@ from typing import Any
 
 from filelock import FileLock
 
+from workbench.adaptation.loaded_task import validation_parts
 from workbench.adaptation.source_network import model_parts
 from workbench.adaptation.task import Task
 from workbench.data.checked_values import number, short_text, whole
 from workbench.data.whole_files import written_whole
 from workbench.errors import DataError, DiskError, SettingsError
 from workbench.store.keys import key_of
+from workbench.training.distillation_options import chosen_options
 from workbench.training.protocols import PROTOCOLS
 from workbench.training.settings import TrainingSettings
 
@@ -137,6 +139,7 @@ def _cell_id(task: Task, protocol: str, seed: int, weights: str, own: Mapping[st
         "protocol": protocol,
         "seed": seed,
         "plan": plan.parts(),
+        **validation_parts(task),
         **own,
     }
     settings = task.settings
@@ -154,7 +157,10 @@ def _cell_id(task: Task, protocol: str, seed: int, weights: str, own: Mapping[st
         parts |= {
             "temperature": settings.training.temperature,
             "weight": settings.training.distill_weight,
+            **chosen_options(settings.training),
         }
+    if kind.inherited and kind.compressed and settings.training.repair_epochs:
+        parts["repair_epochs"] = settings.training.repair_epochs
     return key_of("cell", parts)[:16]
 
 

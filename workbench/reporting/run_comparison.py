@@ -19,6 +19,7 @@ from workbench.store.runs import StoredRun
 from workbench.store.stored_results import stored_filters
 from workbench.store.tracking_uris import store_exists, store_uri, without_password
 from workbench.store.unfinished_work import WEIGHTS_FILE
+from workbench.training.plans import LATER_OPTIONS
 from workbench.training.protocols import PROTOCOLS
 
 #: Parameters in which all runs of one row agree; the runs differ only in their seeds.
@@ -27,7 +28,8 @@ _SETTINGS = (
     "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "stage",
     "int8_for", "calibration_images", "mixed_size", "qat_epochs", "temperature",
     "distill_weight", "objective", "teacher", "generation", "device", "precision",
-    "threads", "source_weights", "data", "validation",
+    "threads", "source_weights", "data", "validation", "repair_epochs", "recipe_file",
+    *LATER_OPTIONS,
 )  # fmt: skip
 
 

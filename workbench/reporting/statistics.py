@@ -23,8 +23,8 @@ class PairedTest:
         pairs: number of differences.
         p_value: two-sided, of the hypothesis that the mean difference is 0.
         detectable: the smallest mean difference that a test of so many pairs with this spread
-            finds significant (p < 0.05) with a probability of 80 %, by the approximation
-            (t_0.975 + t_0.8) s / sqrt(n).
+            finds significant with a probability of 80 %, by the approximation
+            (t_(1 - a/2) + t_0.8) s / sqrt(n) with the level a = 0.05 / number of comparisons.
     """
 
     mean: float
@@ -35,11 +35,12 @@ class PairedTest:
     detectable: float
 
 
-def paired_t_test(differences: Sequence[float]) -> PairedTest | None:
+def paired_t_test(differences: Sequence[float], comparisons: int = 1) -> PairedTest | None:
     """Test whether the mean of differences is 0; None if their spread is unknown.
 
     Args:
         differences: of independent pairs; at least two of them must differ.
+        comparisons: number of tests for which the p-values are corrected.
     """
     if len({round(each, 9) for each in differences}) < 2:
         return None
@@ -49,7 +50,8 @@ def paired_t_test(differences: Sequence[float]) -> PairedTest | None:
     error = statistics.stdev(differences) / math.sqrt(pairs)
     half = _student_half(differences)
     p_value = float(2 * t.sf(abs(mean) / error, pairs - 1))
-    reach = float(t.ppf((1 + _CONFIDENCE) / 2, pairs - 1) + t.ppf(_POWER, pairs - 1))
+    level = (1 - _CONFIDENCE) / comparisons
+    reach = float(t.ppf(1 - level / 2, pairs - 1) + t.ppf(_POWER, pairs - 1))
     return PairedTest(mean, mean - half, mean + half, pairs, p_value, reach * error)
 
 

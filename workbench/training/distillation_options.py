@@ -62,6 +62,12 @@ def distillation_problems(settings: TrainingSettings) -> list[str]:
         )
     if settings.objective == MUTUAL:
         problems += _unused(settings)
+    if not settings.distils:
+        problems += [
+            f"--{name} has no effect without a teacher; add the protocol pfa-distill or leave it "
+            "out"
+            for name in chosen_options(settings)
+        ]
     return problems
 
 

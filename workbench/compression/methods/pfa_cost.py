@@ -42,9 +42,22 @@ def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
 
 
 def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
-    """Shares of the cost at which a direction is added to ``pfa.cost_aware``'s widths, and 1."""
-    _, costs = _path(evidence, _prices(evidence, options))
-    return np.unique([*np.clip(costs, 0.0, 1.0), 1.0])
+    """All shares of the cost at which any group's keep count changes, and 1."""
+    prices = _prices(evidence, options)
+    levels, costs = _path(evidence, prices)
+    found = [np.clip(costs, 0.0, 1.0), np.ones(1)]
+    for group, price in zip(evidence, prices, strict=True):
+        filters, values = group.group.filters, worth_thresholds(group.spectrum, price)
+        worth = 1 + np.searchsorted(np.sort(values), levels, "right")
+        for width in np.unique(worth):
+            # While the path has this width w, the count is j up to the share j^2 / (w n).
+            start, end = costs[worth == width][0], np.append(costs, 1.0)[np.sum(worth <= width)]
+            shares = np.arange(1, filters + 1) ** 2 / (width * filters)
+            found.append(shares[(shares > start) & (shares < end)])
+        # Just before the path widens a group, its counts are those of the end of the step.
+    steps = np.unique(np.clip(costs, 0.0, 1.0))
+    found.append(steps[1:] * (1 - 2 * _ROUNDING))
+    return np.unique(np.concatenate(found))
 
 
 def _halfway(worth: int, filters: int, share: float) -> int:

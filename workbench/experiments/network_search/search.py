@@ -76,7 +76,8 @@ class Clock:
     Attributes:
         seconds: allowed seconds.
         started: when the call started, from ``time.monotonic``.
-        reserved: estimated seconds of the training that follows the search.
+        reserved: estimated seconds of the trainings that follow the search, at most half of all,
+            so that a call with little time goes on with the search, too.
     """
 
     seconds: float
@@ -179,8 +180,9 @@ class _State:
             least_epochs: shorter trainings do not count; by default those of the last rung only.
         """
         least = self.plan.epochs if least_epochs is None else least_epochs
+        longest = {each.candidate: each for each in sorted(self.trials, key=lambda t: t.epochs)}
         found: dict[tuple[int, int], list[Trial]] = {}
-        for trial in (each for each in self.trials if each.epochs >= least):
+        for trial in (each for each in longest.values() if each.epochs >= least):
             difference = gap(self.trials, trial.candidate, trial.epochs)
             if trial.candidate.method and difference and self._enough(*difference, trial.epochs):
                 found.setdefault((trial.epochs, difference[1]), []).append(trial)
@@ -207,14 +209,17 @@ class _State:
         if candidate == FULL:
             per_epoch = trial.seconds / max(1, epochs)
             share = 1 - self.search.validation_share
-            self.clock.reserved = per_epoch * self.plan.epochs * len(self.plan.seeds) / share
+            # The chosen network is cheaper than the full one, which is trained again, too.
+            later = 2 * per_epoch * self.plan.epochs * len(self.plan.seeds) / share
+            self.clock.reserved = min(later, self.clock.seconds / 2)
         return trial
 
     def _sufficient(self, candidate: Candidate) -> bool:
         """Train a candidate with all seeds; stop early if the first is far from sufficient."""
-        epochs, wanted = self.plan.epochs, self.wanted(self.plan.epochs)
-        first = self._train(candidate, epochs, self.plan.seeds[0])
-        if first.accuracy < wanted - _SLACK - _ROUNDING:
+        epochs = self.plan.epochs
+        self._train(candidate, epochs, self.plan.seeds[0])
+        first = gap([t for t in self.trials if t.seed == self.plan.seeds[0]], candidate, epochs)
+        if first is None or not self._enough(first[0] + _SLACK, 1, epochs):
             return False
         for seed in self.plan.seeds[1:]:
             self._train(candidate, epochs, seed)

@@ -116,10 +116,6 @@ def seconds_of(text: str) -> float | None:
     return float(found["number"]) * _SECONDS[found["unit"] or "s"] or None
 
 
-def _method_problems(name: str) -> list[str]:
-    return check_choice("--recipes", name, list(METHODS))
-
-
 def _share(value: object) -> float:
     try:
         return float(str(value))

@@ -11,10 +11,11 @@ from dataclasses import fields
 from typing import Any
 
 from workbench.adaptation.pipeline import adapt
-from workbench.adaptation.preparation import Prepared, prepare
+from workbench.adaptation.preparation import Prepared, check_call, prepare
 from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.task import Task
+from workbench.compression.methods import READS_ZEROS
 from workbench.compression.recipe_settings import ONNX_INT8
 from workbench.deployment.stage_names import INT8
 from workbench.errors import SettingsError
@@ -32,7 +33,8 @@ _SEARCHED = tuple(each.name for each in fields(SearchSettings))
 #: Options of ``adapt`` that the search itself sets.
 _CHOSEN = (
     "method", "recipe", "recipe_file", "footprint", "flops", "params", "latency_ms", "energy",
-    "protocols", "stages", "steps", "prefer", "keep_weights",
+    "protocols", "stages", "steps", "prefer", "keep_weights", "validation", "repair_epochs",
+    "objective", "teacher", "generations", "assistant", "temperature", "distill_weight",
 )  # fmt: skip
 
 
@@ -55,19 +57,23 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
     options = {name: value for name, value in options.items() if value is not None}
     search = SearchSettings.of(**{k: options.pop(k) for k in _SEARCHED if k in options})
     _check(search, options)
-    clock = Clock(search.seconds)
-    # Candidates differ in method and budget; the first one stands for all in the checks.
-    first = Candidate(search.budgets[0], search.recipes[0]).options(search.budget)
-    prepared = prepare({**options, **first, "validation": search.validation_share}, display)
+    compared = {**options, "validation": search.validation_share}
+    for method in search.recipes:
+        check_call({**compared, **Candidate(search.budgets[0], method).options(search.budget)})
+    # Candidates differ in method and budget. The first one that needs further evidence (the shares
+    # of zeros) stands for all when the responses are measured.
+    first = next((name for name in search.recipes if name in READS_ZEROS), search.recipes[0])
+    own = Candidate(search.budgets[0], first).options(search.budget)
+    prepared = prepare({**compared, **own}, display)
     task, recorder = prepared.call.task, prepared.recorder
     source = prepared.call.given or train_source(task, prepared.call.processor, recorder)
+    clock = Clock(search.seconds)
     key = _key(prepared, search)
     waiting = "another process runs the same search; waiting for it"
     with recorder.work.lock(key, lambda: display.say(waiting)):
         title = f"shrink · {task.domain.name} · {task.model}"
         parent, finished = recorder.open_parent(key, title, _params(task, search), "shrink")
         with nullcontext() if finished else recorder.closing(parent):
-            compared = {**options, "validation": search.validation_share}
             trials = Trials(prepared, source, compared, search, parent)
             found = find(trials, search, _plan(task), clock, display.say)
             adaptation = _train(found.chosen, search, options, display)
@@ -108,13 +114,21 @@ def _params(task: Task, search: SearchSettings) -> dict[str, object]:
 
 def _plan(task: Task) -> Plan:
     """How trials are trained; the source has seen the validation images of its own data set."""
-    domain = task.domain
     return Plan(
         epochs=task.fine_plan.epochs,
         seeds=task.settings.training.seed_range,
         tolerance=task.settings.what.tolerance / 100,
-        seen=domain.folder is None and domain.source == task.trained_on.name,
+        seen=_has_seen(task),
     )
+
+
+def _has_seen(task: Task) -> bool:
+    """Whether the source network was trained on the target's training images."""
+    domain, source = task.domain, task.trained_on
+    if domain.folder is None or source.folder is None:
+        return domain.folder is source.folder and domain.source == source.name
+    learned = {path.resolve() for path, _ in source.folder.files("train")}
+    return any(path.resolve() in learned for path, _ in domain.folder.files("train"))
 
 
 def _train(

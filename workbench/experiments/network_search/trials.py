@@ -40,8 +40,6 @@ from workbench.store.keys import key_of
 from workbench.training.protocols import PROTOCOLS
 
 _ROUNDS = 20  # timed passes of a candidate
-_COST = "search_cost"
-_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -106,10 +104,11 @@ class Trials:
         analysis = self.analysis(candidate)
         job = self._job(candidate, loaded, analysis, seed)
         done = None if recorder.fresh else recorder.find(job.key)
-        known = done.metrics.get(_COST) if done else self._costs.get(candidate)
+        name = self._cost_name
+        known = done.metrics.get(name) if done else self._costs.get(candidate)
         cost = self._cost(candidate, analysis) if known is None else known
         self._costs.setdefault(candidate, cost)
-        job = replace(job, metrics={**job.metrics, _COST: cost})
+        job = replace(job, metrics={**job.metrics, name: cost})
         run, new = recorder.train(job, self.parent, lambda outcome: False)
         return Trial(
             candidate,
@@ -158,6 +157,12 @@ class Trials:
                 continue
             found.setdefault((recipe.selection, recipe.widths), candidate)
         return list(found.values())
+
+    @property
+    def _cost_name(self) -> str:
+        """Name of the metric with the cost; another search may have measured another cost."""
+        measured = self.search.cost in ("latency", "bytes")
+        return f"cost_{self.search.cost}" + (f"_{self.search.runtime}" if measured else "")
 
     @property
     def _shape(self) -> tuple[int, int, int]:
