@@ -310,6 +310,28 @@ def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path, given):
     assert "seed 0:" not in err
 
 
+def test_bench_combines_recipes_and_selections_at_equal_flops(run_cli, tmp_path, given):
+    status, out, err = run_cli(
+        "bench", *given, "--target", "digits-3v8,digits-0v1", "--recipes", "uniform,pfa-cost",
+        "--selections", "pfa,random", "--flops", "0.2", "--seeds", 2,
+    )  # fmt: skip
+    assert status == 0, err
+    rows = [row for row in cells() if row["protocol"] == "pfa-fine"]
+    methods = {"uniform", "pfa-cost", "uniform + random", "pfa-cost + random"}
+    assert {row["method"].split(" (")[0] for row in rows} >= {"uniform", "pfa-cost"}
+    assert len(rows) == 2 * 2 * len(methods)
+    assert all(0.1 < float(row["flops_ratio"]) <= 0.2 for row in rows)
+    page = (tmp_path / "docs/results/bench-digits-3v8-digits-0v1-0.2-flops.md").read_text()
+    compared = page.partition("## Compared with uniform widths")[2].partition("##")[0]
+    table = [line.split("|") for line in compared.splitlines() if line.startswith("| 0.2")]
+    assert {row[2].strip() for row in table} <= methods - {"uniform"}
+    assert all(row[4].strip() == "4" for row in table), "two domains with two seeds"
+    assert "source, not trained on the target" in page
+    for options in (("--selections", "pfa"), ("--flops", "2"), ("--recipes", "pfa-cots")):
+        status, _, err = run_cli("bench", *given, "--target", "digits-3v8", *options)
+        assert (status, len(err.splitlines())) == (2, 1), err
+
+
 def test_bench_in_parts_shows_every_method_with_the_seeds_asked_for(run_cli, tmp_path, given):
     command = ("bench", *given, "--target", "digits-3v8")
     page = tmp_path / "docs/results/bench-digits-3v8.md"

@@ -50,6 +50,8 @@ from workbench.models.weight_files import has_penalty
 from workbench.training.progress import Display
 from workbench.training.settings import check_seeds
 
+#: The option of ``adapt`` that limits the networks, and its value.
+Budget = tuple[str, str | float]
 #: Methods that ``bench`` compares by default.
 USUAL = ("pfa-kl", "fp", "fpgm", "apoz", "network-slimming", "random", "uniform")
 
@@ -107,7 +109,8 @@ def bench(
     if not methods and not recipes:
         methods = USUAL
     networks = _networks(methods, recipes, selections or ("pfa",))
-    budgets = [("footprint", each) for each in footprints] + [("flops", each) for each in flops]
+    budgets: list[Budget] = [("footprint", each) for each in footprints]
+    budgets += [("flops", float(each)) for each in flops]
     budgets = budgets or [("footprint", REFERENCE)]
     asked = range(first_seed, first_seed + seeds)
     # Network slimming may have its own source network: a file, or one trained here with the
@@ -148,7 +151,7 @@ class _Slimming:
     weights: Path | None
     sizes: Mapping[str, int]
 
-    def options(self, target: str, budget: tuple[str, str]) -> dict[str, Any]:
+    def options(self, target: str, budget: Budget) -> dict[str, Any]:
         """The options of network-slimming at a budget."""
         own = {"weights": self.weights, "source_epochs": None} if self.weights else {}
         if budget[1] == REFERENCE and target in self.sizes:
@@ -219,7 +222,7 @@ def _weight_problems(slimming_weights: Path | None) -> list[str]:
 def _parts(
     whole: Sequence[Mapping[str, Any]],
     networks: Mapping[str, tuple[str, str]],
-    budgets: Sequence[tuple[str, str]],
+    budgets: Sequence[Budget],
     seeds: range,
     slimming: _Slimming,
 ) -> list[Part]:
@@ -234,7 +237,7 @@ def _parts(
 def _target_parts(
     options: Mapping[str, Any],
     networks: Mapping[str, tuple[str, str]],
-    budgets: Sequence[tuple[str, str]],
+    budgets: Sequence[Budget],
     seeds: range,
     slimming: _Slimming,
 ) -> list[Part]:
@@ -268,7 +271,7 @@ def _knows_classes(options: Mapping[str, Any]) -> bool:
         return False
 
 
-def budget_label(budget: tuple[str, str]) -> str:
+def budget_label(budget: Budget) -> str:
     """A budget as text: a share of the parameters is only a number."""
     option, share = budget
-    return share if option == "footprint" else f"{share} {FLOPS}"
+    return str(share) if option == "footprint" else f"{share:g} {FLOPS}"
