@@ -311,7 +311,7 @@ def test_bench_puts_methods_at_one_footprint(run_cli, tmp_path, given):
 
 
 def test_bench_combines_recipes_and_selections_at_equal_flops(run_cli, tmp_path, given):
-    status, out, err = run_cli(
+    status, _, err = run_cli(
         "bench", *given, "--target", "digits-3v8,digits-0v1", "--recipes", "uniform,pfa-cost",
         "--selections", "pfa,random", "--flops", "0.2", "--seeds", 2,
     )  # fmt: skip

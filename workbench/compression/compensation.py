@@ -76,7 +76,7 @@ def compensate(
     """Compress a network, correct the readers and estimate its batch norms again.
 
     Args:
-        model: the full network with the target's classes; its values are not changed.
+        model: the full network; its values are not changed.
         kept: the *kept* filters by filter group, as for ``rebuild.rebuild``.
         structure: its filter groups.
         images: the target's training images, at least two.

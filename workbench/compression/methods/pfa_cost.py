@@ -7,9 +7,9 @@ Formula: prices are shares of the cost of all filters of the full network. For a
 cost, w_l(b) are the widths of ``pfa.cost_aware`` at the largest threshold at which they cost at
 most b, and equal shares are b n_l. A layer keeps ceil(sqrt(w_l(b) b n_l)) filters; a budget sets b.
 Neither w_l(b) nor b n_l falls as b rises, so a larger budget never keeps fewer filters.
-Cost: one sort of all eigenvalues. When it does not help: as for ``pfa.cost_aware``; and where a
-spectrum is right, the way back to equal shares is a loss. Half of the way was chosen on validation
-images of R1, where it was better than both ends (docs/results).
+Cost: one sort of all eigenvalues. When it does not help: as for ``pfa.cost_aware``; where spectra
+show exactly what layers need, equal shares only take accuracy away. The geometric mean was chosen
+on validation images of R1, where it was better than both of its parts (docs/results).
 
 Paper: none; ours.
 """
