@@ -210,7 +210,7 @@ def _trained_again(runs, store, result):
     loaded, form = LoadedTask(task, CPU, *target, whole), SOURCES["digits"]
     general = starting_network(loaded, FINE, 0, source, analysis, all_classes=True)()
     fit(general, whole[0], form, repair_plan(loaded), seed=0, processor=CPU)
-    analysis = replace(analysis, repaired=lambda: general)
+    analysis = replace(analysis, prepared=lambda: general)
     fine = starting_network(loaded, FINE, 0, source, analysis)()
     fit(fine, target[0], form, protocol_plan(loaded, FINE, analysis), seed=0, processor=CPU)
     return general, fine

@@ -134,6 +134,9 @@ class Trainer:
         size = round(1e6 * candidate.share)
         return Trial(candidate, epochs, seed, "run", hits, IMAGES, size, size, size, 10.0, True)
 
+    def is_recorded(self, candidate, epochs, seed):
+        return False
+
     def possible(self, candidates):
         return list(candidates)
 

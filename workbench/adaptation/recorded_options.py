@@ -25,7 +25,7 @@ from workbench.domains.search import is_packaged
 from workbench.errors import SettingsError, StoreError
 from workbench.models.external_networks import DEFAULT_WEIGHTS
 from workbench.store.mlflow_store import Store
-from workbench.store.run_tags import KIND, VERSION
+from workbench.store.run_tags import ADAPTATION, KIND, VERSION
 from workbench.store.stored_results import OPTIONS_FILE, RECIPE_INPUT_FILE
 from workbench.store.tracking_uris import store_exists
 
@@ -107,6 +107,11 @@ def read_run_options(
         raise SettingsError(
             f"--like {run_id}: this is a run of kind '{kind}'; use "
             f"'workbench {'train' if kind == 'source' else 'adapt'} --like {run_id}'"
+        )
+    if kind == "shrink":
+        raise SettingsError(
+            f"--like {run_id}: this is a search; name the run of its chosen network, "
+            f"{run.tags.get(ADAPTATION, 'which it has none of yet')}"
         )
     path = store.fetch(run, OPTIONS_FILE)
     if path is None:

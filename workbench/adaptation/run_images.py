@@ -34,6 +34,7 @@ class RunImages:
         domain: name of the domain, or of the data set.
         classes: names of the labels, in order.
         changed: whether the images differ from those that the run used.
+        split: what ``test`` holds, "test" or "validation" images.
     """
 
     train: ImageSet
@@ -41,12 +42,13 @@ class RunImages:
     domain: str
     classes: tuple[str, ...]
     changed: bool = False
+    split: str = "test"
 
     @property
     def test_name(self) -> str:
         """What the test images are, for messages."""
         changed = ", which have changed since the run" if self.changed else ""
-        return f"test images of {self.domain}{changed}"
+        return f"{self.split} images of {self.domain}{changed}"
 
 
 def find_images(
@@ -113,7 +115,8 @@ def _images_of_run(
     if target.domain.folder is None:
         _check_present(target.domain.source, folder)
     loaded = load_task(target, Processor("cpu", "fp32", 1))
-    return RunImages(loaded.train, loaded.test, target.domain.name, target.domain.classes)
+    names = (target.domain.name, target.domain.classes)
+    return RunImages(loaded.train, loaded.test, *names, split=loaded.split)
 
 
 def _images_of_card(card: Card, folder: Path) -> RunImages:

@@ -88,14 +88,9 @@ def shrink(
     """
     from workbench.data.user_paths import check_new_file, user_path
     from workbench.experiments.network_search.search_record import draw
-    from workbench.experiments.network_search.search_report import (
-        COLUMNS,
-        as_plain,
-        search_rows,
-        search_sentences,
-    )
+    from workbench.experiments.network_search.search_report import as_plain
     from workbench.experiments.network_search.shrink import shrink as run
-    from workbench.reporting.verdict_text import next_steps
+    from workbench.experiments.result_rows import writing
     from workbench.training.progress import Display
 
     picture = None if figure is None else check_new_file(user_path(figure), "--figure", ".png")
@@ -109,11 +104,24 @@ def shrink(
         "rungs": rungs,
     }
     result = run(display=Display(quiet=False), **own, **chosen)
-    if picture is not None:
-        draw(result, picture)
     if as_json:
         print(json.dumps(as_plain(result), indent=1))
-        return
+    else:
+        _print(result)
+    if picture is not None:
+        with writing(picture.parent):
+            draw(result, picture)
+
+
+def _print(result: Any) -> None:
+    """Print the table, the choice and the next commands."""
+    from workbench.experiments.network_search.search_report import (
+        COLUMNS,
+        search_rows,
+        search_sentences,
+    )
+    from workbench.reporting.verdict_text import next_steps
+
     print_table("", COLUMNS, search_rows(result), elsewhere="--json")
     for line in (*search_sentences(result), "", *next_steps(result.adaptation)):
         print_line(line)

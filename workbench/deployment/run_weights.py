@@ -12,7 +12,7 @@ from workbench.errors import MissingRunError, StoreError, WeightsError
 from workbench.reporting.json_results import recommended, recommended_files
 from workbench.store.mlflow_store import Store
 from workbench.store.recorder import is_as_recorded
-from workbench.store.run_tags import FILE, KIND, WEIGHTS
+from workbench.store.run_tags import ADAPTATION, FILE, KIND, WEIGHTS
 from workbench.store.runs import FINISHED, RUN_ID, StoredRun
 from workbench.store.stored_results import RESULT_FILE, read_artifact
 from workbench.store.tracking_uris import store_exists
@@ -95,7 +95,16 @@ def _find(
                     "one; run the same command again, which repeats the training"
                 )
             return Located(path, candidate)
-    raise WeightsError(
+    raise WeightsError(_no_weights(name, run))
+
+
+def _no_weights(name: str, run: StoredRun) -> str:
+    if run.tags.get(KIND) == "trial":
+        return (
+            f"run '{name}' is a trial of a search, which keeps no weights; name the search, or "
+            "train this network with 'workbench adapt'"
+        )
+    return (
         f"run '{name}' has no weights ({_why(run)}); 'workbench ui' shows runs with their ids, and "
         "--keep-weights all keeps every network"
     )
@@ -105,6 +114,8 @@ def _candidates(
     store: Store, run: StoredRun, choose: Callable[[Any], list[str]]
 ) -> list[StoredRun]:
     """The runs to take a file from, in order of preference."""
+    if ADAPTATION in run.tags:  # a search
+        run = store.run(run.tags[ADAPTATION])
     if run.tags.get(KIND) != "adapt":
         return [run]
     if run.status != FINISHED and store.fetch(run, RESULT_FILE) is None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from workbench.errors import SettingsError
 from workbench.experiments.network_search.candidates import (
     FULL,
     SOURCE,
@@ -40,6 +41,9 @@ _ROUNDING = 1e-9
 
 class Runner(Protocol):
     """What the search needs of ``trials.Trials``."""
+
+    def is_recorded(self, candidate: Candidate, epochs: int, seed: int) -> bool:
+        """Whether ``train`` finds the trial and needs no time."""
 
     def train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
         """Train a candidate, or find its recorded training."""
@@ -132,6 +136,12 @@ class _State:
         """Part 1; the survivors are in ``left``, the cheapest first."""
         grid = candidate_grid(self.search.recipes, self.search.budgets)
         self.left = self.runner.possible(grid)
+        if not self.left:
+            budgets = ", ".join(f"{each:g}" for each in self.search.budgets)
+            raise SettingsError(
+                f"--budgets {budgets}: no network is that small; name larger budgets, or a smaller "
+                "--min-share"
+            )
         first = self.plan.seeds[0]
         self._train(SOURCE, 0, first)
         for rung in plan_rungs(len(self.left), self.plan.epochs, self.search.rungs):
@@ -203,7 +213,8 @@ class _State:
         done = next((t for t in self.trials if (t.candidate, t.epochs, t.seed) == wish), None)
         if done:
             return done
-        self.clock.check()
+        if not self.runner.is_recorded(candidate, epochs, seed):
+            self.clock.check()
         trial = self.runner.train(candidate, epochs, seed)
         self.trials.append(trial)
         if candidate == FULL:

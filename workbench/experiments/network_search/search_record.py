@@ -19,9 +19,9 @@ from workbench.experiments.network_search.search_report import (
 from workbench.experiments.network_search.search_result import Search
 from workbench.reporting.tables import markdown_table
 from workbench.store.recorder import Recorder
+from workbench.store.run_tags import ADAPTATION
 
 CHART_FILE, TABLE_FILE, TEXT_FILE = "pareto.png", "search.json", "search.md"
-ADAPTATION = "workbench.adaptation"  # tag with the id of the run of the chosen network
 
 
 def draw(result: Search, path: Path) -> None:

@@ -18,7 +18,13 @@ COLUMNS = (
     "epochs",
     "seeds",
 )
-_UNITS = {"flops": "FLOPs of one image", "params": "parameters", "bytes": "bytes", "latency": "ms"}
+_UNITS = {
+    "flops": "FLOPs of one image",
+    "params": "parameters",
+    "bytes": "bytes",
+    "latency": "latency of one image, ms",
+}
+_WORDS = {"flops": "FLOPs", "params": "parameters", "bytes": "bytes", "latency": "latency"}
 
 
 def cost_unit(result: Search) -> str:
@@ -92,17 +98,19 @@ def search_sentences(result: Search) -> list[str]:
     entries = {each.candidate: each for each in found.entries}
     full, chosen = entries.get(FULL), entries.get(found.chosen)
     tolerance = result.adaptation.verdict.tolerance
-    if chosen is None or full is None or found.chosen == FULL:
+    if not any(trial.candidate.method for trial in found.trials):
+        lines.append("no smaller network was tried in this time")
+    elif chosen is None or full is None or found.chosen == FULL:
         lines.append(
-            f"no smaller network is within {tolerance:g} point(s) of the full one on the "
-            "validation images"
+            f"no smaller network that was tried is within {tolerance:g} point(s) of the full one "
+            "on the validation images"
         )
     else:
         lines.append(
             f"{found.chosen.label} is the cheapest network found within {tolerance:g} point(s) of "
             f"the full one: {100 * chosen.accuracy:.2f} % (full-fine: {100 * full.accuracy:.2f} %) "
             f"on {chosen.trials[0].images} validation images, "
-            f"{100 * chosen.cost / full.cost:.3g} % of its {cost_unit(result)}"
+            f"{100 * chosen.cost / full.cost:.3g} % of its {_WORDS[result.settings['cost']]}"
         )
     if not found.complete:
         lines.append("the search is not complete: the same command with more --time continues it")
@@ -111,6 +119,11 @@ def search_sentences(result: Search) -> list[str]:
             "the source network was trained on the validation images (accuracy there: "
             f"{100 * entries[SOURCE].accuracy:.2f} %), so the search does not compare with it, and "
             "all validation accuracies are too high"
+        )
+    if full and 100 / full.trials[0].images > tolerance:
+        lines.append(
+            f"warning: one of {full.trials[0].images} validation images is more than the tolerance "
+            f"of {tolerance:g} point(s); use a larger --validation, or a larger --tolerance"
         )
     return [*lines, *_test_lines(result)]
 
@@ -128,9 +141,17 @@ def _test_lines(result: Search) -> list[str]:
         for name, each in (("pfa-fine", small), ("full-fine", full), ("source", own.get("source")))
         if each
     ]
-    return [
+    lines = [
         f"on {small.images} test images, after training on all images: {', '.join(parts)}{tail}"
     ]
+    lost = 100 * (full.accuracy_mean - small.accuracy_mean)
+    if lost > result.adaptation.verdict.tolerance + 1e-9:
+        lines.append(
+            f"warning: on the test images it is {lost:.1f} points below full-fine, more than the "
+            "tolerance: short trainings and few images make the choice uncertain; use more "
+            "--epochs or --seeds"
+        )
+    return lines
 
 
 def _interval(result: ProtocolResult) -> str:
@@ -166,4 +187,8 @@ def as_plain(result: Search) -> dict[str, object]:
         "trials": len(found.trials),
         "run": result.run_id,
         "adaptation": result.adaptation.run_id,
+        "test": {
+            each.protocol: {"accuracies": list(each.accuracies), "images": each.images}
+            for each in result.adaptation.protocols
+        },
     }

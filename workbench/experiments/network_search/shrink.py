@@ -67,7 +67,6 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
     prepared = prepare({**compared, **own}, display)
     task, recorder = prepared.call.task, prepared.recorder
     source = prepared.call.given or train_source(task, prepared.call.processor, recorder)
-    clock = Clock(search.seconds)
     key = _key(prepared, search)
     waiting = "another process runs the same search; waiting for it"
     with recorder.work.lock(key, lambda: display.say(waiting)):
@@ -75,7 +74,7 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
         parent, finished = recorder.open_parent(key, title, _params(task, search), "shrink")
         with nullcontext() if finished else recorder.closing(parent):
             trials = Trials(prepared, source, compared, search, parent)
-            found = find(trials, search, _plan(task), clock, display.say)
+            found = find(trials, search, _plan(task), Clock(search.seconds), display.say)
             adaptation = _train(found.chosen, search, options, display)
             result = Search(found, adaptation, search.chosen(), parent, recorder.store.shown)
             write_search(result, recorder)

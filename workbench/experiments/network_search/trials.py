@@ -39,7 +39,7 @@ from workbench.store.jobs import Job
 from workbench.store.keys import key_of
 from workbench.training.protocols import PROTOCOLS
 
-_ROUNDS = 20  # timed passes of a candidate
+_ROUNDS = 40  # timed passes of a candidate
 
 
 @dataclass(frozen=True)
@@ -90,24 +90,33 @@ class Trials:
     parent: str
     _made: dict[Candidate, Analysis] = field(default_factory=dict)
     _grams: dict[str, Any] = field(default_factory=dict)
-    _costs: dict[Candidate, float] = field(default_factory=dict)
+    _costs: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.loaded = self.prepared.loaded
         self._network: nn.Module | None = None
         self._evidence: Sequence[Evidence] = ()
 
+    def is_recorded(self, candidate: Candidate, epochs: int, seed: int) -> bool:
+        """Whether ``train`` finds the trial in the store instead of training."""
+        recorder, loaded = self.prepared.recorder, self._loaded(candidate, epochs)
+        job = self._job(candidate, loaded, self.analysis(candidate), seed)
+        return not recorder.fresh and recorder.find(job.key) is not None
+
     def train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
         """Train a candidate, or find its recorded training."""
-        recorder = self.prepared.recorder
-        loaded = self._loaded(candidate, epochs)
-        analysis = self.analysis(candidate)
+        recorder, name = self.prepared.recorder, self._cost_name
+        loaded, analysis = self._loaded(candidate, epochs), self.analysis(candidate)
         job = self._job(candidate, loaded, analysis, seed)
         done = None if recorder.fresh else recorder.find(job.key)
-        name = self._cost_name
-        known = done.metrics.get(name) if done else self._costs.get(candidate)
-        cost = self._cost(candidate, analysis) if known is None else known
-        self._costs.setdefault(candidate, cost)
+        # Networks of the same widths have one cost, whatever their weights.
+        widths = analysis.recipe.widths if candidate.method else ()
+        if widths not in self._costs:
+            known = done.metrics.get(name) if done else None
+            self._costs[widths] = self._cost(candidate, analysis) if known is None else known
+        cost = self._costs[widths]
+        if done and name not in done.metrics:  # it was recorded by a search with another cost
+            recorder.store.log(done.run_id, metrics={name: cost})
         job = replace(job, metrics={**job.metrics, name: cost})
         run, new = recorder.train(job, self.parent, lambda outcome: False)
         return Trial(
