@@ -592,7 +592,7 @@ def test_the_short_form_of_help_is_the_same(run_cli):
 
 def test_defaults_are_shown(run_cli, monkeypatch):
     out = help_of(run_cli, monkeypatch, ("adapt",))
-    for option, default in {"--method": "pfa-kl", "--seeds": "1", "--head": "auto"}.items():
+    for option, default in {"--divergence": "kl", "--seeds": "1", "--head": "auto"}.items():
         assert re.search(rf"{option}\b.*\[default: {default}\]", out)
     assert "[default: full-scratch,full-fine,pfa-scratch,pfa-fine]" in out
 
