@@ -172,9 +172,20 @@ def test_all_seeds_decide():
 
 
 def test_without_a_sufficient_network_the_full_one_is_chosen():
-    found = find(Trainer(lambda method, share: 0.5 + share / 10), SEARCH, PLAN, NOW)
+    trainer = Trainer(lambda method, share: 0.5 + share / 10)
+    found = find(trainer, SEARCH, PLAN, NOW)
     assert found.complete
     assert found.chosen == FULL
+    assert max(call[0].share for call in trainer.calls if call[0].method) == 0.8
+
+
+def test_large_budgets_that_short_trainings_discard_are_tried_in_the_end():
+    def late(method, share):
+        return 0.95 if share >= 0.35 else 0.9 - share / 100  # the smallest seem best
+
+    found = find(Trainer(late), SEARCH, PLAN, NOW)
+    assert found.chosen.share == pytest.approx(0.35, rel=0.3)
+    assert found.chosen.share >= 0.35
 
 
 def test_where_all_are_sufficient_the_search_goes_on_below_the_smallest_budget():

@@ -1,7 +1,8 @@
 """The order of a search's trials: short ones of many candidates, long ones of a few.
 
 1. Successive halving over all recipes and budgets, with one seed (``successive_halving``).
-2. The remaining candidates with all seeds, the cheapest first, until one is sufficient.
+2. The remaining candidates with all seeds, the cheapest first, until one is sufficient. If none is,
+   larger budgets with the recipe of the most accurate one.
 3. Budgets between the cheapest sufficient one and the next cheaper one, with its recipe.
 
 A candidate is sufficient if its mean accuracy on the validation images is at most ``tolerance``
@@ -34,6 +35,7 @@ _FINE_ENOUGH = 1.3
 #: Where no smaller budget was tried, the next ones are this share of the smallest sufficient one.
 _FAR_BELOW = 0.25
 _MOST_REFINEMENTS = 6
+_LARGEST = 0.8  # of the full network's cost: the largest budget that is tried
 #: A candidate that is further below the wanted accuracy with one seed gets no more seeds.
 _SLACK = 0.01
 _ROUNDING = 1e-9
@@ -163,6 +165,19 @@ class _State:
         trained = {t.candidate: t.cost for t in self.trials if t.epochs == self.plan.epochs}
         for candidate in sorted(trained, key=lambda one: trained[one]):
             if candidate.method and self._sufficient(candidate):
+                return
+        self._climb()
+
+    def _climb(self) -> None:
+        """Try larger budgets, which short trainings may have discarded, until one is sufficient."""
+        long = [t for t in self.trials if t.epochs == self.plan.epochs and t.candidate.method]
+        best = max(long, key=lambda trial: (trial.accuracy, -trial.cost)).candidate
+        share = best.share
+        while share < _LARGEST:
+            larger = [each for each in self.search.budgets if each > share]
+            share = min(larger, default=min(2 * share, _LARGEST))
+            new = self.runner.possible([Candidate(share, best.method)])
+            if not new or self._sufficient(new[0]):
                 return
 
     def refine(self) -> None:

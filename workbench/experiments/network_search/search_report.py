@@ -133,7 +133,11 @@ def _test_lines(result: Search) -> list[str]:
     own = {each.protocol: each for each in result.adaptation.protocols}
     full, small = own.get("full-fine"), own.get("pfa-fine")
     if full is None or small is None:
-        return []
+        return [
+            f"on {each.images} test images: {name} {100 * each.accuracy_mean:.2f} % "
+            f"({_interval(each)})"
+            for name, each in own.items()
+        ]
     p_value = paired_p_value(small.correct, full.correct)
     tail = "" if p_value is None else f" (paired test over the images: p = {p_value:.2g})"
     parts = [
