@@ -218,7 +218,7 @@ def test_figure_4_is_judged_against_the_paper():
 )  # fmt: skip
 def test_a_bench_says_who_is_ahead_and_whether_by_chance(hits, sentence):
     results = {name: made("pfa-fine", *own, footprint=0.25) for name, own in hits.items()}
-    text = bench_page.verdict("S2", "0.1", results, made("full-fine", 185))
+    text = bench_page.verdict("S2", "25.0 % of the parameters", results, made("full-fine", 185))
     assert text.startswith("S2 at 25.0 % of the parameters: ")
     assert sentence in text
 
