@@ -22,6 +22,8 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/workbench adapt --source digits --target digits-3v8 --seeds 3 \
 	  --source-epochs 6 --epochs 10 --schedule one-cycle --batch-size 64 --stages int8
+	$(BIN)/workbench shrink --source digits --target digits-3v8 --seeds 2 \
+	  --source-epochs 6 --epochs 8 --schedule one-cycle --batch-size 32
 	@echo "demo: done"
 
 lint: setup
