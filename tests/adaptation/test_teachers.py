@@ -54,7 +54,8 @@ def source():
 
 
 def load(**options):
-    task = resolve(Settings.of(source="digits", target="digits-3v8", **options))
+    given = {"protocols": "full-fine,pfa-distill", **options}
+    task = resolve(Settings.of(source="digits", target="digits-3v8", **given))
     train, test = (
         load_images("digits", split, None).of_classes(task.domain.classes, "digits")
         for split in ("train", "test")
