@@ -32,21 +32,33 @@ def latency_in(
     loaded: LoadedTask, runtime: str
 ) -> Callable[[nn.Module, tuple[int, ...], int], float] | None:
     """The same for any runtime."""
-    task = loaded.task
-    settings = task.settings.deployment
     if runtime not in (ONNX, ONNX_INT8):
         return None
 
     def latency(network: nn.Module, widths: tuple[int, ...], rounds: int) -> float:
-        card = Card.of(task.model, task.source, task.domain.classes, widths)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
-            network = network.cpu().eval()
-            if runtime == ONNX:
-                write_onnx(network, card, path)
-            else:
-                write_quickly(TrainedNetwork(network, card, loaded.train), settings, path)
+            write_for(loaded, runtime, network, widths, path)
             run = open_onnx(path, loaded.processor.threads)[1]
-            return one_image_ms(run, card.shape, rounds)
+            return one_image_ms(run, loaded.task.source.shape, rounds)
 
     return latency
+
+
+def write_for(
+    loaded: LoadedTask, runtime: str, network: nn.Module, widths: tuple[int, ...], path: Path
+) -> None:
+    """Write the ONNX file of a network with the target's classes for a runtime.
+
+    Args:
+        runtime: "onnx" or "onnx-int8".
+        widths: filters of each group; empty for the full network.
+    """
+    task = loaded.task
+    card = Card.of(task.model, task.source, task.domain.classes, widths)
+    network = network.cpu().eval()
+    if runtime == ONNX:
+        write_onnx(network, card, path)
+    else:
+        trained = TrainedNetwork(network, card, loaded.train)
+        write_quickly(trained, task.settings.deployment, path)

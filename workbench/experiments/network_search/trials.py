@@ -16,7 +16,7 @@ from torch import nn
 
 from workbench.adaptation.analysis import decide, gather
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.budget_latency import latency_in
+from workbench.adaptation.budget_latency import latency_in, write_for
 from workbench.adaptation.compensated_start import compensated_start
 from workbench.adaptation.loaded_task import LoadedTask, head_rows
 from workbench.adaptation.preparation import Prepared
@@ -28,13 +28,9 @@ from workbench.compression.costs import count_costs, measure_latencies
 from workbench.compression.evidence import Evidence
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipe_settings import ONNX, ONNX_INT8
-from workbench.deployment.onnx_files import write_onnx
-from workbench.deployment.quantisation.int8 import write_quickly
-from workbench.deployment.stage_types import TrainedNetwork
 from workbench.errors import SettingsError
 from workbench.experiments.network_search.candidates import Candidate
 from workbench.experiments.network_search.search_settings import SearchSettings
-from workbench.models.weight_files import Card
 from workbench.store.jobs import Job
 from workbench.store.keys import key_of
 from workbench.training.protocols import PROTOCOLS
@@ -237,14 +233,7 @@ def _file_bytes(
     if runtime not in (ONNX, ONNX_INT8):
         values = (*network.parameters(), *network.buffers())
         return sum(value.numel() * value.element_size() for value in values)
-    task = loaded.task
-    card = Card.of(task.model, task.source, task.domain.classes, widths)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
-        network = network.cpu().eval()
-        if runtime == ONNX:
-            write_onnx(network, card, path)
-        else:
-            trained = TrainedNetwork(network, card, loaded.train)
-            write_quickly(trained, task.settings.deployment, path)
+        write_for(loaded, runtime, network, widths, path)
         return path.stat().st_size
