@@ -17,7 +17,7 @@ from workbench.data.catalog import IMAGENET, LARGEST_IMAGE, SMALLEST_IMAGE, SOUR
 from workbench.data.folder_files import list_folder
 from workbench.data.folder_images import Say, load_folder
 from workbench.data.image_batches import ImageSet
-from workbench.data.known_sets import load_images
+from workbench.data.known_sets import Split, load_images
 from workbench.data.user_paths import user_path
 from workbench.domains.domain import Domain
 from workbench.errors import DataError, SettingsError, did_you_mean
@@ -115,12 +115,15 @@ def knows_classes(source: Source, domain: Domain) -> bool:
     return all(source.classes.count(name) == 1 for name in domain.classes)
 
 
-def shared_images(source: Source, domain: Domain) -> int:
-    """The number of the domain's test images that the source network was trained on."""
+def shared_images(source: Source, domain: Domain, split: Split = "test") -> int:
+    """The number of a domain's images of one split that the source network was trained on.
+
+    It is counted for two folders only; 0 otherwise.
+    """
     if source.folder is None or domain.folder is None:
         return 0
     learned = {path.resolve() for path, _ in source.folder.files("train")}
-    return sum(path.resolve() in learned for path, _ in domain.folder.files("test"))
+    return sum(path.resolve() in learned for path, _ in domain.folder.files(split))
 
 
 def choose_head(asked: str, source: Source, domain: Domain) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from workbench.adaptation.pipeline import adapt
 from workbench.adaptation.preparation import Prepared, check_call, prepare
 from workbench.adaptation.run_keys import adapt_key
+from workbench.adaptation.source_and_target import shared_images
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.task import Task
 from workbench.compression.methods import READS_ZEROS
@@ -126,8 +127,7 @@ def _has_seen(task: Task) -> bool:
     domain, source = task.domain, task.trained_on
     if domain.folder is None or source.folder is None:
         return domain.folder is source.folder and domain.source == source.name
-    learned = {path.resolve() for path, _ in source.folder.files("train")}
-    return any(path.resolve() in learned for path, _ in domain.folder.files("train"))
+    return shared_images(source, domain, "train") > 0
 
 
 def _train(

@@ -33,6 +33,7 @@ from workbench.experiments.network_search.candidates import Candidate
 from workbench.experiments.network_search.search_settings import SearchSettings
 from workbench.store.jobs import Job
 from workbench.store.keys import key_of
+from workbench.store.runs import StoredRun
 from workbench.training.protocols import PROTOCOLS
 
 _ROUNDS = 40  # timed passes of a candidate
@@ -95,16 +96,13 @@ class Trials:
 
     def is_recorded(self, candidate: Candidate, epochs: int, seed: int) -> bool:
         """Whether ``train`` finds the trial in the store instead of training."""
-        recorder, loaded = self.prepared.recorder, self._loaded(candidate, epochs)
-        job = self._job(candidate, loaded, self.analysis(candidate), seed)
-        return not recorder.fresh and recorder.find(job.key) is not None
+        return self._look_up(candidate, epochs, seed)[1] is not None
 
     def train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
         """Train a candidate, or find its recorded training."""
         recorder, name = self.prepared.recorder, self._cost_name
-        loaded, analysis = self._loaded(candidate, epochs), self.analysis(candidate)
-        job = self._job(candidate, loaded, analysis, seed)
-        done = None if recorder.fresh else recorder.find(job.key)
+        analysis = self.analysis(candidate)
+        job, done = self._look_up(candidate, epochs, seed)
         # Networks of the same widths have one cost, whatever their weights.
         widths = analysis.recipe.widths if candidate.method else ()
         if widths not in self._costs:
@@ -115,6 +113,7 @@ class Trials:
             recorder.store.log(done.run_id, metrics={name: cost})
         job = replace(job, metrics={**job.metrics, name: cost})
         run, new = recorder.train(job, self.parent, lambda outcome: False)
+        costs = analysis.costs(PROTOCOLS[candidate.protocol])
         return Trial(
             candidate,
             epochs,
@@ -122,8 +121,8 @@ class Trials:
             run.run_id,
             round(run.metrics["validation_hits"]),
             round(run.metrics["validation_images"]),
-            analysis.costs(PROTOCOLS[candidate.protocol]).parameters,
-            analysis.costs(PROTOCOLS[candidate.protocol]).flops,
+            costs.parameters,
+            costs.flops,
             cost,
             run.metrics["train_seconds"],
             new,
@@ -183,6 +182,14 @@ class Trials:
             self._evidence = gather(self.loaded, model, structure, display, title)
             self._network = rebuild(model, head_rows(self.loaded), structure)
         return self._network
+
+    def _look_up(
+        self, candidate: Candidate, epochs: int, seed: int
+    ) -> tuple[Job, StoredRun | None]:
+        """A trial's job, and its finished run; None if it must be trained."""
+        recorder, loaded = self.prepared.recorder, self._loaded(candidate, epochs)
+        job = self._job(candidate, loaded, self.analysis(candidate), seed)
+        return job, None if recorder.fresh else recorder.find(job.key)
 
     def _loaded(self, candidate: Candidate, epochs: int) -> LoadedTask:
         own = candidate.options(self.search.budget)
