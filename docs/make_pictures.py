@@ -4,10 +4,10 @@
     python docs/make_pictures.py mlflow-runs.png     # only some
     python docs/make_pictures.py --list
 
-Screenshots need Playwright and a Chromium on PATH. The adaptation is recorded in build/pictures
-and reused by the next call. A picture of a command that this version does not have is reported
-and left out. how-it-works.svg and architecture.svg are drawn by hand: the file is the source. The
-charts in docs/results are written by the commands that their pages name.
+Screenshots need Playwright and a Chromium on PATH. The adaptation is recorded in a temporary
+folder and reused by the next call. A picture of a command that this version does not have is
+reported and left out. how-it-works.svg and architecture.svg are drawn by hand: the file is the
+source. The charts in docs/results are written by the commands that their pages name.
 """
 
 import argparse
@@ -29,12 +29,14 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 NOTEBOOK = DOCS.parent / "examples/quickstart.ipynb"
 #: Folder of the adaptation that the pictures show.
-WORK = DOCS.parent / "build/pictures"
+WORK = Path(tempfile.gettempdir()) / "workbench-pictures"
 ADAPT = (
     "adapt --source digits --target digits-3v8 --seeds 2 --source-epochs 6 --epochs 10 "
     "--schedule one-cycle --batch-size 64 --json"
 ).split()
 _PATIENCE = 60_000  # milliseconds, for a page on a busy machine
+#: MLflow opens a chat panel on the first visit, unless the browser remembers that it did.
+_MLFLOW_PANEL = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
 _DRAWN = 3_000  # milliseconds until the charts of a page are drawn
 
 
@@ -52,7 +54,7 @@ class Screenshot:
 
     command: str
     show: Callable
-    width: int = 1400
+    width: int = 1500
     height: int = 900
     scheme: str = "light"
     whole: bool = False
@@ -117,7 +119,7 @@ def _experiment(address: str, run: str) -> str:
 PLACES = {"ui": partial(server, "ui"), "serve": partial(server, "serve"), "report": report}
 SCREENSHOTS = {
     "mlflow-runs.png": Screenshot("ui", open_runs),
-    "mlflow-note.png": Screenshot("ui", open_run),
+    "mlflow-note.png": Screenshot("ui", open_run, height=1100),
     "report.png": Screenshot("report", open_page, whole=True),
     "report-phone.png": Screenshot("report", open_page, width=390, height=844),
     "report-dark.png": Screenshot("report", open_page, scheme="dark"),
@@ -158,6 +160,7 @@ def take(browser, shot: Screenshot, address: str, run: str, path: Path) -> None:
     context = browser.new_context(
         viewport={"width": shot.width, "height": shot.height}, color_scheme=shot.scheme
     )
+    context.add_init_script(f"localStorage.setItem('{_MLFLOW_PANEL}', 'true')")
     context.set_default_timeout(_PATIENCE)
     page = context.new_page()
     shot.show(page, address, run)

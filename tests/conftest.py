@@ -14,7 +14,13 @@ from workbench.cli import main
 from workbench.store import mlflow_tables
 
 #: Files that take minutes: begun last, one of two processes would wait for the other's.
-LONG = ("test_resume.py", "test_reproduce.py", "test_architectures.py", "test_stages.py")
+LONG = (
+    "test_examples.py",
+    "test_resume.py",
+    "test_reproduce.py",
+    "test_architectures.py",
+    "test_stages.py",
+)
 #: Programs that can be the browser of the tests, the first on PATH is used.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 #: Makes the tables of an MLflow store.
