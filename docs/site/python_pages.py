@@ -6,6 +6,7 @@ from mkdocs.structure.files import File, Files
 import workbench
 from workbench import pfa
 
+OPTIONS = "python/options.md"
 _SETTINGS = "workbench.adaptation.settings"
 #: Pages by their path: title, introduction, and the objects whose docstrings they show.
 PAGES: dict[str, tuple[str, str, list[str]]] = {
@@ -17,7 +18,7 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
         "[one base class](errors.md).",
         [f"workbench.{name}" for name in workbench.__all__ if name != "pfa"],
     ),
-    "python/options.md": (
+    OPTIONS: (
         "Options",
         "The keywords of `adapt` and `analyze`, in groups. They have the names and the defaults "
         "of the options of the command line.",
@@ -66,7 +67,9 @@ def on_config(config):
 def on_files(files: Files, config) -> Files:
     """Add the pages."""
     for place, (title, introduction, objects) in PAGES.items():
-        blocks = "\n\n".join(f"::: {name}" for name in objects)
+        # The methods of the groups of options are for the workbench itself.
+        options = "\n    options:\n      members: false" if place == OPTIONS else ""
+        blocks = "\n\n".join(f"::: {name}{options}" for name in objects)
         content = f"# {title}\n\n{introduction}\n\n{blocks}\n"
         files.append(File.generated(config, place, content=content))
     return files

@@ -101,7 +101,7 @@ def _place(origin: str) -> str | None:
         return None
     if path.is_dir():
         inside = f"{origin}/README.md"
-        return _place(inside) if (ROOT / inside).exists() else f"source/{origin}/index.md"
+        return _place(inside) if (ROOT / inside).exists() else f"source/{origin}.md"
     if origin.startswith("docs/"):
         return origin.removeprefix("docs/")
     return f"source/{origin}.md"
@@ -116,5 +116,5 @@ def _shown_page(origin: str) -> str:
     lines = [f"# {origin}/", "", "| file | content |", "|---|---|"]
     for file in sorted(path.glob("*.py")):
         summary = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n")
-        lines.append(f"| [{file.name}]({file.name}.md) | {summary[0]} |")
+        lines.append(f"| [{file.name}]({path.name}/{file.name}.md) | {summary[0]} |")
     return "\n".join(lines) + "\n"
