@@ -69,6 +69,12 @@ def test_every_command_and_public_name_has_an_entry(site):
     assert all(f'id="workbench.{name}"' in functions or f'.{name}"' in functions for name in names)
 
 
+def test_an_entry_for_two_names_becomes_two_entries(site):
+    text = re.sub(r"<[^>]*>|\s+", " ", (site / "python/options.html").read_text())
+    for name in ("data_dir", "domains"):
+        assert re.search(rf"\b{name} +\( *Path +\| +None *\)", re.sub(" +", " ", text)), name
+
+
 def test_links_that_leave_docs_lead_to_pages(site):
     text = (site / "small-networks.html").read_text()
     card = "source/workbench/compression/methods/pfa_cost.py.html"

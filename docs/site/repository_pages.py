@@ -27,7 +27,8 @@ PAGES = {
 SHOWN = ("benchmarks",)
 _FENCED = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?(\))")
-_LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml"}
+#: Languages of the files that are shown on a page; other files of docs/ are on the site themselves.
+_LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".yml": "yaml"}
 #: Path in the repository of each page of this module, by its path on the site.
 _origins: dict[str, str] = {}
 
@@ -102,7 +103,7 @@ def _place(origin: str) -> str | None:
     if path.is_dir():
         inside = f"{origin}/README.md"
         return _place(inside) if (ROOT / inside).exists() else f"source/{origin}.md"
-    if origin.startswith("docs/"):
+    if origin.startswith("docs/") and path.suffix not in _LANGUAGES:
         return origin.removeprefix("docs/")
     return f"source/{origin}.md"
 
