@@ -43,7 +43,7 @@ test-all: lint
 	@echo "test-all: everything passed"
 
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 	@echo "docs: open build/site/index.html"
 
 pictures: setup

@@ -28,12 +28,13 @@ pytestmark = [
 def site(tmp_path_factory):
     """The folder of the site, built as 'make docs' does."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    # Not --quiet: it also hides warnings from --strict.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
     command += ["--config-file", str(CONFIG), "--site-dir", str(folder)]
     env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout + done.stderr == ""
+    assert "WARNING" not in done.stdout + done.stderr
     return folder
 
 
@@ -48,6 +49,8 @@ def pages(site):
 def test_markdown_of_the_repository_is_markdown_of_the_site(site):
     left = []
     for name, text in pages(site):
+        if re.search(r"</table>\s*<ol>", text):
+            left.append((name, "a table that is not indented ends the list around it"))
         for paragraph in re.findall(r"<(?:p|li)>(.*?)</(?:p|li)>", text, re.DOTALL):
             left += [
                 (name, line)
