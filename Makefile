@@ -1,6 +1,8 @@
 # make demo   install into .venv and run the main job on a real data set that comes along
 # make test   install if needed; lint, types, import contract, tests
 # make test-all   the same with the slow tests (every group of the largest networks)
+# make docs   build the documentation site into build/site
+# make pictures   make the pictures of the documentation again (needs a Chromium)
 PYTHON ?= python3
 JOBS ?= 2
 BIN := .venv/bin
@@ -8,7 +10,7 @@ READY := .venv/.ready
 # One thread each: two workers on two cores, and sums in the same order everywhere.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo test test-all lint docs pictures clean
 
 setup: $(READY)
 
@@ -39,6 +41,13 @@ test: lint
 test-all: lint
 	$(PYTEST) -m ""
 	@echo "test-all: everything passed"
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@echo "docs: open build/site/index.html"
+
+pictures: setup
+	$(BIN)/python docs/make_pictures.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

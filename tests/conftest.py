@@ -1,5 +1,6 @@
 """Fixtures that every test file may use."""
 
+import os
 import shutil
 import signal
 import sys
@@ -13,7 +14,15 @@ from workbench.cli import main
 from workbench.store import mlflow_tables
 
 #: Files that take minutes: begun last, one of two processes would wait for the other's.
-LONG = ("test_resume.py", "test_reproduce.py", "test_architectures.py", "test_stages.py")
+LONG = (
+    "test_examples.py",
+    "test_resume.py",
+    "test_reproduce.py",
+    "test_architectures.py",
+    "test_stages.py",
+)
+#: Programs that can be the browser of the tests, the first on PATH is used.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 #: Makes the tables of an MLflow store.
 UPGRADE_TABLES = mlflow_tables._upgrade_tables
 
@@ -111,3 +120,20 @@ def draw_folder():
         return path
 
     return draw
+
+
+# Not for the whole session: while Playwright runs, this thread has a running event loop, and
+# asyncio.run() fails in the tests of other files.
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium (a Browser of Playwright's sync API); skips where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"needs a browser on PATH: {', '.join(BROWSERS)}")
+    root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium's sandbox refuses root
+    arguments = ["--no-sandbox"] if root else []
+    with playwright.sync_playwright() as run:
+        chromium = run.chromium.launch(executable_path=program, args=arguments)
+        yield chromium
+        chromium.close()

@@ -11,7 +11,8 @@ import workbench
 from workbench.cli.commands import app
 
 ROOT = Path(workbench.__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
+PAGES = sorted([*PAGES, *ROOT.glob("examples/*.md")])
 PAGES = [page for page in PAGES if page.is_file() and page.parent.name != "notes"]
 
 
@@ -25,7 +26,7 @@ def command_lines(text):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] == ["workbench"]:
-                yield words[1:]
+                yield words[1 : words.index("|")] if "|" in words else words[1:]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
