@@ -172,7 +172,7 @@ def _add_results(router: APIRouter, service: Service) -> None:
     def predict(
         job_id: str,
         file: Annotated[UploadFile, File(description="An image.")],
-        top: Annotated[int, Form(ge=1, le=_MOST_CLASSES)] = 3,
+        top: Annotated[int, Form(ge=1, le=_MOST_CLASSES, description="Number of classes.")] = 3,
     ) -> dict[str, Any]:
         """Classes and probabilities of an image with the recommended network."""
         return service.predict(job_id, file.file, top)

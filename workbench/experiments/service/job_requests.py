@@ -21,6 +21,7 @@ import yaml
 from workbench.adaptation.option_files import TYPES, read_options
 from workbench.data.catalog import IMAGENET, SOURCES
 from workbench.domains.new_files import folder_text, write_domain
+from workbench.domains.search import search_path
 from workbench.errors import SettingsError, WorkbenchError, did_you_mean, printable
 from workbench.experiments.service.job_records import OPTIONS_FILE, Job, JobFolder, new_id
 from workbench.experiments.service.settings import ServiceSettings
@@ -136,7 +137,7 @@ def prepare_job(
     """
     job_id = new_id()
     folder = jobs.of(job_id)
-    with _removed_after_failure(folder), _shown_paths(names, folder):
+    with _removed_after_failure(folder), _shown_paths(names, folder, settings.domains):
         domain = _write_options(request, names, folder)
         options = read_options(folder / OPTIONS_FILE, TYPES["adapt"], "adapt")
         options.setdefault("domains", settings.domains)
@@ -218,16 +219,21 @@ def _removed_after_failure(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _shown_paths(names: Names, folder: Path) -> Iterator[None]:
+def _shown_paths(names: Names, folder: Path, domains: Path | None) -> Iterator[None]:
     """Hide the server's folders in messages to clients."""
     try:
         yield
     except WorkbenchError as error:
-        error.problems = tuple(
-            without_paths(problem, folder, names.uploads.folder, names.root)
-            for problem in error.problems
-        )
+        places = (folder, names.uploads.folder, names.root, *_domain_folders(domains))
+        error.problems = tuple(without_paths(problem, *places) for problem in error.problems)
         raise
+
+
+def _domain_folders(domains: Path | None) -> list[Path]:
+    try:
+        return [Path(str(place)) for place in search_path(domains)]
+    except WorkbenchError:
+        return []
 
 
 def without_paths(text: str, *folders: Path | None) -> str:

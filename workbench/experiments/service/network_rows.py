@@ -9,8 +9,7 @@ from typing import Any
 from workbench.reporting.tables import count
 
 COLUMNS = (
-    "network", "accuracy", "95 % interval", "parameters", "of full", "FLOPs", "of full",
-    "ms per image", "file",
+    "network", "accuracy", "95 % interval", "parameters", "FLOPs", "ms per image", "file",
 )  # fmt: skip
 _MB = 1e6
 
@@ -46,10 +45,8 @@ def _cells(network: Mapping[str, Any]) -> tuple[str, ...]:
         f"{network['protocol']} {network.get('stage', '')}".strip(),
         accuracy if spread is None else f"{accuracy} ± {100 * spread:.2f}",
         f"{100 * low:.1f} to {100 * high:.1f} %",
-        count(network["parameters"]),
-        f"{100 * network['footprint']:.1f} %",
-        count(network["flops"]),
-        f"{100 * network['flops_ratio']:.1f} %",
+        f"{count(network['parameters'])} ({100 * network['footprint']:.0f} %)",
+        f"{count(network['flops'])} ({100 * network['flops_ratio']:.0f} %)",
         "–" if latency is None else f"{latency:.2f}",
         "–" if size is None else f"{size / _MB:.2f} MB",
     )

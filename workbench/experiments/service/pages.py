@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from workbench.data.catalog import IMAGENET, SOURCES
 from workbench.errors import WorkbenchError
 from workbench.experiments.service.access import COOKIE, Tokens
+from workbench.experiments.service.api_calls import calls_of
 from workbench.experiments.service.form_values import (
     MOST_FIELDS,
     keep_files,
@@ -138,7 +139,8 @@ def _add_lists(router: APIRouter, pages: Pages) -> None:
 
     @router.get("/docs")
     def docs(request: Request) -> HTMLResponse:
-        return pages.page("docs.html", api=request.app.openapi())
+        api = request.app.openapi()
+        return pages.page("docs.html", about=api["info"], calls=calls_of(api))
 
     @router.get("/health")
     def health() -> dict[str, str]:

@@ -7,6 +7,7 @@ it mark its run as KILLED; the same job continues later from its last checkpoint
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.data.checked_values import mapped, required, short_text
-from workbench.data.whole_files import read_json
+from workbench.data.whole_files import read_json, write_text
 from workbench.experiments.service.job_records import (
     LOG_FILE,
     ONNX_FILE,
@@ -84,6 +85,7 @@ class Worker:
             return Ended(problems=(f"the result cannot be read ({error})",))
         os.replace(part, self.folder / RESULT_FILE)
         if onnx and has_onnx() and not (self.folder / ONNX_FILE).exists() and not self._stopped:
+            self._show_task(f"{ONNX_FILE}: exported and compared with the network")
             self._execute(self._export(run_id), Path(os.devnull))
         return Ended(run_id)
 
@@ -107,6 +109,16 @@ class Worker:
         flags = ["--data-dir", str(self.settings.data_dir)] if self.settings.data_dir else []
         out = str(self.folder / ONNX_FILE)
         return ["export", run_id, "--format", "onnx", "--out", out, *flags]
+
+    def _show_task(self, title: str) -> None:
+        """Name the current task, for a command that reports no progress."""
+        path = self.folder / PROGRESS_FILE
+        try:
+            shown = mapped("it", read_json(path))
+            shown["task"] = {"title": title, "done": 0, "total": 1, "note": ""}
+            write_text(path, json.dumps(shown))
+        except (ValueError, OSError):  # nothing but the display depends on it
+            return
 
     def _execute(self, words: list[str], out: Path) -> int:
         """Run one command; stdout goes to a file, and messages to the job's log."""
