@@ -211,7 +211,10 @@ def test_jobs_survive_a_restart_of_the_server(tmp_path):
 
 def test_a_worker_that_outlived_its_server_is_ended(tmp_path):
     """Only if it is a worker of this job: the number may belong to another process now."""
-    code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(7)); print(); time.sleep(60)"
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(7)); print(); "
+        "time.sleep(60)"
+    )
 
     def start(*words):
         process = subprocess.Popen(
@@ -300,8 +303,8 @@ def test_all_classes_of_the_source_can_be_the_target(service):
 def test_unknown_jobs_and_files(service):
     _, client, _ = service
     job = client.post("/api/jobs", json=JOB).json()["id"]
-    for path in ("/api/jobs/x", f"/api/jobs/{job}/files/job.json", f"/api/jobs/{job}/files/..%2Fjob.json",
-                 f"/api/jobs/{job}/files/options.yaml", "/api/jobs/x/events", "/jobs/x", "/api/none"):  # fmt: skip
+    files = (f"/api/jobs/{job}/files/{name}" for name in ("job.json", "..%2Fjob.json", "a.yaml"))
+    for path in ("/api/jobs/x", *files, "/api/jobs/x/events", "/jobs/x", "/api/none"):
         assert client.get(path).status_code == 404, path
     assert client.get(f"/api/jobs/{job}/result").status_code == 409
     files = {"file": ("a.png", io.BytesIO(b"x"))}

@@ -56,7 +56,7 @@ def refused(store):
     def add(name, content):
         with pytest.raises(RefusalError) as error:
             store.add(name, io.BytesIO(content))
-        left = [path for path in store.folder.rglob("*")]
+        left = list(store.folder.rglob("*"))
         assert left == []
         return error.value.status, " ".join(error.value.problems)
 
@@ -97,8 +97,9 @@ def test_weights_are_kept(store):
 
 @pytest.mark.parametrize(
     "name",
-    ["../cat/0.png", "cat/../../0.png", "/cat/0.png", "C:/cat/0.png", "cat\\..\\0.png", "cat//0.png",
-     "cat/./0.png", "cat/a\0.png", "cat/a\n.png", "a/b/c/d/e.png", f"cat/{'x' * 220}.png"],
+    ["../cat/0.png", "cat/../../0.png", "/cat/0.png", "C:/cat/0.png", "cat\\..\\0.png",
+     "cat//0.png", "cat/./0.png", "cat/a\0.png", "cat/a\n.png", "a/b/c/d/e.png",
+     f"cat/{'x' * 220}.png"],
 )  # fmt: skip
 def test_names_that_lead_elsewhere_are_refused(refused, tmp_path, name):
     status, problem = refused("pets.zip", zipped({**pets(), name: picture()}))

@@ -20,7 +20,9 @@ OPTION_FIELDS: dict[str, type] = {
     "epochs": int, "source_epochs": int, "seeds": int, "batch_size": int, "lr": float,
     "schedule": str, "footprint": str,
 }  # fmt: skip
-_TEXTS = ("source", "target", "weights", "model", "name", "root_images", "root_weights", "more")
+_TEXTS = (
+    "source", "target", "weights", "model", "name", "root_images", "root_weights", "more", "onnx",
+)  # fmt: skip
 _FILES = {"images": "target", "weights_file": "weights"}  # a file takes the place of a field
 _ROOTS = {"root_images": "target", "root_weights": "weights"}
 _LONGEST = 20_000  # characters of a field

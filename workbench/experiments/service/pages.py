@@ -33,6 +33,7 @@ from workbench.experiments.service.network_rows import COLUMNS, network_rows
 from workbench.experiments.service.refusals import RefusalError
 from workbench.experiments.service.service import Service
 from workbench.experiments.service.upload_store import IMAGES, WEIGHTS
+from workbench.experiments.service.worker_processes import has_onnx
 from workbench.models.networks import NETWORKS
 from workbench.training.progress import duration
 from workbench.training.settings import SCHEDULES
@@ -76,7 +77,7 @@ class Pages:
         page = self.page(
             "new_job.html",
             200 if error is None else _status(error),
-            values={"source": "digits", **values},
+            values=values or {"source": "digits", "onnx": "yes"},
             problems=() if error is None else error.problems,
             sources=[*SOURCES, IMAGENET],
             domains=service.domains(),
@@ -85,6 +86,7 @@ class Pages:
             weights=[upload for upload in uploads if upload.kind == WEIGHTS],
             images=[upload for upload in uploads if upload.kind == IMAGES],
             has_root=service.settings.root is not None,
+            has_onnx=has_onnx(),
             upload_mb=service.settings.upload_mb,
         )
         return page if error is None else self._with_retry(page, error)
@@ -162,7 +164,7 @@ def _add_form(router: APIRouter, pages: Pages) -> None:
             def submit() -> HTMLResponse | RedirectResponse:
                 try:
                     keep_files(form, values, service.uploads)
-                    job = service.submit(request_of(values))
+                    job = service.submit(request_of(values), "onnx" in values)
                 except WorkbenchError as error:
                     return pages.form(values, error)
                 return RedirectResponse(f"/jobs/{job.id}", 303)
