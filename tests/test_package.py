@@ -24,7 +24,7 @@ def test_importing_the_package_loads_neither_torch_nor_mlflow():
 
 
 def test_the_command_line_loads_them_only_inside_its_commands():
-    heavy = "torch mlflow sklearn matplotlib scipy"
+    heavy = "torch mlflow sklearn matplotlib scipy fastapi starlette uvicorn jinja2"
     code = (
         "import sys; from workbench.cli import commands; from workbench.cli.domains import domains;"
         f"print([m for m in '{heavy}'.split() if m in sys.modules])"
