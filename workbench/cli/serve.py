@@ -68,9 +68,9 @@ def serve(
 ) -> None:
     """Start a web server that adapts networks: upload, watch, download; Ctrl-C stops it.
 
-    Jobs run one after the other as 'workbench adapt' does, and use the same store. After
-    a restart, they continue. The page is at the printed address, the description of the
-    interface at /docs. docs/service.md explains what is protected, and how.
+    A job does what the command adapt does, and uses the same store. After a restart, jobs
+    continue. The page is at the printed address, the description of the interface at
+    /docs. docs/service.md explains what is protected, and how.
 
     \b
     Examples:
