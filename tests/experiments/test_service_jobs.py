@@ -128,7 +128,10 @@ def test_problems_are_those_of_the_command_line_all_at_once(service, run_cli):
         ({"options": {"output": "/etc"}}, "set by the server"),
         ({"options": {"epoch": 1}}, "did you mean 'epochs'?"),
         ({"options": {"epochs": "many"}}, "'many' is not a whole number"),
-        ({"options": {"only": [{"a": 1}]}}, "a list is not"),
+        ({"options": {"only": [{"a": 1}]}}, "is not a text"),
+        ({"options": {"only": ["a\x1b"]}}, "cannot be printed"),
+        ({"name": "a\u202e"}, "cannot be printed"),
+        ({"name": "a" * 2000}, "more than 1000 characters"),
         ({"source": "/etc"}, "source: unknown value '/etc'"),
         ({"source": "../photos"}, "unknown value"),
         ({"target": "/etc"}, "no domain '/etc'"),
@@ -162,7 +165,7 @@ def test_files_below_the_root_and_nowhere_else(tmp_path):
         assert str(tmp_path) not in found
         for name in (
             "../outside/w.safetensors", str(outside / "w.safetensors"), "link.safetensors",
-            "missing.safetensors", "", ".", "a\0b", "x" * 5000, "../root/../outside/w.safetensors",
+            "missing.safetensors", "", ".", "x" * 900, "../root/../outside/w.safetensors",
         ):  # fmt: skip
             (problem,) = asks(client, weights=f"root:{name}")
             assert "that you may use" in problem

@@ -34,6 +34,7 @@ _SESSION_SECONDS = 12 * 3600
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _OPEN_PATHS = ("/login", "/health")
 _STATIC = "/static/"
+_UPLOADS = ("/api/uploads", "/new")
 _LARGEST_BODY = MB  # of requests without a file
 _LARGEST_IMAGE = 32 * MB
 _FORM_SPARE = MB  # fields of the form beside its files
@@ -116,7 +117,7 @@ class Guard:
         }
         limit, answer = self._limit(scope), _with_headers(send)
         refusal = self._refusal(scope, headers) or _too_long(headers, limit)
-        is_upload = limit > _LARGEST_IMAGE
+        is_upload = scope["method"] == "POST" and scope["path"].rstrip("/") in _UPLOADS
         if refusal is None and is_upload and self._uploading >= MOST_UPLOADS:
             refusal = _refuse(429, "too many uploads at the same time; try again", BUSY_SECONDS)
         if refusal is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from workbench.experiments.service.settings import ServiceSettings
 from workbench.experiments.service.worker_processes import Ended, Worker, end_orphan
 
 _RETRY_SECONDS = 30  # for a full queue
-_MOST_JOBS = 10_000  # that are kept; older ones can be deleted
+_MOST_JOBS = 1000  # that are kept
 #: Makes a worker from the settings, a job's folder and a function that notes its process group.
 MakeWorker = Callable[[ServiceSettings, Path, Callable[[int], None]], Worker]
 
@@ -87,7 +88,8 @@ class JobQueue:
         Raises:
             RefusalError: 429 when the queue is full.
         """
-        waiting = sum(job.state == QUEUED for job in self._jobs.values())
+        with self._changed:
+            waiting = sum(job.state == QUEUED for job in self._jobs.values())
         if waiting >= self._settings.queue:
             raise busy(f"{waiting} jobs are waiting; try again later", _RETRY_SECONDS)
         if len(self._jobs) >= _MOST_JOBS:
@@ -101,7 +103,7 @@ class JobQueue:
         """
         with self._changed:
             self.check_room()
-            return self._set(job)
+            return self._store(job)
 
     def all(self) -> list[Job]:
         """All jobs, newest first."""
@@ -138,7 +140,7 @@ class JobQueue:
             if job.state in FINAL:
                 raise RefusalError(409, f"the job is {job.state} already")
             if job.state == QUEUED:
-                return self._set(job.ended_as(CANCELLED))
+                return self._store(job.ended_as(CANCELLED))
             self._cancelled.add(job_id)
             if job_id in self._running:
                 self._running[job_id].stop()
@@ -155,7 +157,7 @@ class JobQueue:
             if job.state not in (CANCELLED, FAILED):
                 raise RefusalError(409, f"the job is {job.state}; only others can be restarted")
             self.check_room()
-            return self._set(replace(job.queued(), created=time.time()))
+            return self._store(replace(job.queued(), created=time.time()))
 
     def remove(self, job_id: str) -> None:
         """Delete the record and the files of a job that has ended; its runs stay in the store.
@@ -169,11 +171,21 @@ class JobQueue:
             del self._jobs[job_id]
         self.folder.remove(job_id)
 
-    def _set(self, job: Job) -> Job:
+    def _store(self, job: Job) -> Job:
+        """Change a job for a client; nothing changes if it cannot be written."""
         try:
             self.folder.write(job)
         except OSError as error:
             raise RefusalError(507, f"the job cannot be kept ({error.strerror})") from None
+        return self._set(job)
+
+    def _keep(self, job: Job) -> Job:
+        """Change a job that a worker runs. If that cannot be written, a restart repeats it."""
+        with suppress(OSError):
+            self.folder.write(job)
+        return self._set(job)
+
+    def _set(self, job: Job) -> Job:
         with self._changed:
             self._jobs[job.id] = job
             self._changed.notify_all()
@@ -201,13 +213,13 @@ class JobQueue:
                 waiting = [job for job in self._jobs.values() if job.state == QUEUED]
                 if waiting:
                     first = min(waiting, key=lambda job: job.created)
-                    return self._set(replace(first, state=RUNNING, started=time.time()))
+                    return self._keep(replace(first, state=RUNNING, started=time.time()))
                 self._changed.wait()
         return None
 
     def _note(self, job_id: str, pid: int) -> None:
         with self._changed:
-            self._set(replace(self._jobs[job_id], pid=pid))
+            self._keep(replace(self._jobs[job_id], pid=pid))
 
     def _end(self, job_id: str, ended: Ended) -> None:
         with self._changed:
@@ -222,4 +234,4 @@ class JobQueue:
                 job = job.queued()
             else:
                 job = job.ended_as(FAILED, *ended.problems)
-            self._set(job)
+            self._keep(job)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import yaml
@@ -45,7 +46,7 @@ OPTIONS: dict[str, tuple[type, ...]] = {
     name: kinds for name, kinds in TYPES["adapt"].items() if name not in (*_OWN, *_WITHHELD)
 }
 _MODEL = re.compile(r"[\w-]+|torchvision:\w+", re.ASCII)
-_LONGEST_REFERENCE = 400  # characters
+_LONGEST_TEXT = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Names:
             raise SettingsError(f"{shown}: this server has no --root folder; upload the file")
         root = self.root.resolve()
         missing = SettingsError(f"{shown}: there is no such file or folder that you may use")
-        if "\0" in text or len(text) > _LONGEST_REFERENCE:
+        if "\0" in text:
             raise missing
         try:
             path = (root / text).resolve(strict=True)  # follows links, which may lead elsewhere
@@ -156,7 +157,13 @@ def _check(options: Mapping[str, Any]) -> None:
 
 def _write_options(request: JobRequest, names: Names, folder: Path) -> str:
     """Write the option file; return the name of a domain that is made of a folder, or ""."""
-    problems = [*_unknown_options(request.options or {}), *_check_model(request.model)]
+    problems = [
+        *_odd_texts({**vars(request), **(request.options or {})}),
+        *_unknown_options(request.options or {}),
+        *_check_model(request.model),
+    ]
+    if problems:
+        raise SettingsError(*problems)
     source = names.path("source", request.source, IMAGES)
     if source is None and request.source not in (*SOURCES, IMAGENET):
         known = [*SOURCES, IMAGENET]
@@ -186,6 +193,20 @@ def _write_options(request: JobRequest, names: Names, folder: Path) -> str:
     text = yaml.safe_dump(options | dict(request.options or {}), sort_keys=False)
     (folder / OPTIONS_FILE).write_text(text, encoding="utf-8")
     return domain
+
+
+def _odd_texts(values: Mapping[str, Any]) -> list[str]:
+    """Lines for values that are no plain text, numbers or lists of them."""
+    problems = []
+    for name, value in values.items():
+        parts = value if isinstance(value, list) else [value]
+        for part in parts if name != "options" else ():
+            if not isinstance(part, (str, int, float, NoneType)):
+                problems.append(f"{name}: is not a text, a number, true, false or a list of them")
+            elif isinstance(part, str) and not (part.isprintable() and len(part) <= _LONGEST_TEXT):
+                limit = f"more than {_LONGEST_TEXT} characters"
+                problems.append(f"{name}: has {limit}, or some that cannot be printed")
+    return list(dict.fromkeys(problems))
 
 
 def _unknown_options(options: Mapping[str, Any]) -> list[str]:
