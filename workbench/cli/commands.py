@@ -18,6 +18,7 @@ from workbench.cli.export import export
 from workbench.cli.predict import predict
 from workbench.cli.quantize import quantize
 from workbench.cli.reproduce import reproduce
+from workbench.cli.serve import serve
 from workbench.cli.shrink import shrink
 from workbench.cli.standard_streams import checked_stdout, print_error
 from workbench.cli.train import train
@@ -64,6 +65,7 @@ app.command("compare")(compare)
 app.command("reproduce")(reproduce)
 app.command("bench")(bench)
 app.command("ui")(ui)
+app.command("serve")(serve)
 app.command("clean")(clean)
 
 

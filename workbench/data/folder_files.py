@@ -25,7 +25,7 @@ _SPLIT_NAMES = frozenset(
     "train training test testing val valid validation eval evaluation dev".split()
 )
 #: Suffixes of image files; files with another suffix are read, but do not become test images.
-_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .dib .gif .tif .tiff .pgm .ppm .pbm".split()
 )
 
@@ -216,7 +216,7 @@ def _divide(
     root: Path, files: Sequence[Path], fraction: float, seed: int
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Split one class into training and test files; only image files become test images."""
-    images = [path for path in files if path.suffix.lower() in _SUFFIXES] or files
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES] or files
     wanted = min(max(1, int(fraction * len(images) + 0.5)), len(images) - 1)
     ranked = sorted(images, key=lambda path: _rank(path.relative_to(root), seed))
     chosen = set(ranked[: max(wanted, 0)])

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.errors import printable
+from workbench.training.progress_file import open_progress_file, record_steps
 
 _PLAIN_EVERY = 10.0  # seconds between two plain lines of one task
 _FIRST_SIGN, _LATER_SIGNS = 9.0, 25.0  # seconds without output before a "still working" line
@@ -35,6 +36,7 @@ class Display:
     quiet: bool = True
     _console: Any = field(default=None, repr=False)
     _signs: Any = field(default=None, repr=False)
+    _file: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.quiet:
@@ -42,6 +44,7 @@ class Display:
 
             self._console = Console(stderr=True, highlight=False, soft_wrap=True)
             self._signs = _SignsOfLife(self._console)
+            self._file = open_progress_file()
 
     def say(self, text: str) -> None:
         """Print one line, with characters that control a terminal escaped."""
@@ -49,6 +52,8 @@ class Display:
             with suppress(OSError):  # a full stderr must not stop the work
                 self._console.print(printable(text.rstrip()), markup=False, emoji=False)
             self._signs.seen()
+        if self._file:
+            self._file.line(printable(text.rstrip()))
 
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Advance]:
@@ -57,6 +62,14 @@ class Display:
         if not self._console:
             yield lambda done, note: None
             return
+        with (
+            self._shown(title, total) as show,
+            record_steps(self._file, title, total, show) as advance,
+        ):
+            yield advance
+
+    @contextmanager
+    def _shown(self, title: str, total: int) -> Iterator[Advance]:
         with self._signs.at(title, moving=self._console.is_terminal):
             yield from (self._bar if self._console.is_terminal else self._lines)(title, total)
 

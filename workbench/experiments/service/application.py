@@ -1,0 +1,91 @@
+"""The FastAPI application: routes, errors, and the start and end of the service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from workbench import __version__
+from workbench.errors import WorkbenchError
+from workbench.experiments.service import api, pages
+from workbench.experiments.service.access import Guard
+from workbench.experiments.service.refusals import RefusalError
+from workbench.experiments.service.service import Service
+
+_STATIC = Path(__file__).parent / "static"
+_DESCRIPTION = (
+    "Upload or name a trained network and a target domain; get a smaller network. "
+    'Errors have the form {"problems": [one line for each problem]}.'
+)
+
+
+def create_app(
+    service: Service,
+    say: Callable[[str], None] = lambda line: None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """The application of a service.
+
+    Args:
+        say: called with warnings.
+        on_ready: called when the service answers.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        for problem in service.start():
+            say(problem)
+        on_ready()
+        try:
+            yield
+        finally:
+            service.queue.stop()
+
+    app = FastAPI(
+        title="pfa-workbench",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,  # the pages of FastAPI load their code from another server
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    shown = pages.Pages(service)
+    app.include_router(api.routes(service))
+    app.include_router(pages.routes(shown))
+    app.mount("/static", StaticFiles(directory=_STATIC))
+    app.add_middleware(Guard, settings=service.settings)
+    _add_errors(app, shown)
+    return app
+
+
+def _add_errors(app: FastAPI, shown: pages.Pages) -> None:
+    def answer(request: Request, error: WorkbenchError) -> Response:
+        if not request.url.path.startswith("/api/"):
+            return shown.problem(error)
+        status = error.status if isinstance(error, RefusalError) else 422
+        wait = error.retry_after if isinstance(error, RefusalError) else None
+        headers = {} if wait is None else {"retry-after": str(wait)}
+        return JSONResponse({"problems": list(error.problems)}, status, headers)
+
+    @app.exception_handler(WorkbenchError)
+    def explain(request: Request, error: WorkbenchError) -> Response:
+        return answer(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    def explain_values(request: Request, error: RequestValidationError) -> Response:
+        problems = [
+            f"{'.'.join(str(part) for part in item['loc'][1:]) or 'body'}: {item['msg']}"
+            for item in error.errors()
+        ]
+        return answer(request, RefusalError(422, *problems))
+
+    @app.exception_handler(HTTPException)
+    def explain_status(request: Request, error: HTTPException) -> Response:
+        return answer(request, RefusalError(error.status_code, str(error.detail)))

@@ -1,0 +1,39 @@
+"""Work of the server itself that takes seconds: one piece at a time, and few that wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from workbench.experiments.service.refusals import busy
+
+
+class Turns:
+    """Lets callers work one after the other.
+
+    Args:
+        most: callers that work or wait; others are refused.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._places = threading.BoundedSemaphore(most)
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def take(self, what: str) -> Iterator[None]:
+        """Wait for the turn and hold it.
+
+        Args:
+            what: the callers, for the message.
+
+        Raises:
+            RefusalError: 429 when too many are waiting.
+        """
+        if not self._places.acquire(blocking=False):
+            raise busy(f"too many {what} at the same time; try again")
+        try:
+            with self._turn:
+                yield
+        finally:
+            self._places.release()
