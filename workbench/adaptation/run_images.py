@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from workbench.adaptation.loaded_task import load_task
 from workbench.adaptation.option_files import TYPES
@@ -109,8 +110,25 @@ def _images_of_run(
         images = load_source_images(task.source, folder, task.asked.strict, lambda line: None)
         return RunImages(*images, task.source.name, task.source.classes)
     # The weights of this run replace those of the source, which may be elsewhere by now.
-    options |= {"weights": located.weights, "source_epochs": None, "data_dir": asked}
-    options["repair_epochs"] = 0  # only the target's images are needed
+    options |= {"weights": located.weights, "data_dir": asked}
+    return _target_images(options, folder)
+
+
+def find_target_images(
+    run_id: str, data_dir: Path | None, tracking_uri: str | None
+) -> RunImages | str:
+    """The target's images of an adaptation, or the reason why there are none here."""
+    try:
+        options = read_run_options(run_id, tracking_uri, TYPES["adapt"], "adapt")
+        options |= {"weights": None, "data_dir": data_dir or options.get("data_dir")}
+        return _target_images(options, data_folder(options["data_dir"]))
+    except WorkbenchError as error:
+        return error.problems[0]
+
+
+def _target_images(options: dict[str, Any], folder: Path) -> RunImages:
+    # Only the target's images are needed.
+    options = {**options, "source_epochs": None, "repair_epochs": 0}
     target = resolve(Settings.of(**options))
     if target.domain.folder is None:
         _check_present(target.domain.source, folder)
