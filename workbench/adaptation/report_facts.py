@@ -18,6 +18,7 @@ from workbench.store.stored_results import OPTIONS_FILE, stored_hits
 #: Facts that are commands or identifiers.
 CODE = frozenset({"command", "the same options", "run", "commit", "training images", "test images"})
 _UNKNOWN = "not recorded"
+_WEIGHTS = "source_weights"
 #: Options that name a folder of this machine, which a report must not spread.
 _PLACES = ("data_dir", "domains")
 
@@ -68,13 +69,12 @@ def adaptation_facts(
     command = command_line("adapt", options) if options else _UNKNOWN
     hits = next((found for each in trainings if (found := stored_hits(store, each))), None)
     data = [each.params["data"] for each in trainings if "data" in each.params]
-    weights = [each.params[name] for each in trainings for name in _WEIGHTS if name in each.params]
+    weights = [each.params[_WEIGHTS] for each in trainings if _WEIGHTS in each.params]
     seeds = sorted({each.params["seed"] for each in trainings if "seed" in each.params})
     software = [f"workbench {tags.get(VERSION, _UNKNOWN)}"]
     software += [f"Python {tags[PYTHON]}"] if PYTHON in tags else []
     software += [f"torch {settings['torch']}"] if "torch" in settings else []
     how = [str(settings[name]) for name in ("device", "precision") if name in settings]
-    how += [f"{settings['threads']} thread(s)"] if "threads" in settings else []
     return [
         ("command", command),
         ("the same options", f"workbench adapt --like {run.run_id}"),
@@ -92,9 +92,6 @@ def adaptation_facts(
     ]
 
 
-_WEIGHTS = ("source_weights",)
-
-
 def _classes(settings: Mapping[str, Any]) -> list[str]:
     names = settings.get("classes")
     return [str(name) for name in names] if isinstance(names, list) else []
@@ -106,6 +103,10 @@ def _plans(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     for name, title in (("plan", "training from scratch"), ("fine_plan", "fine-tuning")):
         plan = settings.get(name)
         if isinstance(plan, dict):
-            text = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in plan.items())
+            text = ", ".join(f"{key.replace('_', ' ')} {_value(plan[key])}" for key in plan)
             found.append((title, text))
     return found
+
+
+def _value(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

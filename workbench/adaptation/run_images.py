@@ -36,6 +36,7 @@ class RunImages:
         classes: names of the labels, in order.
         changed: whether the images differ from those that the run used.
         split: what ``test`` holds, "test" or "validation" images.
+        white: value of a white pixel.
     """
 
     train: ImageSet
@@ -44,6 +45,7 @@ class RunImages:
     classes: tuple[str, ...]
     changed: bool = False
     split: str = "test"
+    white: int = 255
 
     @property
     def test_name(self) -> str:
@@ -134,7 +136,8 @@ def _target_images(options: dict[str, Any], folder: Path) -> RunImages:
         _check_present(target.domain.source, folder)
     loaded = load_task(target, Processor("cpu", "fp32", 1))
     names = (target.domain.name, target.domain.classes)
-    return RunImages(loaded.train, loaded.test, *names, split=loaded.split)
+    white = target.source.white
+    return RunImages(loaded.train, loaded.test, *names, split=loaded.split, white=white)
 
 
 def _images_of_card(card: Card, folder: Path) -> RunImages:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from workbench.adaptation.report_facts import CODE, adaptation_facts
+from workbench.adaptation.run_images import find_target_images
 from workbench.data.checked_values import listed, mapped, short_text
 from workbench.data.image_batches import ImageSet
 from workbench.data.known_sets import Images
@@ -49,10 +50,12 @@ class TestImages:
     Attributes:
         images: the set.
         digest: its fingerprint.
+        white: value of a white pixel.
     """
 
     images: ImageSet
     digest: str
+    white: int = 255
 
 
 @dataclass(frozen=True)
@@ -171,9 +174,7 @@ def collect_report(
         trainings=_trainings(store, found),
         answers=answers,
         pixels=pixels,
-        facts=adaptation_facts(
-            store, found.run, list(found.trainings.values()), found.settings
-        ),
+        facts=adaptation_facts(store, found.run, list(found.trainings.values()), found.settings),
         code=CODE,
         missing=missing,
     )
@@ -218,8 +219,8 @@ def _answers(store: Store, found: RecordedAdaptation) -> tuple[Answers | None, l
     if not networks:
         return None, missing
     full, small = compared_pair(found.networks, found.recommended)
-    labels = (each.label if each else "" for each in (full, small))
-    return Answers(networks, *labels, classes, found.split), missing
+    one, other = (each.label if each else "" for each in (full, small))
+    return Answers(networks, one, other, classes, found.split), missing
 
 
 def _fits(answers: NDArray[np.int64], classes: Sequence[str]) -> bool:
@@ -243,7 +244,8 @@ def _pixels(
     if hits is None or hits[0] != test.digest:
         raise DamagedRunError("the images have changed since the run")
     try:
-        return dict(zip(places, _read(test.images, places), strict=True))
+        pixels = [np.minimum(each * (255 / test.white), 255) for each in _read(test.images, places)]
+        return {place: each.astype(np.uint8) for place, each in zip(places, pixels, strict=True)}
     except WorkbenchError as error:  # a file was removed meanwhile
         raise DamagedRunError(error.problems[0]) from None
 
@@ -274,6 +276,14 @@ def _trainings(store: Store, found: RecordedAdaptation) -> list[Training]:
         )
         for run_id, protocol in runs.items()
     ]
+
+
+def images_of(found: RecordedAdaptation, data_dir: Path | None, uri: str) -> TestImages | str:
+    """The images of an adaptation, loaded again, or the reason why they are not here."""
+    images = find_target_images(found.run.run_id, data_dir, uri)
+    if isinstance(images, str):
+        return images
+    return TestImages(images.test, images.test.fingerprint(), images.white)
 
 
 def adaptation_html(store: Store, run: StoredRun, test: TestImages | str) -> str:

@@ -72,6 +72,7 @@ def conclude(
         run_id=parent,
         tracking_uri=recorder.store.shown,
         stages=tuple(staged),
+        report=recorder.store.run(parent).artifact(REPORT_FILE),
     )
 
 
@@ -215,5 +216,5 @@ def write_conclusion(
         store.attach(parent, accuracy)
         store.attach(parent, filters)
     attach_correlations(analysis, recorder, parent)
-    test = TestImages(loaded.test, loaded.data["test"])
+    test = TestImages(loaded.test, loaded.data["test"], loaded.task.source.white)
     attach_report(store, parent, adaptation_html(store, store.run(parent), test))

@@ -136,5 +136,6 @@ def _layer(place: int, row: object, tensors: Mapping[str, NDArray]) -> LayerCorr
     spectrum = tensors.get(f"{place}.spectrum_after")
     if spectrum is None or spectrum.ndim != 1 or not np.isfinite(spectrum).all():
         raise ValueError(f"{label}: no spectrum after the selection")
-    means = (number(label, value, 0.0, 1.0) for value in (before, after))
-    return LayerCorrelation(label, pictures[0], pictures[1], *means, spectrum.astype(np.float32))
+    one, other = (number(label, value, 0.0, 1.0) for value in (before, after))
+    rest = spectrum.astype(np.float32)
+    return LayerCorrelation(label, pictures[0], pictures[1], one, other, rest)

@@ -38,9 +38,7 @@ def evaluate_file(run: Run, images: ImageSet, card: Card, name: object) -> Evalu
         order = np.argsort(-logits, axis=1, kind="stable")
         correct.append(order[:, 0] == labels)
         among += int((order[:, :_TOP] == labels[:, None]).sum())
-        answered.append(
-            Predictions.of_logits(torch.from_numpy(logits), torch.from_numpy(labels))
-        )
+        answered.append(Predictions.of_logits(torch.from_numpy(logits), torch.from_numpy(labels)))
     return Evaluation(np.concatenate(correct), among, Predictions.joined(answered))
 
 

@@ -118,11 +118,11 @@ class Predictions:
             if path.stat().st_size > _MOST_BYTES:
                 raise ValueError("too large")
             saved = load_file(path)
-            whole = [saved[name].astype(np.int64) for name in ("labels", "classes")]
-            shares = [saved[name].astype(np.float32) for name in ("probabilities", "of_label")]
+            labels, classes = (saved[name].astype(np.int64) for name in ("labels", "classes"))
+            shares = tuple(saved[name].astype(np.float32) for name in ("probabilities", "of_label"))
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise ValueError(f"not a file of predictions ({error})") from None
-        for values in whole:
+        for values in (labels, classes):
             if not ((values >= 0) & (values < _MOST_CLASSES)).all():
                 raise ValueError("a class is out of range")
-        return cls(*whole, *shares)
+        return cls(labels, classes, *shares)

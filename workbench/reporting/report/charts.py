@@ -36,10 +36,16 @@ def trade_off(series: Sequence[str], forms: Sequence[str], series_title: str) ->
     Rows: ``series`` (colour), ``form`` (shape), ``cost`` above 0, ``accuracy``, ``low`` and
     ``high`` in percent, ``chosen`` (drawn with a ring), ``network`` and ``cost_text``.
     """
-    y = {"field": "accuracy", "type": "quantitative", "title": "accuracy, %"}
+    y: Spec = {"field": "accuracy", "type": "quantitative", "title": "accuracy, %"}
     y |= {"scale": {"zero": False, "nice": True}}
     colour = _colour("series", series, series_title)
-    ring = {"type": "point", "size": 380, "stroke": "var(--text)", "strokeWidth": 2, "filled": False}
+    ring = {
+        "type": "point",
+        "size": 380,
+        "stroke": "var(--text)",
+        "strokeWidth": 2,
+        "filled": False,
+    }
     return _chart(
         encoding={
             "x": {
@@ -86,7 +92,10 @@ def filters() -> Spec:
     ``order``, ``count``, ``filters``, ``kept``, ``inactive``, ``divergence`` in nats, ``energy`` in
     percent.
     """
-    colours = {"domain": list(_PARTS), "range": ["var(--vermillion)", "var(--bar)", "var(--hollow)"]}
+    colours = {
+        "domain": list(_PARTS),
+        "range": ["var(--vermillion)", "var(--bar)", "var(--hollow)"],
+    }
     return _chart(
         mark={"type": "bar", "stroke": "var(--edge)", "strokeWidth": 0.7},
         encoding={
@@ -135,7 +144,7 @@ def spectra(series: Sequence[str]) -> Spec:
         {"field": "rank", "type": "quantitative", "title": "eigenvalue (rank)", "axis": _WHOLE},
         {
             "field": "share", "type": "quantitative", "title": "share of the energy",
-            "scale": {"type": "log"}, "axis": {"format": "~g", "tickCount": 6},
+            "scale": {"type": "log"}, "axis": {"format": "~e", "values": _DECADES},
         },
         _colour("series", series, None),
         ["series", "rank", "share"],
@@ -164,7 +173,11 @@ def reliability(series: Sequence[str]) -> Spec:
     Rows: ``series``, ``confidence`` and ``accuracy`` in percent, ``images``.
     """
     percent = {"scale": {"domain": [0, 100]}, "type": "quantitative"}
-    x = {**percent, "field": "confidence", "title": "probability of the answer, % (mean of the bin)"}
+    x = {
+        **percent,
+        "field": "confidence",
+        "title": "probability of the answer, % (mean of the bin)",
+    }
     y = {**percent, "field": "accuracy", "title": "correct answers, %"}
     colour = _colour("series", series, None)
     return _chart(
@@ -246,6 +259,7 @@ def accuracy_by_group(series: Sequence[str], groups: int) -> Spec:
     return spec | {"height": 60 + 16 * groups * len(series)}
 
 
+_DECADES = [10.0**power for power in range(-9, 1)]
 _WHOLE = {"format": "d", "tickMinStep": 1, "labelOverlap": True}
 
 

@@ -75,7 +75,7 @@ def _library() -> str:
     import vl_convert
 
     # Nothing in the library may end its own element.
-    return vl_convert.javascript_bundle().replace("</script", "<\\/script").replace("\r", "")
+    return vl_convert.javascript_bundle(None).replace("</script", "<\\/script").replace("\r", "")
 
 
 @cache

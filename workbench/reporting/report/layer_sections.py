@@ -68,7 +68,9 @@ def _bars(place: int, layer: LayerRecipe) -> list[dict[str, Any]]:
         "divergence": round(layer.divergence, 4),
         "energy": round(100 * layer.energy, 3),
     }
-    words = f"layer {layer.layer}: {layer.kept} of {layer.filters} filters kept, {inactive} inactive"
+    words = (
+        f"layer {layer.layer}: {layer.kept} of {layer.filters} filters kept, {inactive} inactive"
+    )
     return [
         {**shared, "part": part, "order": order, "count": count, "words": f"{words} ({part})"}
         for order, (part, count) in enumerate(counts.items())

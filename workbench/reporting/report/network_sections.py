@@ -67,10 +67,8 @@ def network_row(each: ReportedNetwork) -> list[Cell]:
         Cell(f"{100 * each.low:.1f} to {100 * each.high:.1f}", each.low),
         Cell(str(seeds), seeds),
         _maybe(each.file_bytes, lambda value: byte_count(int(value))),
-        Cell(count(each.parameters), each.parameters),
-        Cell(f"{100 * each.footprint:.1f} %", each.footprint),
-        Cell(count(each.flops), each.flops),
-        Cell(f"{100 * each.flops_ratio:.1f} %", each.flops_ratio),
+        Cell(f"{count(each.parameters)} ({100 * each.footprint:.3g} %)", each.parameters),
+        Cell(f"{count(each.flops)} ({100 * each.flops_ratio:.3g} %)", each.flops),
         _maybe(each.latency_ms, _milliseconds),
         _maybe(each.latency_64_ms, _milliseconds),
         Cell(f"{each.train_seconds:.1f} s", each.train_seconds),
@@ -78,8 +76,8 @@ def network_row(each: ReportedNetwork) -> list[Cell]:
 
 
 COLUMNS = (
-    "network", "accuracy", "95 % interval", "seeds", "size", "parameters", "footprint", "FLOPs",
-    "share of FLOPs", "latency", "batch of 64", "training",
+    "network", "accuracy", "95 % interval", "seeds", "size", "parameters", "FLOPs", "latency",
+    "batch of 64", "training",
 )  # fmt: skip
 
 

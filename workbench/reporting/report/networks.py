@@ -70,7 +70,9 @@ def networks_from(content: object) -> tuple[ReportedNetwork, ...]:
         ValueError: when the data are not a result.
     """
     saved = mapped("it", content)
-    rows = listed("protocols", saved.get("protocols"), 1) + listed("stages", saved.get("stages", []))
+    rows = listed("protocols", saved.get("protocols"), 1) + listed(
+        "stages", saved.get("stages", [])
+    )
     return tuple(_network(mapped("a network", row)) for row in rows)
 
 

@@ -35,7 +35,7 @@ MOST_CLASSES = 20
 #: Images for each direction.
 MOST_IMAGES = 12
 _LARGEST_SIDE = 96  # pixels of an embedded image
-_SHOWN_WIDTH = 128
+_SHOWN_WIDTH = 150
 _LONGEST_NAME = 40  # characters of a class under an image
 
 
@@ -87,12 +87,11 @@ def confusion_section(answers: Answers) -> Section:
         for each, own in zip(answers.networks, counts, strict=True)
     ]
     lines = [
-        f"Answers for the {answers.split} images, summed over the seeds of a network. The darker a "
-        "cell, the larger its share of the row."
+        f"Answers for the {answers.split} images, summed over the seeds of a network: rows are the "
+        "classes of the images, columns the answers. The stronger the colour of a cell, the larger "
+        "its share of the row."
     ]
-    return Section(
-        "confusion", "Confusion matrices", lines, [MatrixPair(matrices, left, right)]
-    )
+    return Section("confusion", "Confusion matrices", lines, [MatrixPair(matrices, left, right)])
 
 
 def _matrix(
@@ -158,10 +157,10 @@ def differing_images(answers: Answers) -> tuple[list[int], list[int]]:
     full, small = answers.of(answers.full), answers.of(answers.small)
     if full is None or small is None or full is small:
         return [], []
-    pair = full.found[0], small.found[0]
+    one, other = full.found[0], small.found[0]
     return (
-        only_first_right(*pair, MOST_IMAGES)[0],
-        only_first_right(*reversed(pair), MOST_IMAGES)[0],
+        only_first_right(one, other, MOST_IMAGES)[0],
+        only_first_right(other, one, MOST_IMAGES)[0],
     )
 
 
@@ -177,14 +176,14 @@ def images_section(answers: Answers, pixels: dict[int, NDArray[np.uint8]]) -> Se
         return None
     one, other = full.found[0], small.found[0]
     lines, blocks = [], []
-    for first, second, right, wrong in ((full, small, one, other), (small, full, other, one)):
+    for first, right, wrong in ((full, one, other), (small, other, one)):
         shown, number = only_first_right(right, wrong, MOST_IMAGES)
-        what = f"{first.label} is right and {second.label} is wrong"
+        what = f"only {first.label} is right"
         if not number:
-            lines.append(f"There is no {answers.split} image on which {what}.")
+            lines.append(f"There is no {answers.split} image for which {what}.")
             continue
         of = f"{len(shown)} of {number}" if len(shown) < number else str(number)
-        title = f"{what[0].upper()}{what[1:]}: {of} image{'' if number == 1 else 's'}"
+        title = f"O{what[1:]}: {of} image{'' if number == 1 else 's'}"
         networks = ((full.label, one), (small.label, other))
         pictures = [_image(place, pixels[place], networks, answers.classes) for place in shown]
         blocks.append(Pictures(title, pictures))
@@ -203,7 +202,7 @@ def _image(
 ) -> Picture:
     label = _short(classes[networks[0][1].labels[place]])
     answers = [
-        f"{name}: {_short(classes[found.answers[place]])} {100 * found.confidence[place]:.0f} %"
+        f"{name}: {_short(classes[found.answers[place]])} ({100 * found.confidence[place]:.0f} %)"
         for name, found in networks
     ]
     alt = f"Test image {place} of class {label}"

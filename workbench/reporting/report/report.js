@@ -12,7 +12,7 @@
     legend: {
       orient: "bottom", labelColor: "var(--text)", titleColor: "var(--text)",
       labelFontSize: 12, labelLimit: 150, symbolSize: 90, titleFontWeight: "normal",
-      titleFontSize: 12,
+      titleFontSize: 12, symbolBaseFillColor: "var(--text)", symbolBaseStrokeColor: "var(--text)",
     },
     point: {stroke: null},
   };
