@@ -40,8 +40,6 @@ from workbench.store.stored_results import (
     stored_recipe,
 )
 
-_EARLIER = "recorded by an earlier version; the same command with --fresh records them"
-
 
 @dataclass(frozen=True)
 class TestImages:
@@ -131,21 +129,19 @@ def _checked(content: object) -> tuple[dict[str, Any], tuple[ReportedNetwork, ..
 
 
 def collect_report(
-    store: Store, found: RecordedAdaptation, test: TestImages | str
+    store: Store, found: RecordedAdaptation, test: TestImages | str | None
 ) -> AdaptationReport:
     """Collect the data of an adaptation's report from the store.
 
     Args:
-        test: the images, or the reason why they are not here.
+        test: the images, or the reason why they are not here. None collects no curves,
+            correlations and predictions, which a comparison of runs does not show.
     """
-    missing: list[str] = []
-    try:
-        recipe = stored_recipe(store, found.run)
-    except DamagedRunError as error:
-        recipe = None
-        missing.append(f"Filters and spectra: {error}.")
+    report, missing = _summarised(store, found)
+    if test is None:
+        return replace(report, missing=missing)
     correlations = stored_correlations(store, found.run)
-    if recipe is not None and not correlations:
+    if report.recipe is not None and not correlations:
         missing.append(
             "Correlations, and spectra after the selection: the analysis was recorded by an "
             "earlier version; the same command with --fresh measures them."
@@ -158,11 +154,29 @@ def collect_report(
             pixels = _pixels(store, found, answers, test)
         except DamagedRunError as error:
             missing.append(f"The images on which the networks differ: {error}.")
+    return replace(
+        report,
+        correlations=correlations,
+        trainings=_trainings(store, found),
+        answers=answers,
+        pixels=pixels,
+        missing=missing,
+    )
+
+
+def _summarised(store: Store, found: RecordedAdaptation) -> tuple[AdaptationReport, list[str]]:
+    """The parts of the report that every page has, and a line about a damaged recipe."""
+    missing: list[str] = []
+    try:
+        recipe = stored_recipe(store, found.run)
+    except DamagedRunError as error:
+        recipe = None
+        missing.append(f"Filters and spectra: {error}.")
     images = next(
         (round(run.metrics["test_images"]) for run in found.trainings.values()
          if "test_images" in run.metrics), 0,
     )  # fmt: skip
-    return AdaptationReport(
+    report = AdaptationReport(
         title=found.title,
         verdict=str(found.content["verdict"]),
         notes=_sentences(found.content.get("verdict_notes", [])),
@@ -170,14 +184,10 @@ def collect_report(
         recommended=found.recommended,
         accuracy_line=_accuracy_line(found, images),
         recipe=recipe,
-        correlations=correlations,
-        trainings=_trainings(store, found),
-        answers=answers,
-        pixels=pixels,
         facts=adaptation_facts(store, found.run, list(found.trainings.values()), found.settings),
         code=CODE,
-        missing=missing,
     )
+    return report, missing
 
 
 def _sentences(saved: object) -> list[str]:
@@ -214,7 +224,8 @@ def _answers(store: Store, found: RecordedAdaptation) -> tuple[Answers | None, l
     if lacking:
         missing.append(
             "Confusion matrices, calibration and differing images of "
-            f"{', '.join(lacking)}: no class probabilities are recorded ({_EARLIER})."
+            f"{', '.join(lacking)}: an earlier version trained them and recorded no class "
+            "probabilities; the same command with --fresh records them."
         )
     if not networks:
         return None, missing

@@ -20,6 +20,7 @@ from workbench.reporting.report.page import Cell as TableCell
 from workbench.reporting.report.page import Chart, Facts, Page, Section, Table, View
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.tables import percent
+from workbench.training.protocols import PROTOCOLS
 
 _FLAGS = ("compensate",)  # parts of a method's label without a value
 _USUAL = {"selection": "pfa", "cost": "flops"}  # parts that every label may leave out
@@ -63,20 +64,18 @@ def bench_page(results: Path) -> Page:
 
 
 def _groups(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
-    """The cells that were trained in one way; networks without training are in every group."""
-    groups: dict[str, list[Cell]] = {}
+    """The cells that were trained in one way, each with the untrained networks of its domains."""
     cells = list(cells)
-    for cell in cells:
-        if cell.protocol == TRAINED:
-            name = f"{cell.model} of {cell.source}, {cell.epochs} epochs"
-            groups.setdefault(name, [])
-    for cell in cells:
-        for name, own in groups.items():
-            start = f"{cell.model} of {cell.source}, "
-            if name == f"{start}{cell.epochs} epochs" or (
-                not cell.epochs and name.startswith(start)
-            ):
-                own.append(cell)
+    ways = dict.fromkeys(
+        (cell.model, cell.source, cell.epochs) for cell in cells if cell.protocol == TRAINED
+    )
+    groups: dict[str, list[Cell]] = {}
+    for model, source, epochs in ways:
+        same = [cell for cell in cells if (cell.model, cell.source) == (model, source)]
+        own = [cell for cell in same if cell.epochs == epochs]
+        domains = {cell.domain for cell in own}
+        own += [cell for cell in same if not cell.epochs and cell.domain in domains]
+        groups[f"{model} of {source}, {epochs} epochs"] = own
     return groups
 
 
@@ -122,7 +121,7 @@ def _sections(anchor: str, name: str, cells: Sequence[Cell]) -> list[Section]:
         found.setdefault((cell.domain, *_series(cell)), []).append(cell)
     results = {key: summarise(own) for key, own in sorted(found.items())}
     sections = [
-        Section(anchor, name, [], [_chart(name, results), _table(name, results)]),
+        Section(anchor, name, [], [*_charts(name, results), _table(name, results)]),
     ]
     trained = [(*_series(cell), cell) for cell in cells if cell.protocol == TRAINED]
     compared = compare_cells(trained)
@@ -131,21 +130,21 @@ def _sections(anchor: str, name: str, cells: Sequence[Cell]) -> list[Section]:
     return sections
 
 
-def _chart(name: str, results: Mapping[tuple[str, str, str], ProtocolResult]) -> Chart:
-    budgets = list(dict.fromkeys(budget for _, series, budget in results if budget)) or [""]
-    series = list(dict.fromkeys(series for _, series, _ in results))
-    views = []
-    for budget in budgets:
+def _charts(name: str, results: Mapping[tuple[str, str, str], ProtocolResult]) -> list[Chart]:
+    """One chart for each budget, with the full networks in each."""
+    trained = [key for key, result in results.items() if PROTOCOLS[result.protocol].compressed]
+    charts = []
+    for budget in dict.fromkeys(budget for *_, budget in trained):
         rows = [
             _bar(domain, label, result)
             for (domain, label, own), result in results.items()
-            if own == budget or (not own and result.protocol in ("full-fine", "source"))
+            if own == budget or not PROTOCOLS[result.protocol].compressed
         ]
-        views.append(View(_words(budget), rows))
-    groups = max(len({row["group"] for row in view.rows}) for view in views)
-    shown = [each for each in series if any(r["series"] == each for v in views for r in v.rows)]
-    text = f"Accuracy of {name} by domain and method, with 95 % intervals"
-    return Chart(text, accuracy_by_group(shown, groups), views, chooser="Budget")
+        series = list(dict.fromkeys(str(row["series"]) for row in rows))
+        groups = len({row["group"] for row in rows})
+        text = f"{name}, {_words(budget)}: accuracy by domain and network, with 95 % intervals"
+        charts.append(Chart(text, accuracy_by_group(series, groups), [View("", rows)]))
+    return charts
 
 
 def _words(budget: str) -> str:

@@ -86,10 +86,8 @@ def _of_store(
 ) -> Page:
     if compare:
         found = [_adaptation(store, store.run(each)) for each in dict.fromkeys(compare)]
-        nothing = "a comparison shows no images"
-        return comparison_page(
-            [(_name(each), collect_report(store, each, nothing)) for each in found]
-        )
+        reports = [collect_report(store, each, None) for each in found]
+        return comparison_page(list(zip(_names(found), reports, strict=True)))
     stored = store.run(run) if run else _newest(store, target or "")
     if stored.tags.get(KIND) == "shrink":
         return search_page(store, stored, data_dir)
@@ -98,8 +96,17 @@ def _of_store(
     return adaptation_page(collect_report(store, adaptation, images))
 
 
-def _name(found: RecordedAdaptation) -> str:
-    return f"{found.title} ({found.run.run_id[:8]})"
+def _names(found: Sequence[RecordedAdaptation]) -> list[str]:
+    """A short name for each run: what differs between them, and its id if that is not enough."""
+    parts = [each.title.split(" · ") for each in found]
+    differing = [
+        place for place, values in enumerate(zip(*parts, strict=False)) if len({*values}) > 1
+    ]
+    names = [" · ".join(own[place] for place in differing) for own in parts]
+    return [
+        name if name and names.count(name) == 1 else f"{name} {each.run.run_id[:8]}".strip()
+        for name, each in zip(names, found, strict=True)
+    ]
 
 
 def _adaptation(store: Store, run: StoredRun) -> RecordedAdaptation:

@@ -68,12 +68,12 @@ class AdaptationReport:
 
 def adaptation_page(report: AdaptationReport) -> Page:
     """The page of an adaptation."""
-    full, _ = compared_pair(report.networks, report.recommended)
+    pair = compared_pair(report.networks, report.recommended)
     return Page(
         title=report.title,
         lead=report.verdict,
         notes=report.notes,
-        tiles=tiles_of(report.networks, report.recommended, full),
+        tiles=tiles_of(report.networks, report.recommended, *pair),
         sections=adaptation_sections(report),
         missing=report.missing,
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 Spec = dict[str, Any]
 
-_PALETTE = ("blue", "vermillion", "green", "purple", "orange", "sky", "black", "yellow")
+_PALETTE = ("blue", "vermillion", "green", "purple", "orange", "sky", "black")
 _OF_PROTOCOL = {
     "full-scratch": "sky",
     "full-fine": "blue",
@@ -172,7 +172,7 @@ def reliability(series: Sequence[str]) -> Spec:
 
     Rows: ``series``, ``confidence`` and ``accuracy`` in percent, ``images``.
     """
-    percent = {"scale": {"domain": [0, 100]}, "type": "quantitative"}
+    percent = {"scale": {"domain": [0, 100]}, "type": "quantitative", "axis": {"tickCount": 6}}
     x = {
         **percent,
         "field": "confidence",
@@ -222,8 +222,8 @@ def accuracy_by_group(series: Sequence[str], groups: int) -> Spec:
     Args:
         groups: number of groups, for the height.
     """
-    x = {"type": "quantitative", "scale": {"zero": False, "nice": True}}
-    x["title"] = "accuracy, % (95 % interval)"
+    x: Spec = {"type": "quantitative", "scale": {"zero": False, "nice": True}}
+    x |= {"title": "accuracy, % (95 % interval)", "axis": {"tickCount": 6, "labelOverlap": True}}
     colour = _colour("series", series, None)
     spec = _chart(
         encoding={
@@ -260,7 +260,7 @@ def accuracy_by_group(series: Sequence[str], groups: int) -> Spec:
 
 
 _DECADES = [10.0**power for power in range(-9, 1)]
-_WHOLE = {"format": "d", "tickMinStep": 1, "labelOverlap": True}
+_WHOLE = {"format": "d", "tickMinStep": 1, "tickCount": 10, "labelOverlap": True}
 
 
 def _lines(

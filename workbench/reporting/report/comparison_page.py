@@ -44,9 +44,7 @@ def comparison_page(reports: Sequence[tuple[str, AdaptationReport]]) -> Page:
         lead=f"All networks of {names}.",
         notes=taken,
         sections=sections,
-        missing=[
-            line for line in missing if "class prob" not in line and "Correlations" not in line
-        ],
+        missing=missing,
     )
 
 

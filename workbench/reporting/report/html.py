@@ -75,7 +75,8 @@ def _library() -> str:
     import vl_convert
 
     # Nothing in the library may end its own element.
-    return vl_convert.javascript_bundle(None).replace("</script", "<\\/script").replace("\r", "")
+    library = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the snippet is optional
+    return library.replace("</script", "<\\/script").replace("\r", "")
 
 
 @cache

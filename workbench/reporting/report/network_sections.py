@@ -217,14 +217,26 @@ def _curve(each: Training, field: str) -> list[dict[str, Any]]:
 
 
 def tiles_of(
-    networks: Sequence[ReportedNetwork], recommended: str, full: ReportedNetwork | None
+    networks: Sequence[ReportedNetwork],
+    recommended: str,
+    full: ReportedNetwork | None,
+    small: ReportedNetwork | None,
 ) -> list[Tile]:
-    """Accuracy and costs of the recommended network in large type."""
+    """Accuracy and costs of the recommended network in large type.
+
+    If a full network is recommended, the small one is shown beside it.
+    """
     taken = next((each for each in networks if each.label == recommended), None)
     if taken is None:
         return []
-    tiles = [
-        Tile(percent(taken.accuracy), f"accuracy of {taken.label}"),
+    tiles = [Tile(percent(taken.accuracy), f"accuracy of {taken.label}")]
+    if not (taken.compressed or taken.stage):
+        if small is not None:
+            tiles.append(Tile(percent(small.accuracy), f"accuracy of {small.label}"))
+            tiles.append(Tile(f"{100 * small.footprint:.3g} %", f"parameters of {small.label}"))
+            tiles.append(Tile(f"{100 * small.flops_ratio:.3g} %", f"FLOPs of {small.label}"))
+        return tiles
+    tiles += [
         Tile(f"{100 * taken.footprint:.3g} %", "of the parameters of the full network"),
         Tile(f"{100 * taken.flops_ratio:.3g} %", "of its FLOPs"),
     ]

@@ -43,6 +43,12 @@ class Table:
         if any(len(row) != len(self.columns) for row in self.rows):
             raise ValueError(f"{self.caption}: a row has not {len(self.columns)} cells")
 
+    @property
+    def words(self) -> frozenset[int]:
+        """Places of the columns that hold no numbers."""
+        places = range(len(self.columns))
+        return frozenset(n for n in places if all(row[n].sort is None for row in self.rows))
+
 
 @dataclass(frozen=True)
 class View:
