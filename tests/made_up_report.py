@@ -86,7 +86,7 @@ def report(*, classes=("cat", "dog", "fox"), layers=("first", "second"), **chang
         "correlations": [correlation(name, 12, 5) for name in layers],
         "trainings": [Training("full-fine", "0", curve, curve)],
         "answers": answers,
-        "pixels": {place: np.full((3, 8, 8), 9 * place, np.uint8) for place in (36, 37)},
+        "pixels": {place: np.full((3, 8, 8), 5 * place, np.uint8) for place in (36, 37)},
         "facts": [("command", "workbench adapt --source zoo --target pets")],
         "code": frozenset({"command"}),
         "missing": ["Something: it was not recorded."],

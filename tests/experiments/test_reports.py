@@ -26,12 +26,12 @@ def recorded(tmp_path_factory):
         target="digits-3v8",
         seeds=2,
         protocols="full-fine,pfa-fine",
-        stages="int8",
+        stages="clustered",
         **DIGITS,
         **where,
     )
     search = workbench.shrink(
-        target="digits-0v1", recipes="uniform", budgets="0.1,0.4", rungs=1, **DIGITS, **where
+        target="digits-0v1", recipes="uniform", budgets="0.3", rungs=1, **DIGITS, **where
     )
     return where["tracking_uri"], adaptation, search
 
@@ -189,7 +189,10 @@ def test_a_training_is_no_adaptation(recorded, report):
         ("fp footprint pfa-kl", ("fp", "pfa-kl")),
         ("fp footprint 0.25 compensate", ("fp compensate", "0.25")),
         ("random flops 0.1 selection pfa draw 2", ("random", "0.1 of the FLOPs")),
-        ("pfa-cost flops 0.1 cost flops min-share 0.05", ("pfa-cost min-share 0.05", "0.1 of the FLOPs")),
+        (
+            "pfa-cost flops 0.1 cost flops min-share 0.05",
+            ("pfa-cost min-share 0.05", "0.1 of the FLOPs"),
+        ),
         ("uniform selection apoz flops 0.5", ("uniform selection apoz", "0.5 of the FLOPs")),
     ],
 )  # fmt: skip

@@ -177,16 +177,16 @@ def test_choosers_change_charts_pictures_and_matrices(browser, written):
     opened, *_ = open_report(browser, written)
     title = "document.querySelector('#trade ~ figure .chart svg').textContent"
     assert "FLOPs of one image" in opened.evaluate(title)
-    opened.get_by_label("Cost").select_option("bytes")
+    opened.locator("[data-chooser=trade-1]").select_option("bytes")
     opened.wait_for_function(f"{title}.includes('bytes of the file')")
     visible = "[...document.querySelectorAll('[data-group=layer][data-choice]')]"
     visible += ".filter((part) => !part.hidden).map((part) => part.dataset.choice)"
     assert opened.evaluate(visible) == ["first"]
-    opened.get_by_label("Layer").select_option("second")
+    opened.locator("[data-chooser=layer]").select_option("second")
     assert opened.evaluate(visible) == ["second"]
     shown = opened.locator(".pair table:visible caption").all_text_contents()
     assert [text.partition(":")[0] for text in shown] == ["full-fine", "pfa-fine"]
-    opened.get_by_label("Network").first.select_option("pfa-fine")
+    opened.locator("[data-chooser=confusion-1-first]").select_option("pfa-fine")
     shown = opened.locator(".pair table:visible caption").all_text_contents()
     assert [text.partition(":")[0] for text in shown] == ["pfa-fine", "pfa-fine"]
     opened.close()
