@@ -26,7 +26,6 @@ def recorded(tmp_path_factory):
         target="digits-3v8",
         seeds=2,
         protocols="full-fine,pfa-fine",
-        stages="clustered",
         **DIGITS,
         **where,
     )
