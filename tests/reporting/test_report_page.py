@@ -126,8 +126,23 @@ def test_charts_are_drawn_and_nothing_is_fetched(browser, written):
     )
     assert len(marks) == 5
     assert min(marks) >= 3
-    # The policy stops a request that a script would make.
-    assert opened.evaluate("fetch('https://example.org').then(() => 1, () => 0)") == 0
+    opened.close()
+
+
+@needs_chromium
+def test_the_policy_stops_requests_and_other_scripts(browser, written):
+    opened, *_ = open_report(browser, written)
+    refused = """(act) => new Promise((done) => {
+        document.addEventListener("securitypolicyviolation", (event) =>
+            done(event.effectiveDirective));
+        if (act === "fetch") fetch("https://example.org").catch(() => setTimeout(done, 1000));
+        const script = document.createElement("script");
+        script.textContent = "window.hacked = 1";
+        if (act === "script") document.body.append(script);
+    })"""
+    assert opened.evaluate(refused, "fetch") == "connect-src"
+    assert opened.evaluate(refused, "script") == "script-src-elem"
+    assert opened.evaluate("window.hacked") is None
     opened.close()
 
 

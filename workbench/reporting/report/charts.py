@@ -260,7 +260,12 @@ def accuracy_by_group(series: Sequence[str], groups: int) -> Spec:
 
 
 _DECADES = [10.0**power for power in range(-9, 1)]
-_WHOLE = {"format": "d", "tickMinStep": 1, "tickCount": 10, "labelOverlap": True}
+#: Whole numbers on an axis: ticks between them have no label.
+_WHOLE = {
+    "labelExpr": "datum.value % 1 === 0 ? format(datum.value, 'd') : ''",
+    "tickCount": 10,
+    "labelOverlap": True,
+}
 
 
 def _lines(

@@ -236,10 +236,9 @@ def tiles_of(
             tiles.append(Tile(f"{100 * small.footprint:.3g} %", f"parameters of {small.label}"))
             tiles.append(Tile(f"{100 * small.flops_ratio:.3g} %", f"FLOPs of {small.label}"))
         return tiles
-    tiles += [
-        Tile(f"{100 * taken.footprint:.3g} %", "of the parameters of the full network"),
-        Tile(f"{100 * taken.flops_ratio:.3g} %", "of its FLOPs"),
-    ]
+    if taken.compressed:
+        tiles.append(Tile(f"{100 * taken.footprint:.3g} %", "of the full network's parameters"))
+        tiles.append(Tile(f"{100 * taken.flops_ratio:.3g} %", "of its FLOPs"))
     if full and full is not taken and full.latency_ms and taken.latency_ms:
         ratio = full.latency_ms / taken.latency_ms
         tiles.append(Tile(f"{ratio:.2g}x", f"the speed of {full.label} on one image"))
