@@ -24,7 +24,7 @@ def test_importing_the_package_loads_neither_torch_nor_mlflow():
 
 
 def test_the_command_line_loads_them_only_inside_its_commands():
-    heavy = "torch mlflow sklearn matplotlib scipy fastapi starlette uvicorn jinja2"
+    heavy = "torch mlflow sklearn matplotlib scipy fastapi starlette uvicorn jinja2 vl_convert"
     code = (
         "import sys; from workbench.cli import commands; from workbench.cli.domains import domains;"
         f"print([m for m in '{heavy}'.split() if m in sys.modules])"
@@ -50,14 +50,15 @@ def test_unknown_names_are_attribute_errors():
     assert set(workbench.__all__) <= set(dir(workbench))
 
 
-def test_a_wheel_carries_the_domains_and_the_pages_of_the_service(tmp_path):
+def test_a_wheel_carries_the_domains_and_the_pages(tmp_path):
     root = Path(workbench.__file__).parent.parent
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    names = {
-        Path(name).name for name in zipfile.ZipFile(wheel).namelist() if "domain_files" in name
-    }
+    files = zipfile.ZipFile(wheel).namelist()
+    report = {Path(name).name for name in files if "reporting/report/" in name}
+    assert {"report.html.j2", "report.css", "report.js"} <= report
+    names = {Path(name).name for name in files if "domain_files" in name}
     assert names == {path.name for path in (root / "domains").glob("*.yaml")}
     service = root / "workbench/experiments/service"
     pages = {path.relative_to(root).as_posix() for path in service.glob("[ts]*/*.*")}

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from workbench.compression.narrow_networks import load_network as load_network
     from workbench.deployment.predict import predict as predict
     from workbench.experiments.network_search.shrink import shrink as shrink
+    from workbench.experiments.reports import report as report
 
 __version__ = "0.1.0"
 __all__ = [
     "adapt", "analyze", "compress", "export", "load_network", "pfa", "predict", "quantize",
-    "shrink",
+    "report", "shrink",
 ]  # fmt: skip
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "load_network": "workbench.compression.narrow_networks",
     "predict": "workbench.deployment.predict",
     "quantize": "workbench.adaptation.run_export",
+    "report": "workbench.experiments.reports",
     "shrink": "workbench.experiments.network_search.shrink",
 }
 #: Modules that code of the user's may name.

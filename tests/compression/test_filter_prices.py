@@ -28,7 +28,8 @@ ANALYZE = ("analyze", "--source", "digits", "--target", "digits-3v8", "--json")
 def made(name, spectrum, price, active=None, full=None, blocks=1):
     group = FilterGroup(name, len(spectrum), (name,), ResponsePoint(name), blocks)
     active = len(spectrum) if active is None else active
-    rest = {"correlation": np.eye(len(spectrum)), "images": 9, "weights": np.empty((0, 0))}
+    rest = {"correlation": np.eye(len(spectrum)), "variance": np.ones(len(spectrum))}
+    rest |= {"images": 9, "weights": np.empty((0, 0))}
     return Evidence(
         group, np.array(spectrum), active=active, price=price, full_filters=full, **rest
     )

@@ -16,6 +16,7 @@ import workbench
 from workbench.data.known_sets import load_images
 from workbench.deployment.quantisation import int8
 from workbench.store.mlflow_store import Store
+from workbench.store.stored_results import stored_predictions
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -72,6 +73,14 @@ def test_every_network_has_a_row_for_every_stage(result):
         assert Path(row["weights"]).stat().st_size == row["file_bytes"]
         if row["stage"] == "int8":
             assert row["left_float"] == ["ReduceMean (1)"]
+
+
+def test_the_answers_of_every_file_are_recorded_for_reports(result):
+    store = Store()
+    for row in result["stages"]:
+        for run_id, accuracy in zip(row["run_ids"], row["accuracies"], strict=True):
+            found = stored_predictions(store, store.run(run_id))
+            assert found.correct.mean() == accuracy
 
 
 def test_latencies_are_measured_in_every_runtime(result):

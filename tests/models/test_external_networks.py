@@ -88,7 +88,7 @@ def test_a_network_of_the_users_own_is_adapted_and_its_weights_are_taken_away(ow
 def _weights():
     from pathlib import Path
 
-    return Path("mlruns/artifacts").rglob("*.safetensors")
+    return Path("mlruns/artifacts").rglob("weights.safetensors")
 
 
 def test_other_code_under_the_same_name_is_another_network(own, run_cli, tmp_path):

@@ -18,6 +18,11 @@ from workbench.adaptation.run_keys import analysis_key
 from workbench.adaptation.source_network import SourceNetwork, fixed_layers, source_structure
 from workbench.adaptation.task import Task
 from workbench.compression.budgeted_recipe import Candidate, choose, unrounded_costs
+from workbench.compression.correlation_record import (
+    CORRELATIONS_FILE,
+    correlations_of,
+    write_correlations,
+)
 from workbench.compression.costs import Costs, count_costs, measure_latencies
 from workbench.compression.evidence import Evidence, collect
 from workbench.compression.filter_prices import with_prices
@@ -39,6 +44,7 @@ from workbench.store.stored_results import (
     OPTIONS_FILE,
     RECIPE_FILE,
     SPECTRA_FILE,
+    stored_correlations,
     stored_recipe,
 )
 from workbench.training.progress import Display
@@ -155,6 +161,7 @@ def _measure(loaded: LoadedTask, source: SourceNetwork, display: Display) -> Ana
         recipe,
         *compare_costs(full, small, loaded),
         unrounded=unrounded,
+        correlations=correlations_of(evidence, recipe),
         runtime_ms=latency(small, recipe.widths, _ROUNDS[1]) if latency else None,
     )
     if not task.settings.recipe.compensate:
@@ -260,7 +267,17 @@ def _record_analysis(analysis: Analysis, recorder: Recorder, run_id: str) -> Non
         path.write_text(recipe.to_json())
         store.log(run_id, metrics=metrics, tags={HASH: file_hash(path)})
         store.attach(run_id, path)
+    attach_correlations(analysis, recorder, run_id)
     store.attach_text(run_id, SPECTRA_FILE, recipe.spectra_json())
+
+
+def attach_correlations(analysis: Analysis, recorder: Recorder, run_id: str) -> None:
+    """Write the correlations of an analysis to a run, if they are known."""
+    if analysis.correlations:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / CORRELATIONS_FILE
+            write_correlations(analysis.correlations, path)
+            recorder.store.attach(run_id, path)
 
 
 def _fetch_analysis(run: StoredRun, recorder: Recorder) -> Analysis:
@@ -281,5 +298,11 @@ def _fetch_analysis(run: StoredRun, recorder: Recorder) -> Analysis:
     runtime_ms = run.metrics.get(_RUNTIME_MS)
     report = stored_compensation(recorder, run) if "compensate" in run.params else None
     return Analysis(
-        recipe, full, small, unrounded=unrounded, runtime_ms=runtime_ms, compensation=report
+        recipe,
+        full,
+        small,
+        unrounded=unrounded,
+        runtime_ms=runtime_ms,
+        compensation=report,
+        correlations=stored_correlations(recorder.store, run),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from workbench.compression.compensation_report import CompensationReport
+from workbench.compression.correlation_record import LayerCorrelation
 from workbench.compression.costs import Costs
 from workbench.compression.recipes import Recipe
 from workbench.training.protocols import Protocol
@@ -31,6 +32,8 @@ class Analysis:
         prepared: makes the compressed network with all classes of the source, after compensation
             or a repair; None without them.
         compensation: what the compensation did; None without it.
+        correlations: of each layer, before and after the selection; empty if an earlier version
+            measured the responses.
     """
 
     recipe: Recipe
@@ -42,6 +45,7 @@ class Analysis:
     start: Callable[[], nn.Module] | None = None
     prepared: Callable[[], nn.Module] | None = None
     compensation: CompensationReport | None = None
+    correlations: tuple[LayerCorrelation, ...] = ()
 
     def costs(self, protocol: Protocol) -> Costs:
         """Costs of the network that a protocol trains."""

@@ -30,7 +30,9 @@ from workbench.adaptation.initial_networks import make_network
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.source_network import SourceNetwork, source_structure
 from workbench.adaptation.training_jobs import step_job
+from workbench.compression.correlation_record import correlations_of
 from workbench.compression.costs import Costs, count_costs
+from workbench.compression.evidence import Evidence
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import LayerRecipe, Recipe
 from workbench.compression.tracing import find_structure
@@ -64,9 +66,11 @@ def _walk(
     network, origin = full, source.fingerprint
     kept: Kept = {g.name: tuple(range(g.filters)) for g in source_structure(task).groups}
     first: Recipe | None = None
+    seen: tuple[Evidence, ...] = ()
     for step in range(1, task.settings.recipe.steps + 1):
-        recipe = _recipe(loaded, network, count_costs(full, shape), recorder, step)
-        first = first or recipe
+        recipe, evidence = _recipe(loaded, network, count_costs(full, shape), recorder, step)
+        if first is None:
+            first, seen = recipe, evidence
         network = rebuild(network, recipe.kept, find_structure(network, shape))
         kept = {name: tuple(kept[name][i] for i in left) for name, left in recipe.kept.items()}
         if step < task.settings.recipe.steps:
@@ -80,19 +84,21 @@ def _walk(
     assert first is not None
     composite = replace(first, layers=tuple(_whole(layer, kept) for layer in first.layers))
     costs = compare_costs(full, network, loaded)
-    return Analysis(composite, *costs), network
+    correlations = correlations_of(seen, composite)
+    return Analysis(composite, *costs, correlations=correlations), network
 
 
 def _recipe(
     loaded: LoadedTask, network: nn.Module, full: Costs, recorder: Recorder, step: int
-) -> Recipe:
-    """The recipe of one step, for the current network."""
+) -> tuple[Recipe, tuple[Evidence, ...]]:
+    """The recipe of one step, for the current network, and its evidence."""
     task = loaded.task
     structure = find_structure(network, task.source.shape)
     title = f"analysis · {task.domain.name} · step {step}"
     evidence = gather(loaded, network, structure, recorder.display, title)
     left = task.settings.recipe.steps - step + 1
-    return decide(loaded, network, structure, evidence, full=full, steps_left=left)[0]
+    recipe, _ = decide(loaded, network, structure, evidence, full=full, steps_left=left)
+    return recipe, evidence
 
 
 def _whole(layer: LayerRecipe, kept: Kept) -> LayerRecipe:

@@ -73,7 +73,7 @@ def adapt(
             adaptation = conclude(loaded, analysis, runs, latencies, recorder, parent)
             new = not finished or adaptation.trained or analysis.measured
             if new or not is_concluded(recorder, adaptation):
-                write_conclusion(adaptation, runs, recorder, parent)
+                write_conclusion(adaptation, analysis, loaded, runs, recorder, parent)
     return adaptation
 
 

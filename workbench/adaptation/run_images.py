@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from workbench.adaptation.loaded_task import load_task
 from workbench.adaptation.option_files import TYPES
@@ -35,6 +36,7 @@ class RunImages:
         classes: names of the labels, in order.
         changed: whether the images differ from those that the run used.
         split: what ``test`` holds, "test" or "validation" images.
+        white: value of a white pixel.
     """
 
     train: ImageSet
@@ -43,6 +45,7 @@ class RunImages:
     classes: tuple[str, ...]
     changed: bool = False
     split: str = "test"
+    white: int = 255
 
     @property
     def test_name(self) -> str:
@@ -109,14 +112,32 @@ def _images_of_run(
         images = load_source_images(task.source, folder, task.asked.strict, lambda line: None)
         return RunImages(*images, task.source.name, task.source.classes)
     # The weights of this run replace those of the source, which may be elsewhere by now.
-    options |= {"weights": located.weights, "source_epochs": None, "data_dir": asked}
-    options["repair_epochs"] = 0  # only the target's images are needed
+    options |= {"weights": located.weights, "data_dir": asked}
+    return _target_images(options, folder)
+
+
+def find_target_images(
+    run_id: str, data_dir: Path | None, tracking_uri: str | None
+) -> RunImages | str:
+    """The target's images of an adaptation, or the reason why there are none here."""
+    try:
+        options = read_run_options(run_id, tracking_uri, TYPES["adapt"], "adapt")
+        options |= {"weights": None, "data_dir": data_dir or options.get("data_dir")}
+        return _target_images(options, data_folder(options["data_dir"]))
+    except WorkbenchError as error:
+        return error.problems[0]
+
+
+def _target_images(options: dict[str, Any], folder: Path) -> RunImages:
+    # Only the target's images are needed.
+    options = {**options, "source_epochs": None, "repair_epochs": 0}
     target = resolve(Settings.of(**options))
     if target.domain.folder is None:
         _check_present(target.domain.source, folder)
     loaded = load_task(target, Processor("cpu", "fp32", 1))
     names = (target.domain.name, target.domain.classes)
-    return RunImages(loaded.train, loaded.test, *names, split=loaded.split)
+    white = target.source.white
+    return RunImages(loaded.train, loaded.test, *names, split=loaded.split, white=white)
 
 
 def _images_of_card(card: Card, folder: Path) -> RunImages:

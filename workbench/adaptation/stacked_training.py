@@ -87,4 +87,4 @@ def _train(jobs: Sequence[Job], recorder: Recorder) -> None:
         outcome = Outcome.of(found, done.seconds, done.epochs)
         recorder.work.claim(job.key, recorder.store.address)
         state = dict(network.state_dict())
-        recorder.work.finish(job.key, outcome, state, job.card.metadata())
+        recorder.work.finish(job.key, outcome, state, job.card.metadata(), found.predictions)

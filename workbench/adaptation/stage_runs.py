@@ -28,6 +28,7 @@ from workbench.store.runs import StoredRun
 from workbench.store.stored_results import HITS_FILE, RECIPE_FILE, STAGE_FILE, hits_json
 from workbench.store.unfinished_work import WEIGHTS_FILE, correct_text
 from workbench.training.evaluation import Evaluation
+from workbench.training.predictions import PREDICTIONS_FILE
 from workbench.training.protocols import PROTOCOLS, Protocol
 
 #: Parameters of a training that its stages do not have.
@@ -143,6 +144,10 @@ def _make(
     store.attach_text(run_id, STAGE_FILE, json.dumps(asdict(report), indent=1))
     digest = loaded.data["test"]
     store.attach_text(run_id, HITS_FILE, hits_json(correct_text(found.correct), digest))
+    if found.predictions is not None:
+        answers = path.with_name(PREDICTIONS_FILE)
+        found.predictions.write(answers)
+        store.attach(run_id, answers)
     store.attach(run_id, path)
 
 

@@ -12,10 +12,12 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.adaptation.analysis import attach_correlations
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.latency_runs import COMPRESSED, FULL, Latencies
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
+from workbench.adaptation.run_report import TestImages, adaptation_html, attach_report
 from workbench.adaptation.verdict import judge
 from workbench.compression.recipe_settings import ONNX, TORCH
 from workbench.deployment.stage_names import INT8, STAGES
@@ -29,6 +31,7 @@ from workbench.store.run_tags import FILE
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import (
     RECIPE_FILE,
+    REPORT_FILE,
     RESULT_FILE,
     SPECTRA_FILE,
     read_artifact,
@@ -69,6 +72,7 @@ def conclude(
         run_id=parent,
         tracking_uri=recorder.store.shown,
         stages=tuple(staged),
+        report=recorder.store.run(parent).artifact(REPORT_FILE),
     )
 
 
@@ -172,13 +176,20 @@ def is_concluded(recorder: Recorder, adaptation: Adaptation) -> bool:
         stored_recipe(recorder.store, run)
     except DamagedRunError:
         return False
+    if recorder.store.fetch(run, REPORT_FILE) is None:
+        return False
     return run.tags.get(RECOMMENDED) == taken.label and files == list(taken.run_ids)
 
 
 def write_conclusion(
-    adaptation: Adaptation, protocols: Sequence[ProtocolRuns], recorder: Recorder, parent: str
+    adaptation: Adaptation,
+    analysis: Analysis,
+    loaded: LoadedTask,
+    protocols: Sequence[ProtocolRuns],
+    recorder: Recorder,
+    parent: str,
 ) -> None:
-    """Write note, metrics, recipe, settings and figures to the adaptation's own run."""
+    """Write note, metrics, recipe, settings, figures and report to the adaptation's own run."""
     store, recipe = recorder.store, adaptation.recipe
     elsewhere = [run for part in protocols for run in part.runs if run.parent != parent]
     links = [
@@ -204,3 +215,6 @@ def write_conclusion(
         filters_chart({f"kept for {target}": counts}, filters)
         store.attach(parent, accuracy)
         store.attach(parent, filters)
+    attach_correlations(analysis, recorder, parent)
+    test = TestImages(loaded.test, loaded.data["test"], loaded.task.source.white)
+    attach_report(store, parent, adaptation_html(store, store.run(parent), test))

@@ -17,6 +17,7 @@ from workbench.cli.compare import compare
 from workbench.cli.export import export
 from workbench.cli.predict import predict
 from workbench.cli.quantize import quantize
+from workbench.cli.report import report
 from workbench.cli.reproduce import reproduce
 from workbench.cli.serve import serve
 from workbench.cli.shrink import shrink
@@ -62,6 +63,7 @@ app.command("quantize")(quantize)
 app.command("predict")(predict)
 app.add_typer(domains.app, name="domains")
 app.command("compare")(compare)
+app.command("report")(report)
 app.command("reproduce")(reproduce)
 app.command("bench")(bench)
 app.command("ui")(ui)

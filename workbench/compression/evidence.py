@@ -46,6 +46,7 @@ class Evidence:
         group: the filter group.
         spectrum: shape (n,), descending shares of the energy.
         correlation: shape (n, n), Pearson's correlation of the responses.
+        variance: shape (n,), variance of each filter's responses.
         active: number of filters that respond to any image.
         images: number of images on which the responses were measured.
         weights: shape (n, d): the weights of each filter, concatenated over all layers of the
@@ -62,6 +63,7 @@ class Evidence:
     group: FilterGroup
     spectrum: Array
     correlation: Array
+    variance: Array
     active: int
     images: int
     weights: NDArray[np.floating]
@@ -94,6 +96,7 @@ def collect(
                 group=group,
                 spectrum=pfa.spectrum(covariance),
                 correlation=pfa.correlation(covariance),
+                variance=np.diagonal(covariance).clip(0.0),
                 active=int(np.count_nonzero(~pfa.inactive_filters(covariance))),
                 images=moments.count,
                 weights=filter_weights(network, group),

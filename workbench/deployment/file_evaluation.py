@@ -14,6 +14,7 @@ from workbench.deployment.onnx_files import Array, Run
 from workbench.errors import WeightsError
 from workbench.models.weight_files import Card
 from workbench.training.evaluation import Evaluation
+from workbench.training.predictions import Predictions
 
 _BATCH, _TOP = 64, 5
 
@@ -29,7 +30,7 @@ def evaluate_file(run: Run, images: ImageSet, card: Card, name: object) -> Evalu
     Raises:
         WeightsError: when the file computes NaN or infinity.
     """
-    correct, among = [], 0
+    correct, among, answered = [], 0, []
     for inputs, labels in normalised_batches(images, card):
         logits = run(inputs)
         if not np.isfinite(logits).all():
@@ -37,7 +38,8 @@ def evaluate_file(run: Run, images: ImageSet, card: Card, name: object) -> Evalu
         order = np.argsort(-logits, axis=1, kind="stable")
         correct.append(order[:, 0] == labels)
         among += int((order[:, :_TOP] == labels[:, None]).sum())
-    return Evaluation(np.concatenate(correct), among)
+        answered.append(Predictions.of_logits(torch.from_numpy(logits), torch.from_numpy(labels)))
+    return Evaluation(np.concatenate(correct), among, Predictions.joined(answered))
 
 
 def normalised_batches(images: ImageSet, card: Card) -> Iterator[tuple[Array, NDArray[np.int64]]]:

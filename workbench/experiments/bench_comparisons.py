@@ -9,17 +9,18 @@ test images, so the test holds for these domains and images, and says nothing ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from workbench.compression.method_names import REFERENCE
 from workbench.experiments.grid import Found
 from workbench.experiments.pages import table
+from workbench.experiments.result_rows import Cell
 from workbench.reporting.statistics import PairedTest, holm, paired_t_test
 
 #: The network that all others are compared with.
 BASELINE = "uniform"
-_TRAINED = "pfa-fine"
+TRAINED = "pfa-fine"
 _COLUMNS = (
     "budget", "method", "difference in points (95 % interval)", "pairs", "p", "p, corrected",
     "difference that would be seen",
@@ -43,12 +44,20 @@ class Comparison:
 
 def compare_all(found: Found) -> list[Comparison]:
     """Compare every network with the baseline; budgets with fewer than two pairs are left out."""
+    trained = [(wish.part.label, cell) for wish, cell in found if cell.protocol == TRAINED]
+    return compare_cells((method, budget, cell) for (method, budget), cell in trained)
+
+
+def compare_cells(trained: Iterable[tuple[str, str, Cell]]) -> list[Comparison]:
+    """Compare every network with the baseline of its budget.
+
+    Args:
+        trained: method, budget and cell of each fine-tuned network.
+    """
     accuracies: dict[str, dict[str, dict[tuple[str, int], float]]] = {}
-    for wish, cell in found:
-        if cell.protocol == _TRAINED:
-            method, budget = wish.part.label
-            own = accuracies.setdefault(budget, {}).setdefault(method, {})
-            own[cell.domain, cell.seed] = 100 * cell.hits / cell.images
+    for method, budget, cell in trained:
+        own = accuracies.setdefault(budget, {}).setdefault(method, {})
+        own[cell.domain, cell.seed] = 100 * cell.hits / cell.images
     compared: list[Comparison] = []
     for budget, methods in accuracies.items():
         tests = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.data.checked_values import listed, mapped, short_text
 from workbench.reporting.results import Adaptation, ProtocolResult
-from workbench.reporting.verdict_text import verdict_sentence
+from workbench.reporting.verdict_text import verdict_notes, verdict_sentence
 
 
 def as_dict(adaptation: Adaptation) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def as_dict(adaptation: Adaptation) -> dict[str, Any]:
         "recommended": adaptation.verdict.recommended.protocol,
         **({"recommended_stage": taken.stage} if taken.stage else {}),
         "verdict": verdict_sentence(adaptation.verdict),
+        "verdict_notes": verdict_notes(adaptation.verdict),
         "verdict_details": {
             "prefer": adaptation.verdict.prefer,
             "tolerance": adaptation.verdict.tolerance,

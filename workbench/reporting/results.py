@@ -149,6 +149,7 @@ class Adaptation:
         reused: ids of the runs that were found in the store.
         run_id: id of the MLflow run of the adaptation.
         tracking_uri: address of the store.
+        report: location of the report, a path or an MLflow URI; empty until it is written.
     """
 
     settings: Mapping[str, Any]
@@ -160,6 +161,7 @@ class Adaptation:
     run_id: str
     tracking_uri: str
     stages: tuple[ProtocolResult, ...] = ()
+    report: str = ""
 
     @property
     def networks(self) -> tuple[ProtocolResult, ...]:

@@ -80,6 +80,7 @@ def next_steps(adaptation: Adaptation) -> list[str]:
     return [
         f"weights   {where}",
         *deploy,
+        *([f"report    {adaptation.report}"] if adaptation.report else []),
         f"runs      workbench ui{option}",
         f"compare   workbench compare --target {adaptation.settings['target']}{option}",
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from workbench.errors import LostStoreError, StoreError
 from workbench.store.mlflow_store import Store
@@ -22,7 +22,7 @@ class LiveMetrics:
         self._store, self._run_id, self._display = store, run_id, display
         self._waiting: list[Epoch] = []
         self._next = 0.0
-        self._logged: set[int] | None = None
+        self._logged: Container[int] | None = None
 
     def add(self, epoch: Epoch) -> None:
         self._waiting.append(epoch)
@@ -41,7 +41,7 @@ class LiveMetrics:
             self._display.say(f"warning: {error} (the training continues)")
 
 
-def epoch_metrics(epochs: Sequence[Epoch], logged: set[int]) -> list[tuple[str, float, int]]:
+def epoch_metrics(epochs: Sequence[Epoch], logged: Container[int]) -> list[tuple[str, float, int]]:
     """Loss and learning rate of the epochs that are not yet ``logged``, as MLflow steps."""
     steps: list[tuple[str, float, int]] = []
     for epoch in epochs:

@@ -216,11 +216,11 @@ class Store:
         with self._guard("written"):
             self._client.log_batch(run_id, points, params_, tags_)
 
-    def logged_steps(self, run_id: str, metric: str) -> set[int]:
-        """Steps at which a metric was logged."""
+    def logged_steps(self, run_id: str, metric: str) -> dict[int, float]:
+        """Values of a metric by the step at which they were logged."""
         with self._guard("read"):
             history = self._client.get_metric_history(run_id, metric)
-        return {point.step for point in history}
+        return {point.step: point.value for point in history}
 
     def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
         """Record the data sets that a run uses."""

@@ -251,7 +251,8 @@ class Recorder:
         done = job.finish(model)
         found = evaluate(done, job.test, job.source, self.processor)
         outcome = Outcome.of(found, progress.seconds, progress.epochs)
-        self.work.finish(job.key, outcome, dict(done.state_dict()), job.card.metadata())
+        state, card = dict(done.state_dict()), job.card.metadata()
+        self.work.finish(job.key, outcome, state, card, found.predictions)
         return outcome
 
     def _record(self, job: Job, run_id: str, outcome: Outcome, keep: bool) -> None:
@@ -281,6 +282,9 @@ class Recorder:
                 digest = next(each.digest for each in job.inputs if each.context == job.split)
                 name = HITS_FILE if job.split == "test" else VALIDATION_HITS_FILE
                 self.store.attach_text(run_id, name, hits_json(outcome.correct, digest))
+            predictions = self.work.predictions(job.key)
+            if predictions and job.split == "test":
+                self.store.attach(run_id, predictions)
             if keep:
                 self.store.attach(run_id, weights)
         except LostStoreError:

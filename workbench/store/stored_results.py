@@ -9,6 +9,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.compression.correlation_record import (
+    CORRELATIONS_FILE,
+    LayerCorrelation,
+    read_correlations,
+)
 from workbench.compression.recipes import Recipe
 from workbench.data.checked_values import listed, mapped, short_text
 from workbench.data.whole_files import parse_json, read_json
@@ -16,6 +21,7 @@ from workbench.errors import DamagedRunError
 from workbench.store.mlflow_store import Store
 from workbench.store.runs import StoredRun
 from workbench.store.unfinished_work import checked_correct
+from workbench.training.predictions import PREDICTIONS_FILE, Predictions
 
 RECIPE_FILE, SPECTRA_FILE = "recipe.json", "spectra.json"
 RESULT_FILE = "result.json"
@@ -26,6 +32,7 @@ VALIDATION_HITS_FILE = "validation_hits.json"
 STAGE_FILE = "stage.json"  # how a stage made its file
 LATENCIES_FILE = "latencies.json"
 COMPENSATION_FILE = "compensation.json"  # what a compensation did
+REPORT_FILE = "report.html"
 
 _REMEDY = "run the same command again, which writes it again"
 T = TypeVar("T")
@@ -77,6 +84,29 @@ def _hits(saved: object, run: StoredRun) -> tuple[str, NDArray[np.bool_]]:
     hits, images = (round(run.metrics.get(name, -1)) for name in ("test_hits", "test_images"))
     correct = checked_correct(fields.get("correct"), hits, images)
     return short_text("images", fields.get("images")), np.array([each == "1" for each in correct])
+
+
+def stored_predictions(store: Store, run: StoredRun) -> Predictions | None:
+    """The predictions of a run; None for runs of earlier versions, and if they do not fit it."""
+    path = store.fetch(run, PREDICTIONS_FILE)
+    if path is None:
+        return None
+    try:
+        found = Predictions.read(path)
+    except ValueError:
+        return None
+    counts = len(found.labels), int(found.correct.sum())
+    recorded = tuple(round(run.metrics.get(name, -1)) for name in ("test_images", "test_hits"))
+    return found if counts == recorded else None
+
+
+def stored_correlations(store: Store, run: StoredRun) -> tuple[LayerCorrelation, ...]:
+    """The layers' correlations; empty for runs of earlier versions, and if they are damaged."""
+    path = store.fetch(run, CORRELATIONS_FILE)
+    try:
+        return read_correlations(path) if path else ()
+    except ValueError:
+        return ()
 
 
 def is_described(store: Store, run: StoredRun) -> bool:

@@ -32,6 +32,7 @@ from workbench.store.keys import file_hash
 from workbench.store.tracking_uris import check_uri, database_path, store_uri
 from workbench.training.checkpoints import Checkpoint, Epoch, epoch_from
 from workbench.training.evaluation import Evaluation
+from workbench.training.predictions import PREDICTIONS_FILE, Predictions
 
 WEIGHTS_FILE = "weights.safetensors"
 _HASH = "weights_sha256"  # in the outcome; absent in files of earlier versions
@@ -161,11 +162,18 @@ class Work:
         return Checkpoint(self.folder / key / _CHECKPOINT, key, every)
 
     def finish(
-        self, key: str, outcome: Outcome, weights: dict[str, Tensor], metadata: dict[str, str]
+        self,
+        key: str,
+        outcome: Outcome,
+        weights: dict[str, Tensor],
+        metadata: dict[str, str],
+        predictions: Predictions | None = None,
     ) -> None:
         """Write the weights and the outcome of a training; it is done when both exist."""
         folder = self.folder / key
         save_tensors(weights, folder / WEIGHTS_FILE, metadata)
+        if predictions is not None:
+            predictions.write(folder / PREDICTIONS_FILE)
         saved = {**asdict(outcome), _HASH: file_hash(folder / WEIGHTS_FILE)}
         write_text(folder / _OUTCOME, json.dumps(saved))
         (folder / _CHECKPOINT).unlink(missing_ok=True)
@@ -187,6 +195,11 @@ class Work:
     def weights(self, key: str) -> Path:
         """The weight file of a training that is done."""
         return self.folder / key / WEIGHTS_FILE
+
+    def predictions(self, key: str) -> Path | None:
+        """The file of predictions of a training that is done; None in earlier versions' work."""
+        path = self.folder / key / PREDICTIONS_FILE
+        return path if path.is_file() else None
 
     def remove(self, key: str) -> None:
         """Delete a training's state, but not its lock file: others may wait for it."""

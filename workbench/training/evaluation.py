@@ -14,6 +14,7 @@ from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet, batches
 from workbench.models.networks import place
 from workbench.models.processor import Processor, exact_fp32
+from workbench.training.predictions import Predictions
 
 _EVALUATION_BATCH = 500
 
@@ -29,10 +30,12 @@ class Evaluation:
             logit.
         top_hits: number of images whose class is among the five largest logits (or among all, with
             fewer than five classes).
+        predictions: the most probable classes of each image.
     """
 
     correct: NDArray[np.bool_]
     top_hits: int
+    predictions: Predictions | None = None
 
     @property
     def hits(self) -> int:
@@ -52,10 +55,13 @@ def evaluate(
     device = processor.torch_device
     place(model, device).eval()
     correct, among = [], torch.zeros((), dtype=torch.int64, device=device)
+    answered = []
     with torch.inference_mode(), exact_fp32(device.type):
         for inputs, labels in batches(images, _EVALUATION_BATCH, device):
             logits = model(normalise(inputs, source))
             first = logits.topk(min(_TOP, logits.shape[1]), dim=1).indices
             among += (first == labels[:, None]).sum()
             correct.append(logits.argmax(dim=1) == labels)
-    return Evaluation(torch.cat(correct).cpu().numpy(), int(among))
+            answered.append(Predictions.of_logits(logits, labels))
+    predictions = Predictions.joined(answered)
+    return Evaluation(torch.cat(correct).cpu().numpy(), int(among), predictions)

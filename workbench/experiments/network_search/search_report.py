@@ -184,6 +184,7 @@ def as_plain(result: Search) -> dict[str, object]:
                 "flops": each.trials[0].flops,
                 "epochs": each.epochs,
                 "accuracies": [trial.accuracy for trial in each.trials],
+                "interval": list(each.interval),
                 "runs": [trial.run_id for trial in each.trials],
             }
             for each in found.entries

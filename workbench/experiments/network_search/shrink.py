@@ -13,6 +13,7 @@ from typing import Any
 from workbench.adaptation.pipeline import adapt
 from workbench.adaptation.preparation import Prepared, check_call, prepare
 from workbench.adaptation.run_keys import adapt_key
+from workbench.adaptation.run_report import attach_report
 from workbench.adaptation.source_and_target import shared_images
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.task import Task
@@ -22,10 +23,12 @@ from workbench.deployment.stage_names import INT8
 from workbench.errors import SettingsError
 from workbench.experiments.network_search.candidates import Candidate
 from workbench.experiments.network_search.search import Clock, Plan, find
+from workbench.experiments.network_search.search_page import search_page
 from workbench.experiments.network_search.search_record import write_search
 from workbench.experiments.network_search.search_result import Search
 from workbench.experiments.network_search.search_settings import SearchSettings
 from workbench.experiments.network_search.trials import Trials
+from workbench.reporting.report.html import render
 from workbench.reporting.results import Adaptation
 from workbench.store.keys import key_of
 from workbench.training.progress import Display
@@ -79,6 +82,8 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
             adaptation = _train(found.chosen, search, options, display)
             result = Search(found, adaptation, search.chosen(), parent, recorder.store.shown)
             write_search(result, recorder)
+            page = search_page(recorder.store, recorder.store.run(parent), None)
+            attach_report(recorder.store, parent, render(page))
     return result
 
 
