@@ -120,10 +120,10 @@ PLACES = {"ui": partial(server, "ui"), "serve": partial(server, "serve"), "repor
 SCREENSHOTS = {
     "mlflow-runs.png": Screenshot("ui", open_runs),
     "mlflow-note.png": Screenshot("ui", open_run, height=1100),
-    "report.png": Screenshot("report", open_page, whole=True),
+    "report-desktop.png": Screenshot("report", open_page, whole=True),
     "report-phone.png": Screenshot("report", open_page, width=390, height=844),
     "report-dark.png": Screenshot("report", open_page, scheme="dark"),
-    "service.png": Screenshot("serve", open_page),
+    "service-page.png": Screenshot("serve", open_page),
 }
 
 
