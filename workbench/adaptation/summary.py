@@ -29,7 +29,7 @@ from workbench.reporting.verdict_text import note
 from workbench.store.mlflow_models import Described, drop_model, share_model
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import FILE
-from workbench.store.runs import StoredRun
+from workbench.store.runs import NOTE_TAG, StoredRun
 from workbench.store.stored_results import (
     RECIPE_FILE,
     RESULT_FILE,
@@ -194,7 +194,7 @@ def write_conclusion(
         parent,
         metrics=summary_metrics(adaptation),
         tags={
-            "mlflow.note.content": note(adaptation, links, charts),
+            NOTE_TAG: note(adaptation, links, charts),
             RECOMMENDED: adaptation.verdict.recommended.label,
         },
     )

@@ -19,8 +19,8 @@ def ui(
 ) -> None:
     """Start the MLflow UI on 127.0.0.1 and print its addresses; Ctrl-C stops it.
 
-    For each experiment there is a table of its networks, with the most accurate ones first, and a
-    page of charts.
+    For each experiment it prints the pages of the adaptations with their verdicts, of all networks
+    with the most accurate ones first, and of their charts.
 
     \b
     Example:
@@ -30,8 +30,8 @@ def ui(
 
     def print_addresses(address: Address) -> None:
         print_line(f"MLflow UI: {address.home} (Ctrl-C stops it)")
-        for name, (table, charts) in address.views.items():
-            print_line(f"{name}, table:  {table}")
-            print_line(f"{name}, charts: {charts}")
+        for name, pages in address.views.items():
+            for title, page in pages.items():
+                print_line(f"{name}, {title}: {page}")
 
     serve(chosen["tracking_uri"], port, print_addresses)

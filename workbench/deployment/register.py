@@ -58,7 +58,7 @@ def register(
     if MODEL_TAG not in found.tags:
         card = open_network(file).card if file.suffix == ".onnx" else read_card(file)
         known = Described(card, found.params, found.metrics)
-        found = log_model(store, found.experiment, found.run_id, file, known)
+        found = log_model(store, found.experiment, found.run_id, file, known, stays=True)
     version = register_version(store, found, name, alias)
     serve = f"mlflow models serve -m {quote(version.address)} --env-manager local --port 5001"
     where = quote(store.address if store.shown == store.uri else store.shown)

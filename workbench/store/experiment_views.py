@@ -1,4 +1,4 @@
-"""How the MLflow UI shows an experiment: its kind, and a view with the columns that matter.
+"""How the MLflow UI shows an experiment: its kind, and two views with the columns that matter.
 
 MLflow keeps a saved view as a tag of the experiment. Its value is JSON with a name, two times and
 the state of the page, as JSON text. A link opens the view by the tag's key.
@@ -8,20 +8,60 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 _KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
-_VIEW, _VIEW_NAME = "workbench", "Networks"
-VIEW_TAG = f"mlflow.sharedViewState.{_VIEW}"
+_VIEW_TAG = "mlflow.sharedViewState."
 #: Milliseconds since 1970; raise it when the view changes. A view that the user has changed in the
 #: UI was updated later than it was created, and is left as it is.
 _WRITTEN = 1_795_000_000_000
-COLUMNS = (
-    "params.`domain`", "params.`protocol`", "metrics.`test_accuracy`", "metrics.`footprint`",
-    "metrics.`flops_ratio`", "metrics.`latency_ms`", "params.`seed`", "attributes.`Duration`",
+_COSTS = ("metrics.`test_accuracy`", "metrics.`footprint`", "metrics.`flops_ratio`")
+_NARROW = 105  # pixels; the columns and the names fit a window of 1440 pixels
+
+
+@dataclass(frozen=True)
+class View:
+    """A saved view.
+
+    Attributes:
+        key, name: in its address, and in the UI's list of views.
+        columns: MLflow's names of the columns.
+        order: the column by which runs are sorted, the greatest first.
+        runs: filter of the runs; empty for all.
+        by_domain: whether runs are grouped by their domain.
+    """
+
+    key: str
+    name: str
+    columns: tuple[str, ...]
+    order: str
+    runs: str = ""
+    by_domain: bool = False
+
+    @property
+    def tag(self) -> str:
+        """Name of the experiment's tag that holds the view."""
+        return f"{_VIEW_TAG}{self.key}"
+
+
+ADAPTATIONS = View(
+    "workbench-adaptations",
+    "Adaptations",
+    ("params.`domain`", "params.`method`", "tags.`recommended`", *_COSTS, "metrics.`latency_ms`",
+     "attributes.`Duration`"),
+    "attributes.start_time",
+    "tags.`workbench.kind` = 'adapt'",
 )  # fmt: skip
-_NARROW = 105  # pixels; ten of them and the names fit a window of 1440 pixels
-_SECTION, _OTHERS = "networks", "other-metrics"
+NETWORKS = View(
+    "workbench-networks",
+    "Networks",
+    ("params.`domain`", "params.`protocol`", *_COSTS, "metrics.`latency_ms`", "params.`seed`",
+     "attributes.`Duration`"),
+    "metrics.`test_accuracy`",
+    by_domain=True,
+)  # fmt: skip
+VIEWS = (ADAPTATIONS, NETWORKS)
 
 
 def show(client: Any, experiment: Any) -> None:
@@ -41,21 +81,26 @@ def missing_tags(present: Mapping[str, str]) -> dict[str, str]:
     What the user has chosen in the UI stays: another kind, or a changed view.
     """
     tags = {} if _KIND_TAG in present else {_KIND_TAG: _KIND}
-    if present.get(VIEW_TAG) != (view := _view()) and _is_ours(present.get(VIEW_TAG)):
-        tags[VIEW_TAG] = view
+    for view in VIEWS:
+        value, there = _value(view), present.get(view.tag)
+        if there != value and _is_ours(there):
+            tags[view.tag] = value
     return tags
 
 
-def view_path(experiment: str, *, charts: bool = False) -> str:
-    """The page of an experiment's view, relative to the address of the MLflow UI.
+def view_paths(experiment: str) -> dict[str, str]:
+    """The pages of an experiment's views, relative to the address of the MLflow UI, by title.
 
     Args:
         experiment: its id.
-        charts: the view's charts instead of its table.
     """
-    mode = "&compareRunsMode=CHART" if charts else ""
-    key = f"viewStateShareKey={_VIEW}"
-    return f"#/experiments/{experiment}/runs?{key}{mode}&workflowType=machine_learning"
+    charts = f"{_page(experiment, NETWORKS)}&compareRunsMode=CHART"
+    return {view.name.lower(): _page(experiment, view) for view in VIEWS} | {"charts": charts}
+
+
+def _page(experiment: str, view: View) -> str:
+    mode = "workflowType=machine_learning"
+    return f"#/experiments/{experiment}/runs?{mode}&viewStateShareKey={view.key}"
 
 
 def _is_ours(value: str | None) -> bool:
@@ -69,35 +114,29 @@ def _is_ours(value: str | None) -> bool:
         return True  # the UI cannot open it either
 
 
-def _view() -> str:
-    """The value of the view's tag."""
-    return json.dumps(
-        {
-            "name": _VIEW_NAME,
-            "createdAt": _WRITTEN,
-            "updatedAt": _WRITTEN,
-            "state": json.dumps(_state()),
-        }
-    )
+def _value(view: View) -> str:
+    """The value of a view's tag."""
+    times = {"createdAt": _WRITTEN, "updatedAt": _WRITTEN}
+    return json.dumps({"name": view.name, **times, "state": json.dumps(_state(view))})
 
 
-def _state() -> dict[str, Any]:
-    """The page's state: the networks of each domain, the most accurate first."""
+def _state(view: View) -> dict[str, Any]:
+    """The state of the page."""
+    by_domain = {"mode": "param", "groupByData": "domain"}
     return {
-        "searchFilter": "",
-        "orderByKey": "metrics.`test_accuracy`",
+        "searchFilter": view.runs,
+        "orderByKey": view.order,
         "orderByAsc": False,
-        "selectedColumns": list(COLUMNS),
-        "columnWidths": dict.fromkeys(COLUMNS, _NARROW),
-        "groupBy": {
-            "aggregateFunction": "max",
-            "groupByKeys": [{"mode": "param", "groupByData": "domain"}],
-        },
+        "selectedColumns": list(view.columns),
+        "columnWidths": dict.fromkeys(view.columns, _NARROW),
+        "groupBy": (
+            {"aggregateFunction": "max", "groupByKeys": [by_domain]} if view.by_domain else None
+        ),
         "useGroupedValuesInCharts": False,
         "runsHiddenMode": "SHOW_ALL",
         "compareRunSections": [
             _section(_SECTION, "Networks", open_=True),
-            _section(_OTHERS, "Model metrics", open_=False),
+            _section("workbench-others", "Model metrics", open_=False),
         ],
         "compareRunCharts": [
             _scatter("flops_ratio"),
@@ -108,6 +147,7 @@ def _state() -> dict[str, Any]:
     }
 
 
+_SECTION = "workbench-networks"
 #: Metric and kind of the other charts.
 _CHARTS = (("test_accuracy", "BAR"), ("train_loss", "LINE"))
 

@@ -27,7 +27,7 @@ from workbench import __version__
 from workbench.models.weight_files import Card
 from workbench.store.mlflow_store import Store
 from workbench.store.mlflow_values import points_of
-from workbench.store.runs import MODEL_TAG, StoredRun
+from workbench.store.runs import MODEL_TAG, NOTE_TAG, StoredRun
 from workbench.store.tracking_uris import local_path
 
 #: Name of every model, so that its address is ``runs:/RUN/model``.
@@ -36,6 +36,7 @@ LOADER = "workbench.deployment.served_model"
 _LIBRARIES = ("torch", "torchvision", "safetensors", "numpy", "pillow", "mlflow")
 _RUNTIMES = {".onnx": ("onnxruntime",)}
 _EXAMPLE_SIDE = 32  # pixels at most; an example of 224 x 224 would be a megabyte of JSON
+_MOST_CLASSES = 20  # in a description
 #: Metrics and parameters of a run that the page of its model shows.
 _METRICS = (
     "test_accuracy", "test_hits", "test_images", "parameters", "footprint", "flops", "flops_ratio",
@@ -60,7 +61,7 @@ class Described:
 
 
 def log_model(
-    store: Store, experiment: str, run_id: str, file: Path, known: Described
+    store: Store, experiment: str, run_id: str, file: Path, known: Described, *, stays: bool = False
 ) -> StoredRun:
     """Write a network as the model of a run, in place of an earlier one.
 
@@ -69,6 +70,8 @@ def log_model(
     Args:
         experiment: id of the run's experiment.
         file: of the network, which is copied.
+        stays: whether this file is in the store and stays there. On a disk that can do it, the
+            copy becomes a second name of the same data.
 
     Returns:
         The run, with its model.
@@ -82,6 +85,7 @@ def log_model(
         model = client.create_logged_model(
             experiment, name=MODEL, source_run_id=run_id, params=shown, model_type="classifier"
         )
+        client.set_logged_model_tags(model.model_id, {NOTE_TAG: _description(run_id, known)})
     with tempfile.TemporaryDirectory() as folder:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MLflow's about type hints of its own
@@ -93,7 +97,11 @@ def log_model(
             points = [(name, known.metrics[name], 0) for name in _METRICS if name in known.metrics]
             client.log_batch(run_id, metrics=points_of(points, model.model_id))
             client.set_tag(run_id, MODEL_TAG, model.model_id)
-    return store.run(run_id)
+    run = store.run(run_id)
+    copy = store.fetch(run, file.name) if stays else None
+    if copy:
+        _make_one(file, copy)
+    return run
 
 
 def share_model(
@@ -115,10 +123,7 @@ def share_model(
             if MODEL_TAG in origin.tags:
                 client.log_outputs(parent.run_id, [LoggedModelOutput(origin.tags[MODEL_TAG], 0)])
         return
-    shared = log_model(store, parent.experiment, parent.run_id, file, known)
-    copy = store.fetch(shared, file.name)
-    if copy:
-        _make_one(file, copy)
+    log_model(store, parent.experiment, parent.run_id, file, known, stays=True)
 
 
 def drop_model(store: Store, run: StoredRun) -> None:
@@ -129,6 +134,20 @@ def drop_model(store: Store, run: StoredRun) -> None:
         for model in _models_of(client, run.experiment, run.run_id):
             _delete(store, client, model)
         client.delete_tag(run.run_id, MODEL_TAG)
+
+
+def _description(run_id: str, known: Described) -> str:
+    """The text on the model's page: what it takes and gives, and how to serve it."""
+    channels, size = known.card.shape[0], known.card.shape[1]
+    classes = ", ".join(known.card.classes[:_MOST_CLASSES])
+    more = len(known.card.classes) - _MOST_CLASSES
+    return (
+        f"Input: images as uint8 from 0 to 255, shape (images, height, width, {channels}), of any "
+        f"size; the central square is scaled to {size} x {size}. Output: a probability for each "
+        f"of the classes {classes}{f' and {more} more' if more > 0 else ''}.\n\n"
+        f"`mlflow models serve -m runs:/{run_id}/{MODEL} --env-manager local`\n\n"
+        f"`workbench register {run_id} --name NAME`"
+    )
 
 
 def model_folders(root: Path) -> dict[Path, str]:
@@ -214,8 +233,6 @@ def _requirements(file: Path) -> list[str]:
 def _make_one(file: Path, copy: Path) -> None:
     """Make a copy a second name of the same data, where the file system can."""
     part = copy.with_name(f".{copy.name}.part")
-    try:
+    with suppress(OSError):  # another disk, or a file system without hard links
         os.link(file, part)
-    except OSError:  # another disk, or a file system without hard links
-        return
-    os.replace(part, copy)
+        os.replace(part, copy)

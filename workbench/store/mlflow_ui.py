@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from workbench.errors import SettingsError, StoreError
-from workbench.store.experiment_views import show, view_path
+from workbench.store.experiment_views import show, view_paths
 from workbench.store.mlflow_store import Store
 from workbench.store.runs import KIND
 from workbench.store.tracking_uris import store_exists, store_uri
@@ -29,11 +29,11 @@ class Address:
 
     Attributes:
         home: the UI.
-        views: by the name of an experiment, the addresses of its table and of its charts.
+        views: by the name of an experiment, the address of each view by its title.
     """
 
     home: str
-    views: Mapping[str, tuple[str, str]]
+    views: Mapping[str, Mapping[str, str]]
 
 
 def serve(tracking_uri: str | None, port: int | None, on_ready: Callable[[Address], None]) -> None:
@@ -71,7 +71,7 @@ def serve(tracking_uri: str | None, port: int | None, on_ready: Callable[[Addres
     try:
         _wait(server, home)
         views = {
-            name: (f"{home}/{view_path(number)}", f"{home}/{view_path(number, charts=True)}")
+            name: {title: f"{home}/{path}" for title, path in view_paths(number).items()}
             for name, number in shown.items()
         }
         on_ready(Address(f"{home}/#/experiments?workflowType=machine_learning", views))

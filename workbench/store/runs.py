@@ -10,6 +10,7 @@ from workbench.store.tracking_uris import local_path
 
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 PARENT_TAG, KIND = "mlflow.parentRunId", "workbench.kind"
+NOTE_TAG = "mlflow.note.content"  # text on the page of a run or a model
 MODEL_TAG = "workbench.model"  # id of the MLflow model that holds the run's network
 MODEL_DATA = "data"  # folder of the network's file in an MLflow model
 NETWORK_SUFFIXES = (".safetensors", ".onnx", ".packed")
