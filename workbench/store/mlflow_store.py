@@ -8,10 +8,7 @@ MLflow 3 creates its tables without a lock and SQLite refuses concurrent writers
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import tempfile
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -34,6 +31,7 @@ from workbench.store.mlflow_values import (
     user_name,
 )
 from workbench.store.runs import FINISHED, PARENT_TAG, RUN_ID, RUNNING, Input, StoredRun
+from workbench.store.server_copies import copies_folder
 from workbench.store.tracking_uris import (
     check_uri,
     database_path,
@@ -45,6 +43,7 @@ from workbench.store.tracking_uris import (
 # mlflow reads these variables on import, so they are set before any function imports it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # With MLflow's default of 7 retries, a wrong address is reported only after minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -76,7 +75,6 @@ class Store:
         self._database = database_path(self.uri)
         self._lock: Any = nullcontext()
         self.address = self.uri
-        self._copies: Path | None = None
         self._opened = False
         if self._database:
             check_database(self._database, self.uri)
@@ -262,7 +260,7 @@ class Store:
             repository = self.repository(uri)
             if name not in {item.path for item in repository.list_artifacts()}:
                 return None
-            folder = self._downloads() / run.run_id
+            folder = copies_folder() / run.run_id
             folder.mkdir(exist_ok=True)
             return Path(repository.download_artifacts(name, str(folder)))
 
@@ -271,13 +269,6 @@ class Store:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         return get_artifact_repository(uri, tracking_uri=self.address)
-
-    def _downloads(self) -> Path:
-        """A folder for copies from a server, removed together with this object."""
-        if self._copies is None:
-            self._copies = Path(tempfile.mkdtemp(prefix="workbench-"))
-            weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
-        return self._copies
 
     def drop(self, run: StoredRun, name: str) -> None:
         """Delete an artifact if it exists, wherever the run has it."""
