@@ -27,6 +27,7 @@ from workbench.deployment.network_files import open_network
 from workbench.deployment.predict import normalised, probabilities_of
 from workbench.errors import DataError, WeightsError
 from workbench.models.external_networks import is_users_own
+from workbench.models.weight_files import read_card
 
 OWN_NETWORK = "WORKBENCH_MODEL"
 
@@ -43,13 +44,7 @@ class Classifier:
     """
 
     def __init__(self, path: Path) -> None:
-        own = os.environ.get(OWN_NETWORK)
-        try:
-            opened = open_network(path, own if own and is_users_own(own) else None)
-        except WeightsError as error:
-            raise WeightsError(
-                *(f"{text}; for MLflow: {OWN_NETWORK}" for text in error.problems)
-            ) from None
+        opened = open_network(path, _named_network(path))
         self.card, self._run, self._name = opened.card, opened.run, path.name
 
     def predict(self, images: NDArray[Any], params: dict[str, Any] | None = None) -> Any:
@@ -81,6 +76,21 @@ class Classifier:
         colours = pixels[..., 0] if channels == 1 else pixels
         squares = [central_square(Image.fromarray(image), form) for image in colours]
         return normalised(np.stack(squares), self.card)
+
+
+def _named_network(path: Path) -> str | None:
+    """The user's own network that the file needs, as ``$WORKBENCH_MODEL`` names it; else None."""
+    if path.suffix == ".onnx":  # it holds its network
+        return None
+    model = read_card(path).model
+    if not is_users_own(model):
+        return None
+    if os.environ.get(OWN_NETWORK) != model:
+        raise WeightsError(
+            f"{path}: its network is your own code ({model}), which is not imported because a file "
+            f"names it; name it: {OWN_NETWORK}={model}"
+        )
+    return model
 
 
 def _load_pyfunc(path: str) -> Classifier:
