@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from workbench.compression.compress import compress as compress
     from workbench.compression.narrow_networks import load_network as load_network
     from workbench.deployment.predict import predict as predict
+    from workbench.deployment.register import register as register
     from workbench.experiments.network_search.shrink import shrink as shrink
     from workbench.experiments.reports import report as report
 
 __version__ = "0.1.0"
 __all__ = [
     "adapt", "analyze", "compress", "export", "load_network", "pfa", "predict", "quantize",
-    "report", "shrink",
+    "register", "report", "shrink",
 ]  # fmt: skip
 
 _HOMES = {
@@ -41,6 +42,7 @@ _HOMES = {
     "load_network": "workbench.compression.narrow_networks",
     "predict": "workbench.deployment.predict",
     "quantize": "workbench.adaptation.run_export",
+    "register": "workbench.deployment.register",
     "report": "workbench.experiments.reports",
     "shrink": "workbench.experiments.network_search.shrink",
 }

@@ -223,7 +223,7 @@ def test_clean_removes_only_what_no_run_refers_to(result, run_cli, at_home, monk
     orphan, foreign = (at_home / "mlruns/work" / (digit * 64) for digit in "ab")
     thesis, models = at_home / "mlruns/work/thesis", at_home / "mlruns/artifacts/digits/models"
     for folder in (stray, orphan, foreign, thesis, models):
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "file").write_bytes(b"x" * 1000)
     (orphan / "store").write_text(Store().address)
     (foreign / "store").write_text("http://another.server")

@@ -12,9 +12,13 @@ import tarfile
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import workbench
+from workbench.errors import WeightsError
+from workbench.models.weight_files import read_card
 from workbench.store.mlflow_store import Store
 
 RECORDED_IN = "/recorded"
@@ -101,3 +105,25 @@ def test_networks_of_an_old_run_are_exported(old_store, run_cli):
     status, out, err = run_cli("export", adaptation.run_id, *network, "--out", "net.safetensors")
     assert status == 0, err
     assert "agree on 100.0 %" in out
+
+
+def test_networks_of_an_old_run_become_models_when_they_are_registered(old_store, monkeypatch):
+    import mlflow
+
+    before = set(old_store.rglob("weights.safetensors"))
+    trained = [run for run in runs().values() if run.params.get("protocol") == "pfa-fine"]
+    run = next(run for run in trained if run.tags["workbench.weights"] == "kept")
+    weights = Path(run.artifact("weights.safetensors"))
+    done = workbench.register(run.run_id, name="old")
+    assert done.version.run_id == run.run_id
+    (copy,) = set(old_store.rglob("weights.safetensors")) - before
+    assert copy.samefile(weights)
+    assert Store().fetch(Store().run(run.run_id), "weights.safetensors") == copy
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", Store().address)
+    with pytest.raises(WeightsError, match="WORKBENCH_MODEL"):
+        mlflow.pyfunc.load_model("models:/old@champion")
+    monkeypatch.setenv("WORKBENCH_MODEL", "tiny_network:build")
+    model = mlflow.pyfunc.load_model("models:/old@champion")
+    answer = model.predict(np.zeros((2, 8, 8, 1), np.uint8))
+    assert tuple(answer.columns) == read_card(weights).classes
+    assert answer.sum(axis=1).tolist() == pytest.approx([1, 1])

@@ -14,7 +14,6 @@ from processes import spawn
 from safetensors import SafetensorError
 
 from workbench.cli import main
-from workbench.errors import StoreError
 from workbench.store.mlflow_store import Store
 from workbench.store.runs import FAILED, FINISHED, KILLED
 from workbench.store.unfinished_work import Work
@@ -161,13 +160,13 @@ def test_a_training_that_breaks_down_is_failed_with_its_reason(run_cli, tmp_path
 
 
 def test_a_store_that_fails_destroys_no_finished_training(run_cli, tmp_path, monkeypatch):
-    def refuse(*args):
-        raise StoreError("store x could not be written; check --tracking-uri")
+    def refuse(*args):  # when the model's files are there, but it is not complete
+        raise OSError("the server went away")
 
     what = ("--source", "digits", "--target", "digits-0v1", "--source-epochs", "1")
     call = ("analyze", *what, "--json")
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "attach", refuse)
+        patch.setattr("mlflow.MlflowClient.finalize_logged_model", refuse)
         status, _, err = run_cli(*call)
     assert status == 2
     assert "the training itself is safe" in err
@@ -181,6 +180,7 @@ def test_a_store_that_fails_destroys_no_finished_training(run_cli, tmp_path, mon
     assert status == 0, err
     assert json.loads(out)["recipe"]
     assert not work.begun(Store().address)
+    assert len(list(Path("mlruns").rglob("MLmodel"))) == 1
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(run_cli, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from workbench.deployment.stage_types import TrainedNetwork
 from workbench.deployment.stages import apply_stage
 from workbench.models.weight_files import Card, read_card
 from workbench.store.keys import file_hash, key_of
+from workbench.store.mlflow_models import Described, log_model
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import DROPPED, FILE, FINGERPRINT, HASH, KEPT, WEIGHTS
 from workbench.store.runs import StoredRun
@@ -148,7 +149,8 @@ def _make(
         answers = path.with_name(PREDICTIONS_FILE)
         found.predictions.write(answers)
         store.attach(run_id, answers)
-    store.attach(run_id, path)
+    run = store.run(run_id)
+    log_model(store, run.experiment, run_id, path, Described(card, run.params, run.metrics))
 
 
 def _accuracy(found: Evaluation) -> dict[str, float]:

@@ -20,15 +20,18 @@ from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.run_report import TestImages, adaptation_html, attach_report
 from workbench.adaptation.verdict import judge
 from workbench.compression.recipe_settings import ONNX, TORCH
+from workbench.deployment.network_files import open_network
 from workbench.deployment.stage_names import INT8, STAGES
 from workbench.errors import DamagedRunError
+from workbench.models.weight_files import read_card
 from workbench.reporting.charts import accuracy_chart, filters_chart
 from workbench.reporting.json_results import as_dict, recommended_files, summary_metrics
 from workbench.reporting.results import Adaptation, ProtocolResult
 from workbench.reporting.verdict_text import note
+from workbench.store.mlflow_models import Described, drop_model, share_model
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import FILE
-from workbench.store.runs import StoredRun
+from workbench.store.runs import NOTE_TAG, StoredRun
 from workbench.store.stored_results import (
     RECIPE_FILE,
     REPORT_FILE,
@@ -41,6 +44,8 @@ from workbench.store.stored_results import (
 )
 from workbench.store.unfinished_work import WEIGHTS_FILE
 
+#: Title and file of the charts of an adaptation.
+_CHARTS = (("Accuracy of the networks", "accuracy.png"), ("Filters kept", "filters.png"))
 RECOMMENDED = "recommended"  # tag with the label of the recommended network
 
 
@@ -189,17 +194,18 @@ def write_conclusion(
     recorder: Recorder,
     parent: str,
 ) -> None:
-    """Write note, metrics, recipe, settings, figures and report to the adaptation's own run."""
+    """Write note, metrics, recipe, settings, figures, report and model to the adaptation's run."""
     store, recipe = recorder.store, adaptation.recipe
     elsewhere = [run for part in protocols for run in part.runs if run.parent != parent]
     links = [
         (run.name, f"#/experiments/{recorder.experiment}/runs/{run.run_id}") for run in elsewhere
     ]
+    charts = [(title, _page(parent, file)) for title, file in _CHARTS]
     store.log(
         parent,
         metrics=summary_metrics(adaptation),
         tags={
-            "mlflow.note.content": note(adaptation, links),
+            NOTE_TAG: note(adaptation, links, charts),
             RECOMMENDED: adaptation.verdict.recommended.label,
         },
     )
@@ -208,7 +214,7 @@ def write_conclusion(
     store.attach_text(parent, "settings.json", json.dumps(dict(adaptation.settings), indent=1))
     store.attach_text(parent, RESULT_FILE, json.dumps(as_dict(adaptation), indent=1))
     with tempfile.TemporaryDirectory() as folder:
-        accuracy, filters = Path(folder) / "accuracy.png", Path(folder) / "filters.png"
+        accuracy, filters = (Path(folder) / file for _, file in _CHARTS)
         target = str(adaptation.settings["target"])
         accuracy_chart({target: adaptation.protocols}, accuracy)
         counts = [(layer.filters, layer.kept) for layer in recipe.layers]
@@ -217,4 +223,26 @@ def write_conclusion(
         store.attach(parent, filters)
     attach_correlations(analysis, recorder, parent)
     test = TestImages(loaded.test, loaded.data["test"], loaded.task.source.white)
+    _share_model(adaptation, protocols, recorder, parent)
     attach_report(store, parent, adaptation_html(store, store.run(parent), test))
+
+
+def _page(run_id: str, artifact: str) -> str:
+    """Where the MLflow UI serves an artifact, relative to its own address."""
+    return f"get-artifact?path={artifact}&run_uuid={run_id}"
+
+
+def _share_model(
+    adaptation: Adaptation, protocols: Sequence[ProtocolRuns], recorder: Recorder, parent: str
+) -> None:
+    """Make the recommended network the model of the adaptation's run, if it is kept."""
+    taken, store = adaptation.verdict.recommended, recorder.store
+    part = next(part for part in protocols if part.protocol.name == taken.protocol)
+    origin = part.best_stage(taken.stage) if taken.stage else part.best
+    file = store.fetch(origin, origin.tags.get(FILE, WEIGHTS_FILE)) if origin else None
+    if origin is None or file is None:
+        drop_model(store, store.run(parent))
+        return
+    card = open_network(file).card if file.suffix == ".onnx" else read_card(file)
+    known = Described(card, origin.params, summary_metrics(adaptation))
+    share_model(store, store.run(parent), origin, file, known)

@@ -41,7 +41,7 @@ def clean(
             "no answer, nothing was removed; use --yes to skip the question"
         ) from None
     if agreed:
-        remove(found)
+        remove(found, chosen["tracking_uri"])
         print_line(f"removed {len(found)} item(s), {total:.1f} MB")
     else:
         print_line("nothing was removed")

@@ -17,6 +17,7 @@ from workbench.cli.compare import compare
 from workbench.cli.export import export
 from workbench.cli.predict import predict
 from workbench.cli.quantize import quantize
+from workbench.cli.register import register
 from workbench.cli.report import report
 from workbench.cli.reproduce import reproduce
 from workbench.cli.serve import serve
@@ -61,6 +62,7 @@ app.command("train")(train)
 app.command("export")(export)
 app.command("quantize")(quantize)
 app.command("predict")(predict)
+app.command("register")(register)
 app.add_typer(domains.app, name="domains")
 app.command("compare")(compare)
 app.command("report")(report)

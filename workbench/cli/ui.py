@@ -17,16 +17,21 @@ def ui(
     ] = None,
     **chosen: Any,
 ) -> None:
-    """Start the MLflow UI on 127.0.0.1 and print its address; Ctrl-C stops it.
+    """Start the MLflow UI on 127.0.0.1 and print its addresses; Ctrl-C stops it.
+
+    For each experiment it prints the pages of the adaptations with their verdicts, of all networks
+    with the most accurate ones first, and of their charts.
 
     \b
     Example:
       workbench ui --port 5000
     """
-    from workbench.store.mlflow_ui import serve
+    from workbench.store.mlflow_ui import Address, serve
 
-    serve(
-        chosen["tracking_uri"],
-        port,
-        lambda address: print_line(f"MLflow UI: {address} (Ctrl-C stops it)"),
-    )
+    def print_addresses(address: Address) -> None:
+        print_line(f"MLflow UI: {address.home} (Ctrl-C stops it)")
+        for name, pages in address.views.items():
+            for title, page in pages.items():
+                print_line(f"{name}, {title}: {page}")
+
+    serve(chosen["tracking_uri"], port, print_addresses)

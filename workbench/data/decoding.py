@@ -80,11 +80,16 @@ def decode(file: Path | bytes, form: Form) -> NDArray[np.uint8]:
         one of ``UNREADABLE``.
     """
     with open_image(file, form, 1.0) as image:
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-        # Crop and scale in one step, so that a strip of 1 x 100,000 pixels is not enlarged first.
-        scaled = image.resize((form.size, form.size), Image.Resampling.BILINEAR, box)
+        return central_square(image, form)
+
+
+def central_square(image: Image.Image, form: Form) -> NDArray[np.uint8]:
+    """The central square of an image in the form's colours, as ``decode`` returns it."""
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    # Crop and scale in one step, so that a strip of 1 x 100,000 pixels is not enlarged first.
+    scaled = image.resize((form.size, form.size), Image.Resampling.BILINEAR, box)
     return to_pixels(scaled, form)
 
 

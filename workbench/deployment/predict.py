@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from workbench.data.decoding import UNREADABLE, Form, decode, quiet, reason
 from workbench.deployment.network_files import open_network
+from workbench.deployment.onnx_files import Run
 from workbench.deployment.run_weights import find_file
 from workbench.errors import DataError, SettingsError, WeightsError
 from workbench.models.weight_files import Card
@@ -62,8 +63,7 @@ def predict(
     opened = open_network(path, model)
     card, network = opened.card, opened.run
     pixels = prepare([Path(image) for image in images], card)
-    outputs = [network(pixels[at : at + _BATCH]) for at in range(0, len(pixels), _BATCH)]
-    shares = _softmax(_checked_logits(run, outputs, card).astype(np.float64))
+    shares = probabilities_of(run, network, pixels, card)
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     return [
         Prediction(
@@ -101,11 +101,34 @@ def prepare(paths: Sequence[Path], card: Card) -> Batch:
                 problems.append(f"{path}: cannot be read as an image ({reason(error)})")
     if problems:
         raise DataError(*problems)
-    pixels = np.stack(read).astype(np.float32) / card.white
+    return normalised(np.stack(read), card)
+
+
+def normalised(pixels: NDArray[np.uint8], card: Card) -> Batch:
+    """Images of a network's size as its input.
+
+    Args:
+        pixels: uint8, shape (b, channels, height, width), white at ``card.white``.
+    """
+    shares = pixels.astype(np.float32) / card.white
     mean, std = (
         np.asarray(values, dtype=np.float32)[:, None, None] for values in (card.mean, card.std)
     )
-    return np.ascontiguousarray((pixels - mean) / std)
+    return np.ascontiguousarray((shares - mean) / std)
+
+
+def probabilities_of(name: str, network: Run, images: Batch, card: Card) -> NDArray[np.float64]:
+    """The probabilities of all classes, shape (b, classes), computed in small batches.
+
+    Args:
+        name: of the network, for messages.
+        images: as ``normalised`` returns them.
+
+    Raises:
+        WeightsError: when the outputs do not match the card, or are not finite.
+    """
+    outputs = [network(images[at : at + _BATCH]) for at in range(0, len(images), _BATCH)]
+    return _softmax(_checked_logits(name, outputs, card).astype(np.float64))
 
 
 def _checked_logits(run: str, outputs: Sequence[Batch], card: Card) -> Batch:

@@ -59,7 +59,12 @@ def find_file(name: str, tracking_uri: str | None = None) -> Path:
     Raises:
         WeightsError, StoreError: as for ``find_weights``.
     """
-    return _find(name, tracking_uri, recommended_files, any_file=True).weights
+    return find_file_and_run(name, tracking_uri).weights
+
+
+def find_file_and_run(name: str, tracking_uri: str | None = None) -> Located:
+    """As ``find_file``, with the run that made the file."""
+    return _find(name, tracking_uri, recommended_files, any_file=True)
 
 
 def _find(

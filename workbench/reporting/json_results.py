@@ -80,9 +80,13 @@ def summary_metrics(adaptation: Adaptation) -> dict[str, float]:
         "flops_ratio": taken.flops_ratio,
         "train_seconds": taken.train_seconds,
     }
-    for name in ("latency_ms", "latency_64_ms"):
-        if getattr(taken, name) is not None:
-            metrics[name] = getattr(taken, name)
+    times = taken.timing or (None, None)  # of a stage's file, which torch does not run
+    for name, timing in zip(("latency_ms", "latency_64_ms"), times, strict=True):
+        value = getattr(taken, name)
+        if value is None and timing is not None:
+            value = timing.median
+        if value is not None:
+            metrics[name] = value
     if taken.file_bytes is not None:
         metrics["file_bytes"] = taken.file_bytes
     for result in adaptation.networks:

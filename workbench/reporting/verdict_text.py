@@ -98,12 +98,19 @@ def title(adaptation: Adaptation) -> str:
     )
 
 
-def note(adaptation: Adaptation, run_links: Sequence[tuple[str, str]]) -> str:
+def note(
+    adaptation: Adaptation,
+    run_links: Sequence[tuple[str, str]],
+    charts: Sequence[tuple[str, str]] = (),
+) -> str:
     """The Markdown note of the run of an adaptation.
+
+    The MLflow UI shows the first lines of a long note, so the verdict comes first.
 
     Args:
         adaptation: the adaptation.
         run_links: title and link of every run that was trained for another adaptation.
+        charts: title and link of every image.
     """
     settings = adaptation.settings
     classes = ", ".join(settings["classes"])
@@ -121,6 +128,8 @@ def note(adaptation: Adaptation, run_links: Sequence[tuple[str, str]]) -> str:
         "Filters kept: "
         + ", ".join(f"{layer.kept}/{layer.filters}" for layer in adaptation.recipe.layers)
         + ".",
+        "",
+        *(f"![{markdown_text(title)}]({link})" for title, link in charts),
     ]
     if run_links:
         lines += ["", "Trained for an earlier adaptation and reused here:", ""]

@@ -1,8 +1,9 @@
 """Find and remove folders that no run refers to any more.
 
-Only folders that the workbench named are listed: artifact folders named by a run id in an
-experiment that holds runs of the workbench, and work folders named by a key that are claimed for
-the same store.
+Only folders that the workbench wrote are listed: artifact folders named by a run id in an
+experiment that holds runs of the workbench, MLflow models that the workbench loads, and work
+folders named by a key that are claimed for the same store. A model in the Model Registry is in use
+even if its run is gone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.errors import StoreError
+from workbench.store.mlflow_models import forget_models, model_folders
 from workbench.store.mlflow_store import Store
+from workbench.store.model_registry import registered_folders
 from workbench.store.run_tags import KEY, KIND
 from workbench.store.runs import FINISHED
 from workbench.store.tracking_uris import store_exists, store_uri
@@ -24,11 +27,15 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Leftover:
-    """A folder that can be removed: its path, the reason, and its size in bytes."""
+    """A folder that can be removed: its path, the reason, and its size in bytes.
+
+    ``model`` is the id of the MLflow model that the folder belongs to, if any.
+    """
 
     path: Path
     reason: str
     size: int
+    model: str = ""
 
 
 def find_leftovers(tracking_uri: str | None, work: Work) -> list[Leftover]:
@@ -44,9 +51,19 @@ def find_leftovers(tracking_uri: str | None, work: Work) -> list[Leftover]:
         raise StoreError(f"store {store_uri(tracking_uri)}: does not exist; nothing to clean")
     store = Store(tracking_uri)
     # List folders before runs, so that a run that begins in between is known.
+    roots = store.artifact_roots()
     folders = {
         number: [path for path in root.iterdir() if path.is_dir() and _RUN_ID.fullmatch(path.name)]
-        for number, root in store.artifact_roots().items()
+        for number, root in roots.items()
+    }
+    registered = registered_folders(store)
+    unused = {
+        number: {
+            folder: run_id
+            for folder, run_id in model_folders(root).items()
+            if folder / "artifacts" not in registered
+        }
+        for number, root in roots.items()
     }
     keys = work.begun(store.address)
     runs = store.runs(list(store.experiments().values()), {})
@@ -61,6 +78,13 @@ def find_leftovers(tracking_uri: str | None, work: Work) -> list[Leftover]:
         for folder in sorted(paths)
         if folder.name not in known
     ]
+    found += [
+        _leftover(folder, "model of a run that is gone or deleted", folder.name)
+        for number, models in unused.items()
+        if number in ours
+        for folder, run_id in models.items()
+        if run_id not in known
+    ]
     for key in keys:
         if key not in begun and not work.is_locked(key):
             reason = "work that is recorded" if key in done else "work of a run that is gone"
@@ -68,12 +92,15 @@ def find_leftovers(tracking_uri: str | None, work: Work) -> list[Leftover]:
     return found
 
 
-def remove(leftovers: list[Leftover]) -> None:
-    """Delete the folders."""
+def remove(leftovers: list[Leftover], tracking_uri: str | None) -> None:
+    """Delete the folders, and the records of MLflow models among them."""
+    models = [leftover.model for leftover in leftovers if leftover.model]
+    if models:
+        forget_models(Store(tracking_uri), models)
     for leftover in leftovers:
         shutil.rmtree(leftover.path, ignore_errors=True)
 
 
-def _leftover(path: Path, reason: str) -> Leftover:
+def _leftover(path: Path, reason: str, model: str = "") -> Leftover:
     files = [file for file in path.rglob("*") if file.is_file()]
-    return Leftover(path, reason, sum(file.stat().st_size for file in files))
+    return Leftover(path, reason, sum(file.stat().st_size for file in files), model)

@@ -6,13 +6,14 @@ import time
 from collections.abc import Container, Sequence
 
 from workbench.errors import LostStoreError, StoreError
+from workbench.store.machine_use import MachineUse
 from workbench.store.mlflow_store import Store
 from workbench.training.checkpoints import Epoch
 from workbench.training.progress import Display
 
 
 class LiveMetrics:
-    """Sends epochs to MLflow during a training, at most every few seconds.
+    """Sends epochs and the use of the machine to MLflow, at most every few seconds.
 
     A store that does not answer must not stop a training. Epochs that could not be sent are sent
     with the outcome.
@@ -21,6 +22,7 @@ class LiveMetrics:
     def __init__(self, store: Store, run_id: str, display: Display) -> None:
         self._store, self._run_id, self._display = store, run_id, display
         self._waiting: list[Epoch] = []
+        self._use = MachineUse()
         self._next = 0.0
         self._logged: Container[int] | None = None
 
@@ -32,7 +34,9 @@ class LiveMetrics:
         try:
             if self._logged is None:
                 self._logged = self._store.logged_steps(self._run_id, "train_loss")
-            self._store.log(self._run_id, steps=epoch_metrics(self._waiting, self._logged))
+            use = [(name, value, epoch.number) for name, value in self._use.sample().items()]
+            steps = epoch_metrics(self._waiting, self._logged)
+            self._store.log(self._run_id, steps=[*steps, *use])
             self._waiting.clear()
         except LostStoreError:  # it will not answer again
             raise

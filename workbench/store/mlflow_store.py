@@ -1,4 +1,4 @@
-"""The MLflow store. Only this module and ``mlflow_tables`` import mlflow.
+"""The MLflow store: experiments, runs and their files.
 
 Runs are written through ``MlflowClient`` with explicit ids; the global MLflow state of a
 notebook is neither read nor changed. A local SQLite store is locked around each call, because
@@ -7,26 +7,31 @@ MLflow 3 creates its tables without a lock and SQLite refuses concurrent writers
 
 from __future__ import annotations
 
-import errno
-import json
 import os
-import shutil
 import sqlite3
-import tempfile
-import time
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from workbench.errors import DiskError, LostStoreError, MissingRunError, StoreError
+from workbench.errors import LostStoreError, MissingRunError, StoreError
 from workbench.store.database_files import check_database, prepare_database
+from workbench.store.experiment_views import show
+from workbench.store.failures import failure
 from workbench.store.mlflow_tables import mlflow_schema, silence_logs
-from workbench.store.mlflow_values import cut_tags, stored_run, user_name
+from workbench.store.mlflow_values import (
+    cut_tags,
+    dataset_inputs,
+    params_of,
+    points_of,
+    stored_run,
+    tags_of,
+    user_name,
+)
 from workbench.store.runs import FINISHED, PARENT_TAG, RUN_ID, RUNNING, Input, StoredRun
+from workbench.store.server_copies import copies_folder
 from workbench.store.tracking_uris import (
     check_uri,
     database_path,
@@ -38,6 +43,7 @@ from workbench.store.tracking_uris import (
 # mlflow reads these variables on import, so they are set before any function imports it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # With MLflow's default of 7 retries, a wrong address is reported only after minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -69,7 +75,6 @@ class Store:
         self._database = database_path(self.uri)
         self._lock: Any = nullcontext()
         self.address = self.uri
-        self._copies: Path | None = None
         self._opened = False
         if self._database:
             check_database(self._database, self.uri)
@@ -93,12 +98,14 @@ class Store:
         with self._guard("written"):
             found = self._client.get_experiment_by_name(name)
             if found is None:
-                return str(self._client.create_experiment(name, artifact_location=location))
+                number = self._client.create_experiment(name, artifact_location=location)
+                found = self._client.get_experiment(number)
             if found.lifecycle_stage == "deleted":
                 raise StoreError(
                     f"store {self.shown}: experiment '{name}' was deleted; restore it with "
                     f"'mlflow experiments restore -x {found.experiment_id}'"
                 )
+            show(self._client, found)
             return str(found.experiment_id)
 
     def experiments(self) -> dict[str, str]:
@@ -206,15 +213,11 @@ class Store:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Write metrics (plain, or by step), parameters and tags to a run."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        now = int(time.time() * 1000)
         values = [(name, value, 0) for name, value in (metrics or {}).items()] + list(steps)
-        points = [Metric(name, float(value), now, step) for name, value, step in values]
-        params_ = [Param(name, str(value)) for name, value in (params or {}).items()]
-        tags_ = [RunTag(name, value) for name, value in cut_tags(tags or {}).items()]
         with self._guard("written"):
-            self._client.log_batch(run_id, points, params_, tags_)
+            self._client.log_batch(
+                run_id, points_of(values), params_of(params or {}), tags_of(tags or {})
+            )
 
     def logged_steps(self, run_id: str, metric: str) -> dict[int, float]:
         """Values of a metric by the step at which they were logged."""
@@ -224,23 +227,8 @@ class Store:
 
     def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
         """Record the data sets that a run uses."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        records = [
-            DatasetInput(
-                Dataset(
-                    name=item.name,
-                    digest=item.digest[:8],
-                    source_type="workbench",
-                    source=json.dumps({"source": item.source, "sha256": item.digest}),
-                    profile=json.dumps({"images": item.images, "classes": item.classes}),
-                ),
-                [InputTag("mlflow.data.context", item.context)],
-            )
-            for item in inputs
-        ]
         with self._guard("written"):
-            self._client.log_inputs(run_id, records)
+            self._client.log_inputs(run_id, dataset_inputs(inputs))
 
     def attach(self, run_id: str, path: Path) -> None:
         """Copy a file into a run's artifacts."""
@@ -253,35 +241,43 @@ class Store:
             self._client.log_text(run_id, text, name)
 
     def fetch(self, run: StoredRun, name: str) -> Path | None:
-        """A local copy of an artifact (the file itself in a local store); None when absent."""
-        folder = local_path(run.artifact_uri)
-        if folder:
-            path = folder / name
-            return path if path.is_file() else None
+        """A local copy of an artifact (the file itself in a local store); None when absent.
+
+        A network is in the run's MLflow model; runs of earlier versions have it beside their other
+        artifacts.
+        """
+        for uri in run.file_uris:
+            folder = local_path(uri)
+            if folder and (folder / name).is_file():
+                return folder / name
+            if folder is None and (copy := self._download(run, uri, name)):
+                return copy
+        return None
+
+    def _download(self, run: StoredRun, uri: str, name: str) -> Path | None:
+        """A copy of a file that is directly in a folder of artifacts on a server."""
         with self._guard("read"):
-            if name not in {item.path for item in self._client.list_artifacts(run.run_id)}:
+            repository = self.repository(uri)
+            if name not in {item.path for item in repository.list_artifacts()}:
                 return None
-            folder = self._downloads() / run.run_id
+            folder = copies_folder() / run.run_id
             folder.mkdir(exist_ok=True)
-            return Path(self._client.download_artifacts(run.run_id, name, str(folder)))
+            return Path(repository.download_artifacts(name, str(folder)))
 
-    def _downloads(self) -> Path:
-        """A folder for copies from a server, removed together with this object."""
-        if self._copies is None:
-            self._copies = Path(tempfile.mkdtemp(prefix="workbench-"))
-            weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
-        return self._copies
-
-    def drop(self, run: StoredRun, name: str) -> None:
-        """Delete an artifact if it exists."""
+    def repository(self, uri: str) -> Any:
+        """MLflow's access to a folder of artifacts."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+        return get_artifact_repository(uri, tracking_uri=self.address)
+
+    def drop(self, run: StoredRun, name: str) -> None:
+        """Delete an artifact if it exists, wherever the run has it."""
         if self.fetch(run, name) is None:
             return
         with self._guard("written"):
-            uri = run.artifact_uri
-            repository: Any = get_artifact_repository(uri, tracking_uri=self.address)
-            repository.delete_artifacts(name)
+            for uri in run.file_uris:
+                with suppress(FileNotFoundError):
+                    self.repository(uri).delete_artifacts(name)
 
     def end(self, run_id: str, status: str, reason: str = "") -> None:
         """Close a run and record the reason of a failure in a tag."""
@@ -289,6 +285,16 @@ class Store:
             self.log(run_id, tags={_FAILURE: reason})
         with self._guard("written"):
             self._client.set_terminated(run_id, status)
+
+    @contextmanager
+    def client(self, what: str) -> Iterator[Any]:
+        """The ``MlflowClient``, locked and guarded, for what this class has no method for.
+
+        Args:
+            what: "read" or "written", for the message of a failure.
+        """
+        with self._guard(what):
+            yield self._client
 
     @contextmanager
     def _guard(self, what: str) -> Iterator[None]:
@@ -308,23 +314,7 @@ class Store:
             ImportError,
         ) as error:
             self._check_there()
-            text = " ".join(str(error).split())
-            if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in text:
-                raise DiskError(
-                    f"store {self.shown}: the disk is full; free some space and run the same "
-                    "command again: finished work is kept"
-                ) from error
-            if isinstance(error, IsADirectoryError) and error.filename:
-                # MLflow renames a complete file to its final name, the second one of the error.
-                path = error.filename2 or error.filename
-                raise StoreError(
-                    f"store {self.shown}: {path} is a folder in the place of a file; remove "
-                    "it and run the same command again"
-                ) from error
-            raise StoreError(
-                f"store {self.shown} could not be {what}: {without_password(text)[:300]}; "
-                "check --tracking-uri"
-            ) from error
+            raise failure(error, what, self.shown) from error
 
     def _check_there(self) -> None:
         """Check that an opened database still has its records: SQLite would begin an empty one."""
@@ -344,4 +334,6 @@ def _quiet_client(uri: str) -> Any:
     from mlflow import MlflowClient
 
     silence_logs()
-    return MlflowClient(tracking_uri=uri)
+    # Without its own address, the client would use the registry of the global MLflow state.
+    registry = os.environ.get("MLFLOW_REGISTRY_URI") or uri
+    return MlflowClient(tracking_uri=uri, registry_uri=registry)

@@ -10,24 +10,40 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from workbench.errors import SettingsError, StoreError
+from workbench.store.experiment_views import show, view_paths
 from workbench.store.mlflow_store import Store
-from workbench.store.tracking_uris import database_path, store_exists, store_uri
+from workbench.store.runs import KIND
+from workbench.store.tracking_uris import store_exists, store_uri
 
 HOST = "127.0.0.1"
 _PATIENCE = 90.0  # seconds; a cold start on two busy cores takes about ten
 
 
-def serve(tracking_uri: str | None, port: int | None, on_ready: Callable[[str], None]) -> None:
+@dataclass(frozen=True)
+class Address:
+    """Addresses of a running UI.
+
+    Attributes:
+        home: the UI.
+        views: by the name of an experiment, the address of each view by its title.
+    """
+
+    home: str
+    views: Mapping[str, Mapping[str, str]]
+
+
+def serve(tracking_uri: str | None, port: int | None, on_ready: Callable[[Address], None]) -> None:
     """Run the UI until it is interrupted.
 
     A store that is a server has its own UI. In that case only its address is reported.
 
     Args:
         port: None for a free port.
-        on_ready: called with the address when the UI answers.
+        on_ready: called with the addresses when the UI answers.
 
     Raises:
         StoreError: when there is no store, or the UI does not start.
@@ -35,33 +51,48 @@ def serve(tracking_uri: str | None, port: int | None, on_ready: Callable[[str], 
     """
     uri = store_uri(tracking_uri)
     if uri.startswith(("http://", "https://")):
-        on_ready(uri)
+        on_ready(Address(uri, {}))
         return
     if not store_exists(tracking_uri):
         raise StoreError(f"store {uri}: does not exist yet; run 'workbench adapt' first")
-    Store(tracking_uri)  # raises a StoreError of one line if it cannot be used
-    database = database_path(uri)
-    if database is not None:
-        uri = f"sqlite:///{database.resolve()}"
+    store = Store(tracking_uri)  # raises a StoreError of one line if it cannot be used
+    shown = show_experiments(store)
     port = _free_port(port)
-    # One worker and no job runners are enough for one user, and halve the start time.
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
-    env.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
-        *("--registry-store-uri", uri, "--host", HOST, "--port", str(port)),
-        *("--workers", "1", "--uvicorn-opts", "--log-level warning"),
-    ]
+    env = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-m", "workbench.store.mlflow_server", store.address, HOST]
     server = subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        [*command, str(port)],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
-    address = f"http://{HOST}:{port}"
+    home = f"http://{HOST}:{port}"
     try:
-        _wait(server, address)
-        on_ready(f"{address}/#/experiments?workflowType=machine_learning")
+        _wait(server, home)
+        views = {
+            name: {title: f"{home}/{path}" for title, path in view_paths(number).items()}
+            for name, number in shown.items()
+        }
+        on_ready(Address(f"{home}/#/experiments?workflowType=machine_learning", views))
         server.communicate()
     finally:
         _stop(server)
+
+
+def show_experiments(store: Store) -> dict[str, str]:
+    """Id by name of every experiment with runs of the workbench, set up for the UI.
+
+    Experiments of earlier versions get their tags here.
+    """
+    found = {}
+    with store.client("written") as client:
+        for item in client.search_experiments():
+            ours = f"tags.`{KIND}` != ''"
+            if client.search_runs([item.experiment_id], ours, max_results=1):
+                show(client, item)
+                found[str(item.name)] = str(item.experiment_id)
+    return found
 
 
 def _free_port(wanted: int | None) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from workbench.store.runs import StoredRun
+from workbench.store.runs import Input, StoredRun
 
 _TAG_LIMIT = 7500  # MLflow silently truncates tags at 8,000 characters
 
@@ -52,3 +54,49 @@ def cut_tags(tags: Mapping[str, str]) -> dict[str, str]:
         name: value if len(value) <= _TAG_LIMIT else value[: _TAG_LIMIT - 4] + " ..."
         for name, value in tags.items()
     }
+
+
+def points_of(values: Sequence[tuple[str, float, int]], model: str | None = None) -> list[Any]:
+    """Metrics of a run, measured now.
+
+    Args:
+        values: name, value and step.
+        model: id of the MLflow model that they describe as well.
+    """
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, step, model_id=model) for name, value, step in values]
+
+
+def params_of(params: Mapping[str, object]) -> list[Any]:
+    """Parameters of a run."""
+    from mlflow.entities import Param
+
+    return [Param(name, str(value)) for name, value in params.items()]
+
+
+def tags_of(tags: Mapping[str, str]) -> list[Any]:
+    """Tags of a run."""
+    from mlflow.entities import RunTag
+
+    return [RunTag(name, value) for name, value in cut_tags(tags).items()]
+
+
+def dataset_inputs(inputs: Sequence[Input]) -> list[Any]:
+    """The data sets that a run uses."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return [
+        DatasetInput(
+            Dataset(
+                name=item.name,
+                digest=item.digest[:8],
+                source_type="workbench",
+                source=json.dumps({"source": item.source, "sha256": item.digest}),
+                profile=json.dumps({"images": item.images, "classes": item.classes}),
+            ),
+            [InputTag("mlflow.data.context", item.context)],
+        )
+        for item in inputs
+    ]

@@ -21,6 +21,7 @@ from workbench.store.code_version import code_commit
 from workbench.store.jobs import Job
 from workbench.store.keys import file_hash, weights_fingerprint
 from workbench.store.live_metrics import LiveMetrics, epoch_metrics
+from workbench.store.mlflow_models import Described, drop_model, log_model
 from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import (
     COMMIT,
@@ -184,6 +185,7 @@ class Recorder:
         """Delete a run's weights, and record that this was on purpose."""
         self.store.log(run.run_id, tags={WEIGHTS: DROPPED})
         self.store.drop(run, run.tags.get(FILE, WEIGHTS_FILE))
+        drop_model(self.store, run)
 
     def _end(self, run_id: str, status: str, reason: str) -> None:
         try:
@@ -286,7 +288,8 @@ class Recorder:
             if predictions and job.split == "test":
                 self.store.attach(run_id, predictions)
             if keep:
-                self.store.attach(run_id, weights)
+                known = Described(job.card, job.params, metrics)
+                log_model(self.store, self.experiment, run_id, weights, known)
         except LostStoreError:
             raise
         except StoreError as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from workbench.store.runs import KIND as KIND
 from workbench.store.stored_results import LATENCIES_FILE, RECIPE_FILE
 
-KEY, KIND, WEIGHTS = "workbench.key", "workbench.kind", "workbench.weights"
+KEY, WEIGHTS = "workbench.key", "workbench.weights"
 HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
 FILE = "workbench.file"  # name of the hashed file, if it is not that of the kind
 VERSION, MACHINE = "workbench.version", "workbench.machine"

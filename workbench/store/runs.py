@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from workbench.store.tracking_uris import local_path
 
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
-PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG, KIND = "mlflow.parentRunId", "workbench.kind"
+NOTE_TAG = "mlflow.note.content"  # text on the page of a run or a model
+MODEL_TAG = "workbench.model"  # id of the MLflow model that holds the run's network
+MODEL_DATA = "data"  # folder of the network's file in an MLflow model
+NETWORK_SUFFIXES = (".safetensors", ".onnx", ".packed")
 RUN_ID = re.compile(r"[\w-]{1,256}", re.ASCII)  # the ids that MLflow accepts
 
 
@@ -37,10 +41,32 @@ class StoredRun:
         """Mean training loss of the last epoch; 0 for a network that was not trained."""
         return self.metrics.get("train_loss", 0.0)
 
+    @property
+    def model_uri(self) -> str | None:
+        """Location of the run's MLflow model; None without one.
+
+        MLflow keeps the models of an experiment in a folder beside its runs.
+        """
+        model = self.tags.get(MODEL_TAG)
+        root = self.artifact_uri.removesuffix(f"/{self.run_id}/artifacts")
+        return f"{root}/models/{model}/artifacts" if model else None
+
+    @property
+    def file_uris(self) -> tuple[str, ...]:
+        """Folders with the run's files: that of its network, and that of its other artifacts."""
+        model = self.model_uri
+        return (*([f"{model}/{MODEL_DATA}"] if model else ()), self.artifact_uri)
+
     def artifact(self, name: str) -> str:
         """Location of an artifact: its local path if it has one, else an MLflow URI."""
-        folder = local_path(self.artifact_uri)
-        return str(folder / name) if folder else f"runs:/{self.run_id}/{name}"
+        folders = [path for uri in self.file_uris if (path := local_path(uri))]
+        if folders:
+            there = (folder / name for folder in folders if (folder / name).is_file())
+            return str(next(there, folders[-1] / name))
+        inside = (
+            f"model/{MODEL_DATA}/" if self.model_uri and name.endswith(NETWORK_SUFFIXES) else ""
+        )
+        return f"runs:/{self.run_id}/{inside}{name}"
 
 
 @dataclass(frozen=True)
