@@ -5,7 +5,8 @@ import time
 import pytest
 
 from workbench.training import progress
-from workbench.training.progress import Display, duration
+from workbench.training.progress import Display
+from workbench.training.time_left import duration
 
 
 @pytest.fixture

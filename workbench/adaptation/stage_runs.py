@@ -7,11 +7,13 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from workbench.adaptation.loaded_task import LoadedTask, subject_inputs
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import model_parts
+from workbench.adaptation.stage_work import stage_work
 from workbench.compression.narrow_networks import build_narrow, load_network
 from workbench.compression.recipes import Recipe
 from workbench.deployment.file_evaluation import evaluate_file
@@ -29,6 +31,7 @@ from workbench.store.stored_results import HITS_FILE, RECIPE_FILE, STAGE_FILE, h
 from workbench.store.unfinished_work import WEIGHTS_FILE, correct_text
 from workbench.training.evaluation import Evaluation
 from workbench.training.protocols import PROTOCOLS, Protocol
+from workbench.training.time_left import STAGE
 
 #: Parameters of a training that its stages do not have.
 _NOT_COPIED = ("device", "precision")
@@ -105,7 +108,8 @@ def run_stage(
         with recorder.closing(run_id), tempfile.TemporaryDirectory() as folder:
             recorder.store.log_inputs(run_id, subject_inputs(loaded))
             path = Path(folder) / f"network-{stage.name}{stage.suffix}"
-            with recorder.display.track(title, 1):
+            work = partial(stage_work, loaded, stage, origin.metrics["flops"])
+            with recorder.display.track(title, 1, work, STAGE):
                 _make(loaded, stage, weights, path, origin, recorder, run_id)
         return StageRun(stage.name, origin, recorder.store.run(run_id))
 

@@ -226,7 +226,7 @@ class Recorder:
         """Train, evaluate once, and write the outcome to the work folder."""
         model = job.make_model()
         live = LiveMetrics(self.store, run_id, self.display)
-        with self.display.track(job.title, job.plan.epochs) as advance:
+        with self.display.track(job.title, job.plan.epochs, lambda: job.work(model)) as advance:
 
             def on_epoch(epoch: Epoch) -> None:
                 live.add(epoch)
