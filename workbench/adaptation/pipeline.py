@@ -116,7 +116,7 @@ def predict_costs(
     states = _states(prepared) if display.is_watched else []
     states = [state for state in states if state.step.kind in kinds]
     _announce(prepared, [state for state in states if state.step.kind == "source"])
-    with display.plan(_planned(prepared, states)) as plan:
+    with display.plan(_planned(prepared, states)[:-1]) as plan:  # there is no verdict
         source = call.given
         if source is None:
             with plan.step():

@@ -30,6 +30,10 @@ class NetworkSizes:
     small: float
 
 
+#: Work of the verdict: reading the results, and drawing the charts.
+VERDICT_WORK = _FIXED / 3
+
+
 def latency_work(task: Task, sizes: NetworkSizes) -> float:
     """Work of timing the networks in all runtimes; 0 without stages that have a runtime."""
     timed = any(STAGES[name].runtime for name in task.settings.deployment.stages)

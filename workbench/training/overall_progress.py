@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ class Task:
 @dataclass
 class _Plan:
     steps: tuple[PlannedStep, ...]
-    deadline: float | None
+    deadline: float = math.inf
     finished: int = 0
     current: dict[str, float] = field(default_factory=dict)
     active: bool = False
@@ -106,18 +107,17 @@ class Overall:
         """Estimated seconds left at the last report; None if they are not known."""
         return self._left
 
-    def push(self, steps: Sequence[PlannedStep], within: float | None) -> None:
-        """Begin a plan; it refines the current step of the one before.
-
-        Args:
-            within: seconds after which the plan ends at the latest; None without a limit.
-        """
-        now = time.monotonic()
+    def push(self, steps: Sequence[PlannedStep]) -> None:
+        """Begin a plan; it refines the current step of the one before."""
         if not self._plans:
-            self.began, self._most, self._left = now, 0.0, None
+            self.began, self._most, self._left = time.monotonic(), 0.0, None
             self._paces.clear()
-        deadline = None if within is None else now + within
-        self._plans.append(_Plan(tuple(steps), deadline))
+        self._plans.append(_Plan(tuple(steps)))
+        self._update()
+
+    def limit(self, seconds: float) -> None:
+        """Note that the innermost plan ends in so many seconds at the latest."""
+        self._plans[-1].deadline = time.monotonic() + seconds
         self._update()
 
     def pop(self) -> None:
@@ -203,8 +203,6 @@ class Overall:
         levels[-1] = Level(levels[-1].steps, levels[-1].finished, self._bounded(inner))
         self._most = max(self._most, done_share(levels))
         left = seconds_left(levels, paces)
-        limits = [plan.deadline - now for plan in self._plans if plan.deadline is not None]
-        limit = min((each for each in limits if each > 0), default=None)
-        if limit is not None:
-            left = limit if left is None else min(left, limit)
-        self._left = left
+        # A limit that has passed says nothing: the last trainings take longer.
+        limits = [plan.deadline - now for plan in self._plans if now < plan.deadline < math.inf]
+        self._left = min((each for each in (left, *limits) if each is not None), default=None)

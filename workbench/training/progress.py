@@ -81,19 +81,16 @@ class Display:
         self._record(text, always=True)
 
     @contextmanager
-    def plan(self, steps: Sequence[PlannedStep], within: float | None = None) -> Iterator[Plan]:
+    def plan(self, steps: Sequence[PlannedStep]) -> Iterator[Plan]:
         """Declare all steps that follow; yield the plan, whose steps the caller then enters.
 
         Inside a step of another plan, these steps refine that one.
-
-        Args:
-            within: seconds after which the plan ends at the latest; None without a limit.
         """
         if not self.is_watched:
             yield Plan(None)
             return
         outermost = not self._overall.is_planned
-        self._overall.push(steps, within)
+        self._overall.push(steps)
         with self._shown() if outermost else nullcontext():
             self._record("", always=True)
             try:
@@ -215,6 +212,11 @@ class Plan:
         yield
         overall.end_step()
         self._display._record("", always=True)
+
+    def limit(self, seconds: float) -> None:
+        """Note that the plan ends in so many seconds at the latest; infinity is no limit."""
+        if self._display is not None:
+            self._display._overall.limit(seconds)
 
     def revise(self, steps: Callable[[], Sequence[PlannedStep]]) -> None:
         """Replace the steps by the same ones with better numbers, when more is known."""

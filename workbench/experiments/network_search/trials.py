@@ -35,6 +35,7 @@ from workbench.store.jobs import Job
 from workbench.store.keys import key_of
 from workbench.store.runs import StoredRun
 from workbench.training.protocols import PROTOCOLS
+from workbench.training.time_left import training_work
 
 _ROUNDS = 40  # timed passes of a candidate
 
@@ -127,6 +128,11 @@ class Trials:
             run.metrics["train_seconds"],
             new,
         )
+
+    def work(self, candidate: Candidate, epochs: int) -> float:
+        """Work of a trial in FLOPs, for the estimate of the time left."""
+        costs = self.analysis(candidate).costs(PROTOCOLS[candidate.protocol])
+        return training_work(costs.flops, len(self.loaded.train), epochs)
 
     def analysis(self, candidate: Candidate) -> Analysis:
         """The recipe and the costs of a candidate; the responses are measured once for all.
