@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from workbench.errors import printable
+
+if TYPE_CHECKING:
+    from workbench.training.progress import Display
 
 
 def print_line(text: str = "") -> None:
     """Print one line."""
     print(printable(text, longest=None), flush=True)
+
+
+def open_display(quiet: bool) -> Display:
+    """The display of a command; with ``--quiet``, it prints only warnings."""
+    from workbench.training.progress import Display
+
+    return Display(quiet=quiet, warnings=True)
 
 
 def print_table(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import print_line, print_table
+from workbench.cli.console import open_display, print_line, print_table
 from workbench.cli.options import NETWORK, REGULARISERS, SEEDS, TRAINING, WHERE, takes
 from workbench.experiments.network_search.search_settings import (
     COSTS,
@@ -23,7 +23,7 @@ _PANEL = "Search"
 @takes(
     *NETWORK, "selection", "multiple_of", "only", "skip", "min_share", "compensate", "tolerance",
     "runtime", *SEEDS, *TRAINING, "weight_decay", *REGULARISERS, "scale_dropout", "head", *WHERE,
-    "fresh", "json",
+    "fresh", "json", "quiet",
 )  # fmt: skip
 def shrink(
     cost: Annotated[
@@ -91,10 +91,9 @@ def shrink(
     from workbench.experiments.network_search.search_report import as_plain
     from workbench.experiments.network_search.shrink import shrink as run
     from workbench.experiments.result_rows import writing
-    from workbench.training.progress import Display
 
     picture = None if figure is None else check_new_file(user_path(figure), "--figure", ".png")
-    as_json = chosen.pop("json")
+    as_json, display = chosen.pop("json"), open_display(chosen.pop("quiet"))
     own = {
         "cost": cost,
         "time": time,
@@ -103,7 +102,7 @@ def shrink(
         "validation_share": validation,
         "rungs": rungs,
     }
-    result = run(display=Display(quiet=False), **own, **chosen)
+    result = run(display=display, **own, **chosen)
     if as_json:
         print(json.dumps(as_plain(result), indent=1))
     else:

@@ -178,7 +178,11 @@ class Display:
         if self._records:
             overall = self._overall
             self._records.write(
-                overall.done, overall.seconds_left, overall.title, message, always=always
+                overall.done,
+                overall.seconds_left,
+                printable(overall.title),
+                printable(message),
+                always=always,
             )
 
     @contextmanager

@@ -17,7 +17,6 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import TextIO
 
 from workbench.errors import SettingsError
 
@@ -26,11 +25,11 @@ _LEAST_SECONDS = 0.2  # between two lines that differ only in their numbers
 
 
 class ProgressRecords:
-    """Appends the lines to a file, which is opened with the first one."""
+    """Appends lines to a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: TextIO | None = None
+        self._works = False
         self._next = 0.0
 
     def write(
@@ -42,8 +41,8 @@ class ProgressRecords:
             always: write it even if the line before was written a moment ago.
 
         Raises:
-            SettingsError: when the file cannot be opened. Later failures (a full disk, a reader
-                that has gone) do not stop the work.
+            SettingsError: when the first line cannot be written. Later failures (a full disk, a
+                reader that has gone) do not stop the work.
         """
         now = time.monotonic()
         if now < self._next and not always:
@@ -51,23 +50,16 @@ class ProgressRecords:
         self._next = now + _LEAST_SECONDS
         left = None if seconds_left is None else round(seconds_left, 1)
         fields = {"done": round(done, 4), "seconds_left": left, "step": step, "message": message}
-        file = self._opened()
         try:
-            file.write(json.dumps(fields, ensure_ascii=False) + "\n")
-            file.flush()
-        except (OSError, ValueError):
-            pass
-
-    def _opened(self) -> TextIO:
-        if self._file is None:
-            try:
-                self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - stays open
-            except OSError as error:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+            self._works = True
+        except OSError as error:
+            if not self._works:
                 raise SettingsError(
                     f"${VARIABLE} {self._path}: cannot be written ({error.strerror}); name a file "
                     "in a folder that exists"
                 ) from None
-        return self._file
 
 
 def records_of(path: Path | str | None) -> ProgressRecords | None:
