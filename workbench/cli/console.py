@@ -28,6 +28,13 @@ def open_display(quiet: bool) -> Display:
     return Display(quiet=quiet, warnings=True)
 
 
+def terminal_width() -> int | None:
+    """Characters in a line of the terminal; None if stdout is no terminal."""
+    from rich.console import Console
+
+    return Console().width if sys.stdout.isatty() else None
+
+
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], elsewhere: str = "a file"
 ) -> None:
@@ -40,8 +47,7 @@ def print_table(
 
     from workbench.reporting.terminal_tables import fitting_table
 
-    width = Console().width if sys.stdout.isatty() else None
-    table = fitting_table(columns, rows, width)
+    table = fitting_table(columns, rows, terminal_width())
     if title:
         print_line(title)
     if isinstance(table.body, tuple):
