@@ -14,6 +14,7 @@ from typing import Any
 
 from workbench.adaptation.pipeline import adapt
 from workbench.adaptation.settings import Settings
+from workbench.adaptation.smallest_network import check_smallest
 from workbench.adaptation.source_network import check_network, given_weights
 from workbench.adaptation.step_work import options_work
 from workbench.adaptation.task import Task, resolve
@@ -283,6 +284,7 @@ def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], list[str]]:
         try:
             task = resolve(Settings.of(**part.options))
             check_network(task)
+            check_smallest(task)
             source = _source_weights(task, fingerprints)
         except (SettingsError, DomainError, NetworkError, WeightsError) as error:
             problems += error.problems

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 
+from workbench.adaptation.option_files import TYPES, Types, types_of
 from workbench.adaptation.pipeline import adapt
 from workbench.adaptation.preparation import Prepared, check_call, prepare
 from workbench.adaptation.run_keys import adapt_key
@@ -59,20 +60,37 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
         WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
     """
     display = display or Display()
+    search, options = checked_options(options)
+    compared = {**options, "validation": search.validation_share}
+    # Candidates differ in method and budget. The first one that needs further evidence (the shares
+    # of zeros) stands for all when the responses are measured.
+    first = next((name for name in search.recipes if name in READS_ZEROS), search.recipes[0])
+    own = Candidate(search.budgets[0], first).options(search.budget)
+    prepared = prepare({**compared, **own}, display, several_sizes=True)
+    steps = _steps(prepared, search) if display.is_watched else []
+    with display.plan(steps) as plan:
+        return _search(prepared, search, compared, options, plan)
+
+
+def checked_options(options: dict[str, Any]) -> tuple[SearchSettings, dict[str, Any]]:
+    """The settings of the search, and the options of ``adapt`` that all its networks share.
+
+    Raises:
+        WorkbenchError: for every error that the user can fix.
+    """
     options = {name: value for name, value in options.items() if value is not None}
     search = SearchSettings.of(**{k: options.pop(k) for k in _SEARCHED if k in options})
     _check(search, options)
     compared = {**options, "validation": search.validation_share}
     for method in search.recipes:
         check_call({**compared, **Candidate(search.budgets[0], method).options(search.budget)})
-    # Candidates differ in method and budget. The first one that needs further evidence (the shares
-    # of zeros) stands for all when the responses are measured.
-    first = next((name for name in search.recipes if name in READS_ZEROS), search.recipes[0])
-    own = Candidate(search.budgets[0], first).options(search.budget)
-    prepared = prepare({**compared, **own}, display)
-    steps = _steps(prepared, search) if display.is_watched else []
-    with display.plan(steps) as plan:
-        return _search(prepared, search, compared, options, plan)
+    return search, options
+
+
+def file_types() -> Types:
+    """The options that a file for ``shrink --config`` may have, and their types."""
+    shared = {name: kinds for name, kinds in TYPES["adapt"].items() if name not in _CHOSEN}
+    return {**shared, **types_of(SearchSettings)}
 
 
 def _search(
