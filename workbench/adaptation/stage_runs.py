@@ -27,7 +27,13 @@ from workbench.store.keys import file_hash, key_of
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import DROPPED, FILE, FINGERPRINT, HASH, KEPT, WEIGHTS
 from workbench.store.runs import StoredRun
-from workbench.store.stored_results import HITS_FILE, RECIPE_FILE, STAGE_FILE, hits_json
+from workbench.store.stored_results import (
+    HITS_FILE,
+    RECIPE_FILE,
+    STAGE_FILE,
+    VALIDATION_HITS_FILE,
+    hits_json,
+)
 from workbench.store.unfinished_work import WEIGHTS_FILE, correct_text
 from workbench.training.evaluation import Evaluation
 from workbench.training.protocols import PROTOCOLS, Protocol
@@ -135,7 +141,7 @@ def _make(
         run_id,
         metrics={
             **_costs(stage, origin.metrics),
-            **_accuracy(found),
+            **_accuracy(found, loaded.split),
             "file_bytes": path.stat().st_size,
             "stage_seconds": seconds,
         },
@@ -146,16 +152,17 @@ def _make(
         store.attach(run_id, recipe)
     store.attach_text(run_id, STAGE_FILE, json.dumps(asdict(report), indent=1))
     digest = loaded.data["test"]
-    store.attach_text(run_id, HITS_FILE, hits_json(correct_text(found.correct), digest))
+    name = HITS_FILE if loaded.split == "test" else VALIDATION_HITS_FILE
+    store.attach_text(run_id, name, hits_json(correct_text(found.correct), digest))
     store.attach(run_id, path)
 
 
-def _accuracy(found: Evaluation) -> dict[str, float]:
+def _accuracy(found: Evaluation, split: str) -> dict[str, float]:
     return {
-        "test_accuracy": found.hits / found.images,
-        "test_hits": found.hits,
-        "test_images": found.images,
-        "test_top5_hits": found.top_hits,
+        f"{split}_accuracy": found.hits / found.images,
+        f"{split}_hits": found.hits,
+        f"{split}_images": found.images,
+        f"{split}_top5_hits": found.top_hits,
     }
 
 

@@ -199,14 +199,15 @@ def _result(run: StoredRun) -> ProtocolResult:
         raise ValueError(f"there is no protocol '{params['protocol']}'")
     if KEY not in run.tags:
         raise KeyError(KEY)
-    images = round(number("test_images", metrics["test_images"], 1))
+    hits_name, images_name = f"{run.split}_hits", f"{run.split}_images"
+    images = round(number(images_name, metrics[images_name], 1))
     latency, latency_64, file_bytes = (
         number(name, metrics[name]) if name in metrics else None
         for name in ("latency_ms", "latency_64_ms", "file_bytes")
     )
     return ProtocolResult(
         protocol=params["protocol"],
-        hits=(round(number("test_hits", metrics["test_hits"], 0, images)),),
+        hits=(round(number(hits_name, metrics[hits_name], 0, images)),),
         images=images,
         parameters=round(number("parameters", metrics["parameters"], 1)),
         footprint=number("footprint", metrics["footprint"]),

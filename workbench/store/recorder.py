@@ -196,7 +196,7 @@ class Recorder:
     def _is_whole(self, run: StoredRun) -> bool:
         kind = run.tags.get(KIND, "")
         metrics, file = WHOLE.get(kind, (EVALUATED, WEIGHTS_FILE))
-        if not metrics <= run.metrics.keys():
+        if not {name.replace("test_", f"{run.split}_") for name in metrics} <= run.metrics.keys():
             return False
         if run.tags.get(WEIGHTS) == DROPPED:
             return True

@@ -37,6 +37,22 @@ class StoredRun:
         """Mean training loss of the last epoch; 0 for a network that was not trained."""
         return self.metrics.get("train_loss", 0.0)
 
+    @property
+    def split(self) -> str:
+        """What the network was evaluated on, "test" or "validation"; metrics start with it.
+
+        Runs with ``--validation`` of version 0.1.0 have the names of tests.
+        """
+        return "validation" if "validation_hits" in self.metrics else "test"
+
+    def evaluated(self, name: str) -> float:
+        """A metric of the evaluation: "hits", "images", "accuracy" or "top5_hits".
+
+        Raises:
+            KeyError: when the run has no such metric.
+        """
+        return self.metrics[f"{self.split}_{name}"]
+
     def artifact(self, name: str) -> str:
         """Location of an artifact: its local path if it has one, else an MLflow URI."""
         folder = local_path(self.artifact_uri)
@@ -48,7 +64,7 @@ class Input:
     """A data set that a run used.
 
     Attributes:
-        context: purpose of the data, "training" or "test".
+        context: purpose of the data, "training", "test" or "validation".
     """
 
     name: str

@@ -205,18 +205,12 @@ class Trials:
 
     def _job(self, candidate: Candidate, loaded: LoadedTask, analysis: Analysis, seed: int) -> Job:
         job = protocol_job(loaded, PROTOCOLS[candidate.protocol], seed, self.source, analysis)
-        inputs = [
-            replace(each, context="validation") if each.context == "test" else each
-            for each in job.inputs
-        ]
         return replace(
             job,
             key=key_of("trial", {"training": job.key}),
             kind="trial",
             title=f"{candidate.label} · {job.plan.epochs} epoch(s) · seed {seed}",
             params={**job.params, "share": candidate.share},
-            inputs=inputs,
-            split="validation",
         )
 
     def _cost(self, candidate: Candidate, analysis: Analysis) -> float:
