@@ -58,12 +58,7 @@ def test_the_recipe_names_filters_of_the_full_network(run_cli):
     status, out, err = run_cli(*command, "--protocols", "pfa-fine", "--json")
     assert status == 0, err
     first, second = json.loads(out)["recipe"][:2]
-<<<<<<< HEAD
-    (path,) = (p for p in Path("mlruns/artifacts").rglob("weights.safetensors")
-               if json.loads(out)["protocols"][0]["run_ids"][0] in str(p))  # fmt: skip
-=======
     path = json.loads(out)["protocols"][0]["weights"]
->>>>>>> w15-mlflow
     source, left = load_file("source.safetensors"), load_file(path)
     name = f"{second['layer']}.weight"
     expected = source[name][second["kept_indices"]][:, first["kept_indices"]]

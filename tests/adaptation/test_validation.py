@@ -1,6 +1,9 @@
 """``adapt --validation`` compares networks on training images that they were not trained on."""
 
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +43,7 @@ def test_it_is_another_adaptation_whose_numbers_are_named(run_cli):
     assert validated["settings"]["validation"] == 0.2
     runs = Store().runs(list(Store().experiments().values()), {})
     own = [run for run in runs if run.params.get("protocol") == "full-fine"]
-    images = {run.params.get("validation", ""): run.metrics["test_images"] for run in own}
+    images = {run.params.get("validation", ""): run.evaluated("images") for run in own}
     assert images == {"": len(loaded().test), "0.2": len(loaded(validation=0.2).test)}
 
     status, out, err = run_cli(*QUICK, "--validation", "0.2")
@@ -49,6 +52,34 @@ def test_it_is_another_adaptation_whose_numbers_are_named(run_cli):
     status, out, err = run_cli("compare")
     assert status == 0, err
     assert out.count("full-fine") == 2, "tested and validated networks are not combined"
+
+    for run in runs:
+        measured = {name.split("_")[0] for name in run.metrics if name.endswith("_accuracy")}
+        if measured and run.tags["workbench.kind"] != "source":
+            parent = results[("--validation", "0.2")]["run_id"]
+            validates = "validation" in run.params or run.run_id == parent
+            assert measured == ({"validation"} if validates else {"test"})
+
+
+def test_runs_of_earlier_versions_have_the_names_of_tests_and_are_found(run_cli):
+    status, out, err = run_cli(*QUICK, "--validation", "0.2", "--json")
+    assert status == 0, err
+    before = json.loads(out)
+    assert before["trained"] == 1
+    with closing(sqlite3.connect("mlruns/mlflow.db")) as database, database:
+        for table in ("metrics", "latest_metrics"):
+            database.execute(
+                f"UPDATE {table} SET key = replace(key, 'validation_', 'test_') "
+                "WHERE key LIKE 'validation_%'"
+            )
+    for path in Path("mlruns").rglob("validation_hits.json"):
+        path.rename(path.with_name("test_hits.json"))
+    status, out, err = run_cli(*QUICK, "--validation", "0.2", "--json")
+    assert status == 0, err
+    again = json.loads(out)
+    assert again["trained"] == 0
+    assert again["protocols"] == before["protocols"]
+    assert run_cli("compare")[0] == 0
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-0.5"])

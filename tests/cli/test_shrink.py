@@ -79,6 +79,69 @@ def test_a_wrong_value_is_one_line(run_cli, options, message):
     assert len(err.strip().splitlines()) == 1
 
 
+FILE = """
+source: digits
+target: digits-0v1
+schedule: one-cycle
+source_epochs: 2
+epochs: 2
+batch_size: 32
+recipes: [pfa-kl, uniform]
+budgets: [0.1, 0.4]
+rungs: 2
+validation_share: 0.25
+"""
+
+
+def preview(run_cli, *options):
+    status, out, err = run_cli("shrink", *options, "--dry-run", "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_a_file_says_the_same_as_the_command_line(run_cli, tmp_path):
+    (tmp_path / "search.yaml").write_text(FILE)
+    plan = preview(run_cli, "--config", "search.yaml")
+    assert plan == preview(run_cli, *SMALL, "--validation", "0.25")
+    assert plan["search"]["budgets"] == [0.1, 0.4]
+    other = preview(run_cli, "--config", "search.yaml", "--validation", "0.5", "--rungs", "1")
+    assert other["search"] == {**plan["search"], "validation_share": 0.5, "rungs": 1}
+
+
+def test_a_dry_run_shows_the_steps_and_changes_nothing(run_cli, tmp_path):
+    status, out, err = run_cli("shrink", *SMALL, "--seeds", "2", "--dry-run")
+    assert status == 0, err
+    steps = [line for line in out.splitlines() if line[:1].isdigit()]
+    assert steps[0] == "1. source training: digits, 2 epochs (to do)"
+    assert "at most 4 candidates and full-fine, 1 epoch each" in steps[2]
+    assert "at most 2 candidates and full-fine, 2 epochs each" in steps[3]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("method: fp", "search.yaml:1: method: is an option of 'adapt', not of 'shrink'"),
+        ("validation: 0.2", "did you mean 'validation_share'?"),
+        ("rung: 2", "did you mean 'rungs'?"),
+        ("rungs: two", "rungs: 'two' is not a whole number"),
+        ("figure: a.png", "figure: is an option of the command line only"),
+    ],
+)
+def test_a_wrong_line_in_a_file_is_one_line(run_cli, tmp_path, line, message):
+    (tmp_path / "search.yaml").write_text(f"{line}\nsource: digits\ntarget: digits-0v1\n")
+    status, out, err = run_cli("shrink", "--config", "search.yaml")
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_dry_run_reports_the_mistakes_of_the_search(run_cli):
+    status, out, err = run_cli("shrink", *SMALL, "--budgets", "7", "--dry-run")
+    assert (status, out) == (2, "")
+    assert "--budgets 7: is not within (0, 1)" in err
+
+
 def test_no_time_is_not_an_error(run_cli):
     status, out, err = run_cli("shrink", *SMALL, "--time", "1s")
     assert status == 0, err

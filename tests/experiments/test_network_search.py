@@ -8,7 +8,8 @@ import pytest
 
 from workbench.errors import SettingsError
 from workbench.experiments.network_search.candidates import FULL, SOURCE, Candidate, between
-from workbench.experiments.network_search.search import Clock, Plan, find
+from workbench.experiments.network_search.search import Clock, find
+from workbench.experiments.network_search.search_forecast import Plan
 from workbench.experiments.network_search.search_result import entries_of, gap
 from workbench.experiments.network_search.search_settings import SearchSettings, seconds_of
 from workbench.experiments.network_search.successive_halving import (

@@ -85,15 +85,6 @@ def test_a_network_of_the_users_own_is_adapted_and_its_weights_are_taken_away(ow
     assert [p["run_ids"] for p in again["protocols"]] == [p["run_ids"] for p in result["protocols"]]
 
 
-<<<<<<< HEAD
-def _weights():
-    from pathlib import Path
-
-    return Path("mlruns/artifacts").rglob("weights.safetensors")
-
-
-=======
->>>>>>> w15-mlflow
 def test_other_code_under_the_same_name_is_another_network(own, run_cli, tmp_path):
     first = run_cli(*ADAPT, *FAST, "--model", f"{own}:small", "--dry-run")[1]
     path = tmp_path / f"{own}.py"

@@ -47,15 +47,15 @@ def test_the_smallest_good_enough_network_is_recommended():
     ]
     assert judge(results, 1.0).recommended.protocol == "pfa-fine"
     assert sentence(results) == (
-        "pfa-fine: 98.8 % ± 0.4 at 23 % of the parameters, 2.9x faster (2.9x in batches of 64) "
-        "than full-fine (99.2 %)"
+        "pfa-fine: 98.75 % ± 0.35 at 23 % of the parameters, 2.9x faster (2.9x in batches of 64) "
+        "than full-fine (99.25 %)"
     )
 
 
 def test_the_full_network_is_recommended_when_no_compressed_one_is_close():
     results = [result("full-fine", [198]), result("pfa-fine", [190])]
     assert judge(results, 1.0).recommended.protocol == "full-fine"
-    assert "pfa-fine (95.0 % at 23 % of the parameters), is 4.0 points below" in sentence(results)
+    assert "pfa-fine (95.00 % at 23 % of the parameters), is 4.00 points below" in sentence(results)
 
 
 def test_tolerance_moves_the_line_and_includes_it():
@@ -78,7 +78,7 @@ def test_a_slower_network_is_called_slower():
     results = [result("full-fine", [198], latency=1.0), result("pfa-fine", [198], latency=2.0)]
     assert judge(results, 1.0).recommended.protocol == "full-fine"
     assert (
-        "pfa-fine (99.0 % at 23 % of the parameters), is 2.0x slower (2.0x slower in "
+        "pfa-fine (99.00 % at 23 % of the parameters), is 2.0x slower (2.0x slower in "
         in sentence(results)
     )
     results = [result("full-fine", [198], latency=1.0), result("pfa-fine", [198], latency=0.99)]
@@ -99,7 +99,7 @@ def test_without_latency_flops_are_compared():
 
 
 def test_one_kind_of_network_alone_has_a_verdict_too():
-    assert sentence([result("pfa-fine", [198])]) == "pfa-fine: 99.0 % at 23 % of the parameters"
+    assert sentence([result("pfa-fine", [198])]) == "pfa-fine: 99.00 % at 23 % of the parameters"
     assert "no compressed network was trained" in sentence([result("full-fine", [198])])
 
 

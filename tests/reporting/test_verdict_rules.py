@@ -64,8 +64,8 @@ def test_the_fastest_network_within_the_tolerance_is_recommended():
     assert verdict.recommended is SMALL_INT8
     assert verdict.best.accuracy_mean == 0.99
     assert verdict_sentence(verdict) == (
-        "pfa-fine int8: 98.5 % in a file of 3.90 MB (6 % of full-fine), 10.0x faster (10.0x in "
-        "batches of 64) than full-fine (99.0 %)"
+        "pfa-fine int8: 98.50 % in a file of 3.90 MB (6 % of full-fine), 10.0x faster (10.0x in "
+        "batches of 64) than full-fine (99.00 %)"
     )
 
 

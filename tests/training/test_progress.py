@@ -1,11 +1,14 @@
 """Progress in a log: plain lines, time left, and signs of life while nothing else is printed."""
 
+import json
 import time
 
 import pytest
 
+from workbench.errors import SettingsError
 from workbench.training import progress
-from workbench.training.progress import Display, duration
+from workbench.training.progress import Display
+from workbench.training.time_left import TRAINING, PlannedStep, duration
 
 
 @pytest.fixture
@@ -80,3 +83,91 @@ def test_time_left_follows_from_what_this_call_did(monkeypatch, capsys):
 )
 def test_durations_are_readable(seconds, text):
     assert duration(seconds) == text
+
+
+STEPS = [PlannedStep("one", {TRAINING: 100.0}), PlannedStep("two", {TRAINING: 300.0})]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def execute(display, clock):
+    """A plan of two steps with one task each, at 10 units of work a second."""
+    with display.plan(STEPS) as plan:
+        for number, work in enumerate((100.0, 300.0)):
+            with plan.step(), display.track(f"task {number}", 4, lambda w=work: w) as advance:
+                for epoch in range(1, 5):
+                    clock[0] += work / 40
+                    advance(epoch, f"loss 0.{epoch}")
+
+
+def test_lines_of_a_plan_have_the_state_of_the_whole(clock, capsys):
+    execute(Display(quiet=False), clock)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "task 0: 4/4 loss 0.4; all steps: 25 %, about 30 s left"
+    assert lines[1] == "task 1: 2/4 loss 0.2; all steps: 62 %, about 15 s left"
+    assert lines[-1] == "task 1: 4/4 loss 0.4; all steps: 100 %"
+
+
+def read_records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.parametrize("by", ["argument", "variable"])
+def test_progress_for_programs_is_one_json_line_each(
+    clock, capsys, tmp_path, monkeypatch, quiet, by
+):
+    path = tmp_path / "progress.jsonl"
+    if by == "variable":
+        monkeypatch.setenv("WORKBENCH_PROGRESS_FILE", str(path))
+    display = Display(quiet=quiet, records=path if by == "argument" else None)
+    execute(display, clock)
+    display.say("a last line")
+    found = read_records(path)
+    assert all(set(each) == {"done", "seconds_left", "step", "message"} for each in found)
+    done = [each["done"] for each in found]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0.0, 1.0)
+    assert found[0]["seconds_left"] is None
+    middle = next(each for each in found if each["message"] == "loss 0.2" and each["done"] > 0.5)
+    assert middle["step"] == "task 1"
+    assert middle["seconds_left"] == pytest.approx(15.0)
+    assert found[-1]["message"] == "a last line"
+    assert (capsys.readouterr().err == "") == quiet
+
+
+def test_records_that_cannot_be_written_are_one_clear_line(tmp_path):
+    display = Display(records=tmp_path / "none" / "progress.jsonl")
+    with pytest.raises(SettingsError, match="cannot be written"):
+        display.say("a line")
+
+
+def test_a_task_without_a_plan_is_the_whole(clock, tmp_path):
+    path = tmp_path / "progress.jsonl"
+    with Display(records=path).track("alone", 4) as advance:
+        clock[0] += 3
+        advance(1, "")
+    found = read_records(path)
+    assert {"done": 0.25, "seconds_left": 9.0, "step": "alone", "message": ""} in found
+    assert found[-1]["done"] == 1.0
+
+
+def test_work_that_fails_is_not_reported_as_done(tmp_path, clock):
+    display = Display(records=tmp_path / "progress.jsonl")
+    with pytest.raises(ValueError), display.plan(STEPS) as plan, plan.step():  # noqa: PT011
+        raise ValueError
+    assert read_records(tmp_path / "progress.jsonl")[-1]["done"] == 0.0
+
+
+def test_warnings_are_printed_where_progress_is_not(capsys):
+    display = Display(quiet=True, warnings=True)
+    display.say("a remark")
+    display.say("warning: a warning")
+    with display.track("task", 1) as advance:
+        advance(1, "")
+    assert capsys.readouterr().err == "warning: a warning\n"

@@ -48,6 +48,7 @@ from workbench.store.stored_results import (
     stored_recipe,
 )
 from workbench.training.progress import Display
+from workbench.training.time_left import ANALYSIS, pass_work
 
 _RUNTIME_MS = "runtime_latency_ms"
 #: What the threshold of a method is, where it has a name.
@@ -186,9 +187,15 @@ def gather(
     task, options = loaded.task, loaded.task.recipe_options()
     looks = (structure.groups, loaded.train, task.source, loaded.processor.torch_device)
     silent = READS_ZEROS & {options.recipe, options.selection}
-    with watching(network, structure.path):
-        with display.track(title, len(loaded.train)) as advance:
-            moments = measure_responses(network, *looks, lambda seen: advance(seen, "images"))
+
+    def work() -> float:
+        return pass_work(count_costs(network, task.source.shape).flops, len(loaded.train))
+
+    with (
+        display.track(title, len(loaded.train), work, ANALYSIS) as advance,
+        watching(network, structure.path),
+    ):
+        moments = measure_responses(network, *looks, lambda seen: advance(seen, "images"))
         zeros = measure_zeros(network, *looks) if silent else None
     return collect(network, moments, structure, zeros)
 

@@ -12,6 +12,7 @@ from typing import Any
 from workbench.adaptation.loaded_task import load_task, settings_dict
 from workbench.adaptation.preparation import Call, check_call
 from workbench.adaptation.recorded_steps import states_of
+from workbench.adaptation.smallest_network import check_smallest
 from workbench.adaptation.time_needed import TimeNeeded, may_take_long, time_lines, time_needed
 from workbench.compression.costs import count_costs
 from workbench.data.data_folder import data_folder, is_present
@@ -45,6 +46,8 @@ def preview(*, display: Display | None = None, **options: Any) -> dict[str, Any]
     say = (display or Display()).say
     call = check_call(options)
     task = call.task
+    for line in check_smallest(task):
+        say(line)
     folder = data_folder(task.settings.what.data_dir)
     present = all(is_present(name, folder) for name in task.known_sets)
     recorder = _reader(call) if present else None  # report a bad store before reading images
@@ -72,15 +75,15 @@ def preview(*, display: Display | None = None, **options: Any) -> dict[str, Any]
     }
 
 
-def preview_lines(plan: dict[str, Any]) -> list[str]:
-    """The plan as lines of text."""
+def subject_lines(plan: dict[str, Any]) -> list[str]:
+    """Lines about the target, the network and the training of a plan."""
     settings, data, full = plan["settings"], plan["data"], plan["full_network"]
     train, test = data["images"]
     training = settings["plan"]
     fine = settings["fine_plan"]["learning_rate"]
     origin = settings.get("images", {}).get("from", settings["source"])
     there = "present" if data["present"] else "not on this machine; 'workbench adapt' downloads it"
-    lines = [
+    return [
         f"target      {settings['target']} of {origin}: "
         f"{len(settings['classes'])} classes, {train:,} training and {test:,} test images",
         f"data        {data['folder']} ({there})",
@@ -90,8 +93,12 @@ def preview_lines(plan: dict[str, Any]) -> list[str]:
         f"{training['learning_rate']:g} (fine: {fine:g}), batch {training['batch_size']}, "
         f"weight decay {training['weight_decay']:g}{_regularisers(training)}",
         f"processor   {settings['device']}, {settings['precision']}, {settings['threads']} threads",
-        "",
     ]
+
+
+def preview_lines(plan: dict[str, Any]) -> list[str]:
+    """The plan as lines of text."""
+    lines = [*subject_lines(plan), ""]
     for step in plan["steps"]:
         run = f"  run {step['run_id']}" if step["run_id"] else ""
         lines.append(f"{step['state']:6}  {step['step']}{run}")

@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.source_network import model_parts
+from workbench.adaptation.stage_work import NetworkSizes, latency_work
 from workbench.compression.costs import Timing
 from workbench.compression.narrow_networks import load_network
 from workbench.compression.recipe_settings import ONNX, TORCH
@@ -33,6 +35,7 @@ from workbench.store.run_tags import FILE, HASH
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import LATENCIES_FILE, read_artifact
 from workbench.store.unfinished_work import WEIGHTS_FILE
+from workbench.training.time_left import STAGE
 
 #: Times at batch 1 and 64 by (network, stage or runtime); the network is "full" or "compressed".
 Latencies = Mapping[tuple[str, str], tuple[Timing, Timing]]
@@ -76,7 +79,9 @@ def measure_runtimes(
         params = {**loaded.task.params(), "protocol": "latency", "stages": ", ".join(stages)}
         run_id = recorder.open(key, "latency", title, params, parent)
         with recorder.closing(run_id), tempfile.TemporaryDirectory() as folder:
-            with recorder.display.track(title, 1):
+            sizes = NetworkSizes(0.0, analysis.full.flops, analysis.compressed.flops)
+            work = partial(latency_work, loaded.task, sizes)
+            with recorder.display.track(title, 1, work, STAGE):
                 measured = _measure(loaded, networks, stages, recorder, Path(folder))
             path = Path(folder) / LATENCIES_FILE
             path.write_text(json.dumps(_plain(measured, loaded.processor.threads), indent=1))

@@ -173,7 +173,7 @@ def subject_inputs(loaded: LoadedTask) -> list[Input]:
     train, test = split_inputs(
         domain.name, domain.source, len(domain.classes), loaded.train, loaded.test, loaded.data
     )
-    return [train, replace(test, name=f"{domain.name} {loaded.split}")]
+    return [train, replace(test, name=f"{domain.name} {loaded.split}", context=loaded.split)]
 
 
 def split_inputs(

@@ -28,7 +28,8 @@ from workbench.models.external_networks import DEFAULT_WEIGHTS
 Types = Mapping[str, tuple[type, ...]]
 
 
-def _types_of(*groups: type) -> dict[str, tuple[type, ...]]:
+def types_of(*groups: type) -> dict[str, tuple[type, ...]]:
+    """The types of all fields of frozen groups of options, by the fields' names."""
     found = {}
     for group in groups:
         hints = get_type_hints(group)
@@ -42,17 +43,17 @@ def _types_of(*groups: type) -> dict[str, tuple[type, ...]]:
 
 
 #: A number of parameters may be text, such as 2.5M.
-_ADAPT = _types_of(*GROUPS.values()) | {"params": (int, str, NoneType)}
+_ADAPT = types_of(*GROUPS.values()) | {"params": (int, str, NoneType)}
 #: The options of each command. ``analyze`` reads the same files as ``adapt``.
 TYPES: dict[str, Types] = {
     "adapt": _ADAPT,
     "analyze": _ADAPT,
-    "train": _types_of(SourceSettings)
+    "train": types_of(SourceSettings)
     | {name: _ADAPT[name] for name in ("data_dir", "tracking_uri", "output", "fresh")},
 }
 #: Options of the command line that have another name in Python.
-_OTHER_NAMES = {"map": "gamma_map"}
-_TYPED_ONLY = ("config", "like", "json", "dry_run", "out")
+_OTHER_NAMES = {"map": "gamma_map", "validation": "validation_share"}
+_TYPED_ONLY = ("config", "like", "json", "quiet", "dry_run", "out", "figure")
 _LONGEST_NUMBER = 100  # characters
 _METHOD = (
     "recipe", "selection", "draw", "energy", "divergence", "gamma_map", "cost", "min_share",
@@ -125,11 +126,11 @@ def override(options: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, 
 def _unknown(name: str, types: Types, command: str) -> str:
     if name in _TYPED_ONLY:
         return "is an option of the command line only; remove the line"
+    if _OTHER_NAMES.get(name) in types:
+        return f"unknown option; did you mean '{_OTHER_NAMES[name]}'?"
     others = [other for other, known in TYPES.items() if name in known]
     if others:
         return f"is an option of '{others[0]}', not of '{command}'; remove the line"
-    if name in _OTHER_NAMES:
-        return f"unknown option; did you mean '{_OTHER_NAMES[name]}'?"
     return f"unknown option{did_you_mean(name, list(types))}"
 
 
@@ -199,9 +200,8 @@ def _truth(value: Any) -> bool | None:
 
 
 def _names(value: Any) -> list[str] | None:
-    if not isinstance(value, list) or not all(isinstance(item, (str, int)) for item in value):
-        return None
-    return [str(item) for item in value]
+    texts = [_text(item) for item in value] if isinstance(value, list) else [None]
+    return None if None in texts else [str(text) for text in texts]
 
 
 def _path(value: Any) -> Path | None:

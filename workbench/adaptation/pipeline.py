@@ -6,8 +6,10 @@ through ``store.recorder``, which reuses recorded results.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,14 @@ from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.protocol_runs import run_protocol
 from workbench.adaptation.recipe_output import write_recipe
 from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
-from workbench.adaptation.recorded_steps import states_of
+from workbench.adaptation.recorded_steps import StepState, states_of
 from workbench.adaptation.repair_training import repair
 from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.stage_runs import check_stages
+from workbench.adaptation.stage_work import NetworkSizes
+from workbench.adaptation.step_work import guessed_sizes, planned_steps
 from workbench.adaptation.steps import steps_of
 from workbench.adaptation.summary import conclude, is_concluded, write_conclusion
 from workbench.adaptation.task import Task
@@ -38,7 +42,8 @@ from workbench.data.user_paths import check_new_file, user_path
 from workbench.reporting.results import Adaptation
 from workbench.store.recorder import Recorder
 from workbench.store.stored_results import OPTIONS_FILE, has_artifact, has_options
-from workbench.training.progress import Display
+from workbench.training.progress import Display, Plan
+from workbench.training.time_left import PlannedStep
 
 
 def adapt(
@@ -60,20 +65,25 @@ def adapt(
     display = display or Display()
     prepared = prepare(options, display)
     task, loaded, recorder = prepared.call.task, prepared.loaded, prepared.recorder
-    _announce(prepared, display)
+    states = _states(prepared) if display.is_watched else []
+    _announce(prepared, states)
     key = adapt_key(loaded, prepared.call.given)
     waiting = "another process runs the same adaptation; waiting for it"
     with recorder.work.lock(key, lambda: display.say(waiting)):
         parent, finished = recorder.open_parent(key, task.title, task.params())
         _store_options(recorder, parent, task)
-        with nullcontext() if finished else recorder.closing(parent):
-            analysis, done = _execute(prepared, parent, fresh_source)
+        with (
+            nullcontext() if finished else recorder.closing(parent),
+            display.plan(_planned(prepared, states)) as plan,
+        ):
+            analysis, done = _execute(prepared, parent, fresh_source, plan, states)
             runs = [done[name] for name in task.protocols]
-            latencies = measure_runtimes(loaded, analysis, runs, recorder, parent)
-            adaptation = conclude(loaded, analysis, runs, latencies, recorder, parent)
-            new = not finished or adaptation.trained or analysis.measured
-            if new or not is_concluded(recorder, adaptation):
-                write_conclusion(adaptation, analysis, loaded, runs, recorder, parent)
+            with plan.step():
+                latencies = measure_runtimes(loaded, analysis, runs, recorder, parent)
+                adaptation = conclude(loaded, analysis, runs, latencies, recorder, parent)
+                new = not finished or adaptation.trained or analysis.measured
+                if new or not is_concluded(recorder, adaptation):
+                    write_conclusion(adaptation, analysis, loaded, runs, recorder, parent)
     return adaptation
 
 
@@ -102,9 +112,17 @@ def predict_costs(
     if not options.get("compensate"):
         prepared = _without_compensation(prepared)
     call, recorder = prepared.call, prepared.recorder
-    _announce(prepared, display, only_source=True)
-    source = call.given or train_source(call.task, call.processor, recorder)
-    analysis = _analyse(prepared.loaded, source, recorder, None)
+    kinds = ("source", "analysis")
+    states = _states(prepared) if display.is_watched else []
+    states = [state for state in states if state.step.kind in kinds]
+    _announce(prepared, [state for state in states if state.step.kind == "source"])
+    with display.plan(_planned(prepared, states)[:-1]) as plan:  # there is no verdict
+        source = call.given
+        if source is None:
+            with plan.step():
+                source = train_source(call.task, call.processor, recorder)
+        with plan.step():
+            analysis = _analyse(prepared.loaded, source, recorder, None)
     if path is not None:
         write_recipe(path, call.task, analysis)
     return analysis
@@ -129,49 +147,68 @@ def _store_options(recorder: Recorder, parent: str, task: Task) -> None:
             recorder.store.attach_text(parent, name, text)
 
 
-def _announce(prepared: Prepared, display: Display, *, only_source: bool = False) -> None:
+def _states(prepared: Prepared) -> list[StepState]:
+    """The states of the steps in the store, without warnings, which loading has printed."""
+    recorder = None if prepared.recorder.fresh else prepared.recorder
+    return states_of(prepared.call, prepared.loaded, recorder, lambda line: None)
+
+
+def _announce(prepared: Prepared, states: Sequence[StepState]) -> None:
     """Report how long the trainings will take if that is more than five minutes."""
+    display = prepared.recorder.display
     if display.quiet or not may_take_long(prepared.call):
         return
-    recorder = None if prepared.recorder.fresh else prepared.recorder
-    # Warnings about the images were printed when they were loaded.
-    states = states_of(prepared.call, prepared.loaded, recorder, lambda line: None)
-    if only_source:
-        states = [state for state in states if state.step.kind == "source"]
     needed = time_needed(prepared.call, states)
     for line in time_lines(needed) if needed.long else ():
         display.say(line)
 
 
+def _planned(
+    prepared: Prepared, states: Sequence[StepState], analysis: Analysis | None = None
+) -> list[PlannedStep]:
+    """The steps with their work; none if nobody watches."""
+    if not states:
+        return []
+    sizes = guessed_sizes(prepared.call.task)
+    if analysis is not None:
+        sizes = NetworkSizes(sizes.source, analysis.full.flops, analysis.compressed.flops)
+    return planned_steps(prepared.loaded, states, sizes)
+
+
 def _execute(
-    prepared: Prepared, parent: str, fresh_source: bool
+    prepared: Prepared,
+    parent: str,
+    fresh_source: bool,
+    plan: Plan,
+    states: Sequence[StepState],
 ) -> tuple[Analysis, dict[str, ProtocolRuns]]:
     """Execute all steps and return the analysis and the runs of each protocol by its name."""
     call, loaded, recorder = prepared.call, prepared.loaded, prepared.recorder
     source, analysis = call.given, None
     done: dict[str, ProtocolRuns] = {}
     for step in steps_of(call.task):
-        if step.kind == "source":
-            own = recorder if fresh_source else replace(recorder, fresh=False)
-            source = train_source(call.task, call.processor, own)
-            continue
-        assert source is not None  # given, or trained by the first step
-        if step.kind == "analysis":
-            analysis = _analyse(loaded, source, recorder, parent)
-            check_stages(loaded, analysis.recipe)
-            continue
-        assert analysis is not None
-        if step.kind == "repair":
-            analysis = repair(loaded, source, analysis, recorder, parent)
-            continue
-        assert step.protocol is not None
-        if step.kind == "teacher":
-            full_fine(loaded, source, analysis, recorder, parent)
-        elif step.kind == "protocol":  # which trains the links of its chain of teachers first
-            runs = run_protocol(
-                loaded, step.protocol, step.seeds, source, analysis, recorder, parent
-            )
-            done[step.protocol.name] = runs
+        with plan.step():
+            if step.kind == "source":
+                own = recorder if fresh_source else replace(recorder, fresh=False)
+                source = train_source(call.task, call.processor, own)
+                continue
+            assert source is not None  # given, or trained by the first step
+            if step.kind == "analysis":
+                analysis = _analyse(loaded, source, recorder, parent)
+                check_stages(loaded, analysis.recipe)
+                plan.revise(partial(_planned, prepared, states, analysis))
+                continue
+            assert analysis is not None
+            if step.kind == "repair":
+                analysis = repair(loaded, source, analysis, recorder, parent)
+                continue
+            assert step.protocol is not None
+            if step.kind == "teacher":
+                full_fine(loaded, source, analysis, recorder, parent)
+            elif step.kind == "protocol":  # which trains the links of its chain of teachers first
+                done[step.protocol.name] = run_protocol(
+                    loaded, step.protocol, step.seeds, source, analysis, recorder, parent
+                )
     assert analysis is not None
     return analysis, done
 

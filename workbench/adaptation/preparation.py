@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.adaptation.loaded_task import LoadedTask, load_task
 from workbench.adaptation.settings import Settings
+from workbench.adaptation.smallest_network import check_smallest
 from workbench.adaptation.source_network import SourceNetwork, check_network, given_weights
 from workbench.adaptation.task import Task, resolve
 from workbench.adaptation.teachers import check_objective
@@ -52,13 +53,18 @@ def check_call(options: dict[str, Any]) -> Call:
     return Call(task, processor, given_weights(task))
 
 
-def prepare(options: dict[str, Any], display: Display) -> Prepared:
+def prepare(options: dict[str, Any], display: Display, *, several_sizes: bool = False) -> Prepared:
     """Check the options, load the images and open the store.
+
+    Args:
+        several_sizes: whether the budget is only one of several that are tried.
 
     Raises:
         WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
     """
     call = check_call(options)
+    for line in () if several_sizes else check_smallest(call.task):
+        display.say(line)
     task, record = call.task, call.task.settings.record
     folder = data_folder(task.settings.what.data_dir)
     for name in task.known_sets:

@@ -31,11 +31,13 @@ class StepState:
     Attributes:
         title: its name on the screen.
         run: the finished run; None if the step is to do or its state is unknown.
+        stage: name of the stage; empty for a step that is none.
     """
 
     step: Step
     title: str
     run: StoredRun | None
+    stage: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _stage_states(
             key = stage_key(found.loaded, STAGES[name], origin.tags[FINGERPRINT])
             run = found.recorder.find(key)
         title = f"{name} after {step.title}, seed {seed}"
-        states.append(StepState(replace(step, kind="stage", title=title), title, run))
+        states.append(StepState(replace(step, kind="stage", title=title), title, run, name))
     return states
 
 

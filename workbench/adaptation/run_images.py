@@ -88,7 +88,7 @@ def _checked(found: RunImages, card: Card, run: StoredRun) -> RunImages:
             f"{', '.join(found.classes)[:200]}"
         )
     used = run.params.get("data", "")  # the start of the training images' fingerprint
-    tested = round(run.metrics.get("test_images", len(found.test)))
+    tested = round(run.metrics.get(f"{run.split}_images", len(found.test)))
     changed = not found.train.fingerprint().startswith(used) or tested != len(found.test)
     return replace(found, changed=changed)
 

@@ -74,6 +74,11 @@ def fit_source(source: Source, domain: Domain) -> Source:
         size = domain.image_size or source.shape[1]
         crop = source.crop and crop_of(size)
         return replace(source, shape=(source.shape[0], size, size), crop=crop)
+    if domain.source not in SOURCES:
+        raise SettingsError(
+            f"--target {domain.name}: the workbench has no {domain.source} images to compress a "
+            "network for; use the folder of your copy as --source and --target, or another --target"
+        )
     own = SOURCES[domain.source]
     if (own.shape, own.white) != (source.shape, source.white):
         raise SettingsError(

@@ -21,7 +21,7 @@ from workbench.store.jobs import Job
 from workbench.store.recorder import Recorder, open_recorder
 from workbench.store.runs import StoredRun
 from workbench.store.unfinished_work import WEIGHTS_FILE, disk_errors
-from workbench.training.progress import Display, duration
+from workbench.training.progress import Display
 from workbench.training.time_estimate import (
     LONG_SECONDS,
     SHORT_SOURCE,
@@ -29,6 +29,7 @@ from workbench.training.time_estimate import (
     may_be_long,
     time_line,
 )
+from workbench.training.time_left import duration
 
 
 def train(

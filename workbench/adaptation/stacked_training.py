@@ -71,7 +71,11 @@ def _train(jobs: Sequence[Job], recorder: Recorder) -> None:
     learners = [Learner(job.make_model(), job.seed) for job in jobs]
     seeds = ", ".join(str(job.seed) for job in jobs)
     title = f"{first.title.rpartition(' seed ')[0]} seeds {seeds} together"
-    with recorder.display.track(title, first.plan.epochs) as advance:
+
+    def work() -> float:
+        return len(jobs) * first.work(learners[0].network)
+
+    with recorder.display.track(title, first.plan.epochs, work) as advance:
         progress = fit_together(
             learners,
             first.train,

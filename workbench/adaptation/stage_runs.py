@@ -7,11 +7,13 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from workbench.adaptation.loaded_task import LoadedTask, subject_inputs
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import model_parts
+from workbench.adaptation.stage_work import stage_work
 from workbench.compression.narrow_networks import build_narrow, load_network
 from workbench.compression.recipes import Recipe
 from workbench.deployment.file_evaluation import evaluate_file
@@ -26,11 +28,18 @@ from workbench.store.mlflow_models import Described, log_model
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import DROPPED, FILE, FINGERPRINT, HASH, KEPT, WEIGHTS
 from workbench.store.runs import StoredRun
-from workbench.store.stored_results import HITS_FILE, RECIPE_FILE, STAGE_FILE, hits_json
+from workbench.store.stored_results import (
+    HITS_FILE,
+    RECIPE_FILE,
+    STAGE_FILE,
+    VALIDATION_HITS_FILE,
+    hits_json,
+)
 from workbench.store.unfinished_work import WEIGHTS_FILE, correct_text
 from workbench.training.evaluation import Evaluation
 from workbench.training.predictions import PREDICTIONS_FILE
 from workbench.training.protocols import PROTOCOLS, Protocol
+from workbench.training.time_left import STAGE
 
 #: Parameters of a training that its stages do not have.
 _NOT_COPIED = ("device", "precision")
@@ -107,7 +116,8 @@ def run_stage(
         with recorder.closing(run_id), tempfile.TemporaryDirectory() as folder:
             recorder.store.log_inputs(run_id, subject_inputs(loaded))
             path = Path(folder) / f"network-{stage.name}{stage.suffix}"
-            with recorder.display.track(title, 1):
+            work = partial(stage_work, loaded, stage, origin.metrics["flops"])
+            with recorder.display.track(title, 1, work, STAGE):
                 _make(loaded, stage, weights, path, origin, recorder, run_id)
         return StageRun(stage.name, origin, recorder.store.run(run_id))
 
@@ -133,7 +143,7 @@ def _make(
         run_id,
         metrics={
             **_costs(stage, origin.metrics),
-            **_accuracy(found),
+            **_accuracy(found, loaded.split),
             "file_bytes": path.stat().st_size,
             "stage_seconds": seconds,
         },
@@ -144,7 +154,8 @@ def _make(
         store.attach(run_id, recipe)
     store.attach_text(run_id, STAGE_FILE, json.dumps(asdict(report), indent=1))
     digest = loaded.data["test"]
-    store.attach_text(run_id, HITS_FILE, hits_json(correct_text(found.correct), digest))
+    name = HITS_FILE if loaded.split == "test" else VALIDATION_HITS_FILE
+    store.attach_text(run_id, name, hits_json(correct_text(found.correct), digest))
     if found.predictions is not None:
         answers = path.with_name(PREDICTIONS_FILE)
         found.predictions.write(answers)
@@ -153,12 +164,12 @@ def _make(
     log_model(store, run.experiment, run_id, path, Described(card, run.params, run.metrics))
 
 
-def _accuracy(found: Evaluation) -> dict[str, float]:
+def _accuracy(found: Evaluation, split: str) -> dict[str, float]:
     return {
-        "test_accuracy": found.hits / found.images,
-        "test_hits": found.hits,
-        "test_images": found.images,
-        "test_top5_hits": found.top_hits,
+        f"{split}_accuracy": found.hits / found.images,
+        f"{split}_hits": found.hits,
+        f"{split}_images": found.images,
+        f"{split}_top5_hits": found.top_hits,
     }
 
 

@@ -97,7 +97,7 @@ def _result(
     }
     return ProtocolResult(
         protocol=part.protocol.name,
-        hits=tuple(round(run.metrics["test_hits"]) for run in part.runs),
+        hits=tuple(round(run.evaluated("hits")) for run in part.runs),
         images=len(loaded.test),
         parameters=costs.parameters,
         footprint=costs.parameters / analysis.full.parameters,
@@ -136,7 +136,7 @@ def _staged(
     return replace(
         result,
         stage=stage,
-        hits=tuple(round(each.run.metrics["test_hits"]) for each in staged),
+        hits=tuple(round(each.run.evaluated("hits")) for each in staged),
         run_ids=tuple(each.run.run_id for each in staged),
         origins=tuple(each.origin.run_id for each in staged),
         weights=best.artifact(best.tags[FILE]) if best else None,

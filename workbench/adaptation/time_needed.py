@@ -13,7 +13,6 @@ from workbench.adaptation.recorded_steps import StepState
 from workbench.adaptation.task import Task
 from workbench.data.catalog import Source
 from workbench.models.networks import build_network
-from workbench.training.progress import duration
 from workbench.training.time_estimate import (
     LONG_SECONDS,
     SHORT_SOURCE,
@@ -21,6 +20,7 @@ from workbench.training.time_estimate import (
     may_be_long,
     time_line,
 )
+from workbench.training.time_left import duration
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,7 @@ def protocol_job(
         test=loaded.test,
         source=task.source,
         checkpoint_every=_PROTOCOL_CHECKPOINT,
+        split=loaded.split,
     )
     return taught_job(job, loaded, source, analysis, teacher) if teacher else job
 
@@ -244,6 +245,7 @@ def step_job(
         test=loaded.test,
         source=task.source,
         checkpoint_every=_PROTOCOL_CHECKPOINT,
+        split=loaded.split,
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.cli.console import print_line, print_table
+from workbench.cli.console import open_display, print_line, print_table
 from workbench.cli.merged_options import (
     merge_options,
 )
@@ -26,12 +26,15 @@ from workbench.cli.options import (
     takes,
 )
 
+if TYPE_CHECKING:
+    from workbench.training.progress import Display
+
 
 @takes(
     *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "validation", "tolerance", "prefer",
     *DISTILLATION, "stages", *STAGE_OPTIONS, *TRAINING, "weight_decay", "repair_epochs",
-    *REGULARISERS, "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json", "config",
-    "like", **FROM_FILE,
+    *REGULARISERS, "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json", "quiet",
+    "config", "like", **FROM_FILE,
 )  # fmt: skip
 def adapt(
     context: typer.Context,
@@ -61,12 +64,12 @@ def adapt(
       workbench adapt --config pets.yaml --seeds 3
       workbench adapt --like RUN --target S3
     """
-    as_json = chosen.pop("json")
+    as_json, display = chosen.pop("json"), open_display(chosen.pop("quiet"))
     chosen = merge_options(context, chosen, ("source", "target"))
-    (_preview if dry_run else _adapt)(chosen, as_json)
+    (_preview if dry_run else _adapt)(chosen, as_json, display)
 
 
-def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
+def _adapt(chosen: dict[str, Any], as_json: bool, display: Display) -> None:
     from workbench.adaptation.pipeline import adapt as run
     from workbench.reporting.json_results import as_dict
     from workbench.reporting.tables import COLUMNS, RUNTIME_COLUMNS, runtime_rows, table_rows
@@ -79,9 +82,7 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
         verdict_notes,
         verdict_sentence,
     )
-    from workbench.training.progress import Display
 
-    display = Display(quiet=False)
     result = run(display=display, **chosen)
     if not result.trained:
         display.say("nothing to train: every protocol of this adaptation is already recorded")
@@ -103,11 +104,10 @@ def _adapt(chosen: dict[str, Any], as_json: bool) -> None:
         print_line(line)
 
 
-def _preview(chosen: dict[str, Any], as_json: bool) -> None:
+def _preview(chosen: dict[str, Any], as_json: bool, display: Display) -> None:
     from workbench.adaptation.dry_run import preview, preview_lines
-    from workbench.training.progress import Display
 
-    plan = preview(display=Display(quiet=False), **chosen)
+    plan = preview(display=display, **chosen)
     if as_json:
         print(json.dumps(plan, indent=1))
         return

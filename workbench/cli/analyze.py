@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import print_line, print_table
+from workbench.cli.console import open_display, print_line, print_table
 from workbench.cli.merged_options import (
     merge_options,
 )
@@ -25,7 +25,7 @@ from workbench.cli.options import (
 
 @takes(
     *NETWORK, *RECIPE, *BUDGET, *LAYERS, "source_epochs", "schedule", "device", "precision", *WHERE,
-    "fresh", "json", "config", "like", **FROM_FILE,
+    "fresh", "json", "quiet", "config", "like", **FROM_FILE,
 )  # fmt: skip
 def analyze(
     context: typer.Context,
@@ -49,11 +49,10 @@ def analyze(
     from workbench.adaptation.pipeline import predict_costs
     from workbench.reporting.recipe_text import cost_dict, cost_sentence, group_notes
     from workbench.reporting.tables import RECIPE_COLUMNS, recipe_rows
-    from workbench.training.progress import Display
 
-    as_json = chosen.pop("json")
+    as_json, display = chosen.pop("json"), open_display(chosen.pop("quiet"))
     chosen = merge_options(context, chosen, ("source", "target"))
-    analysis = predict_costs(display=Display(quiet=False), out=out, **chosen)
+    analysis = predict_costs(display=display, out=out, **chosen)
     recipe, full, small = analysis.recipe, analysis.full, analysis.compressed
     if as_json:
         whole = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import print_line
+from workbench.cli.console import open_display, print_line
 from workbench.cli.experiment_options import COMMON, RESULTS_OPTION, names_of, typed_command
 from workbench.cli.options import takes
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
@@ -68,8 +68,8 @@ def bench(
         --recipes pfa-kl,pfa-en,pfa-cost,uniform,random --flops 0.05,0.1,0.25 --seeds 4
     """
     from workbench.experiments.bench import bench as run
-    from workbench.training.progress import Display
 
+    display = open_display(options.pop("quiet"))
     chosen = {
         **options,
         "slimming_weights": slimming_weights,
@@ -82,7 +82,7 @@ def bench(
     page = run(
         names_of("--target", target),
         command=typed_command("--domains"),
-        display=Display(quiet=False),
+        display=display,
         **chosen,
     )
     print_line(f"{page}: written")

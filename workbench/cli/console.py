@@ -8,13 +8,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from workbench.errors import printable
+
+if TYPE_CHECKING:
+    from workbench.training.progress import Display
 
 
 def print_line(text: str = "") -> None:
     """Print one line."""
     print(printable(text, longest=None), flush=True)
+
+
+def open_display(quiet: bool) -> Display:
+    """The display of a command; with ``--quiet``, it prints only warnings."""
+    from workbench.training.progress import Display
+
+    return Display(quiet=quiet, warnings=True)
+
+
+def terminal_width() -> int | None:
+    """Characters in a line of the terminal; None if stdout is no terminal."""
+    from rich.console import Console
+
+    return Console().width if sys.stdout.isatty() else None
 
 
 def print_table(
@@ -29,8 +47,7 @@ def print_table(
 
     from workbench.reporting.terminal_tables import fitting_table
 
-    width = Console().width if sys.stdout.isatty() else None
-    table = fitting_table(columns, rows, width)
+    table = fitting_table(columns, rows, terminal_width())
     if title:
         print_line(title)
     if isinstance(table.body, tuple):

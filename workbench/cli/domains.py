@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import print_line
+from workbench.cli.console import print_line, print_table, terminal_width
 from workbench.cli.options import takes
 from workbench.errors import DomainError, SettingsError
 
@@ -46,17 +46,26 @@ def domains(context: typer.Context, **chosen: Any) -> None:
         counts = [f"{number:,}" for number in domain.images()] if here else ["-", "-"]
         rows.append((domain.name, domain.source, str(len(domain.classes)), *counts))
     header = ("domain", "source", "classes", "train images", "test images")
+    _print_rows(header, rows)
+    if any(row[3] == "-" for row in rows):
+        print_line("-: the images are not on this machine; 'workbench adapt' downloads them")
+    if problems:
+        raise DomainError(*problems)
+
+
+def _print_rows(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print aligned lines, or a smaller table if the terminal is too narrow for them."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    longest = sum(widths) + 2 * (len(widths) - 1)
+    if (terminal_width() or longest) < longest:
+        print_table("", header, rows, elsewhere="'workbench domains show'")
+        return
     for row in [header, *rows]:
         cells = [
             cell.ljust(width) if i < 2 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         print_line("  ".join(cells).rstrip())
-    if any(row[3] == "-" for row in rows):
-        print_line("-: the images are not on this machine; 'workbench adapt' downloads them")
-    if problems:
-        raise DomainError(*problems)
 
 
 @app.command("show")

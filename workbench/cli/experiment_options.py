@@ -14,7 +14,7 @@ RESULTS_OPTION = Option(Path, "Where", "Folder for the pages, figures and result
 COMMON = (
     "model", "weights", "image_size", "seeds", "first_seed", "epochs", "source_epochs", "schedule",
     "lr", "fine_lr", "batch_size", "device", "precision", "data_dir", "tracking_uri", "output",
-    "fresh",
+    "fresh", "quiet",
 )  # fmt: skip
 _PLACES = ("--data-dir", "--tracking-uri", "--output", "--results", "--domain-files")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -12,7 +12,10 @@ from workbench.errors import SettingsError
 
 
 def merge_options(
-    context: typer.Context, chosen: dict[str, Any], required: Sequence[str]
+    context: typer.Context,
+    chosen: dict[str, Any],
+    required: Sequence[str],
+    own_types: Callable[[], Mapping[str, tuple[type, ...]]] | None = None,
 ) -> dict[str, Any]:
     """The options of a command, merged from ``--config`` or ``--like`` and the command line.
 
@@ -20,11 +23,13 @@ def merge_options(
         context: the command's context; the command's name decides which options a file may have.
         chosen: all parsed values, including ``config`` and ``like``.
         required: options that the file or the command line must have.
+        own_types: returns the options that a file may have, and their types; None for a command
+            in ``option_files.TYPES``.
 
     Raises:
         SettingsError: when the file is not valid or a required option is missing.
     """
-    config, like = chosen.pop("config"), chosen.pop("like")
+    config, like = chosen.pop("config"), chosen.pop("like", None)
     typed = {
         name: value
         for name, value in chosen.items()
@@ -38,7 +43,7 @@ def merge_options(
         from workbench.adaptation.option_files import TYPES, override, read_options
         from workbench.adaptation.recorded_options import read_run_options
 
-        types = TYPES[command]
+        types = own_types() if own_types else TYPES[command]
         if config is not None:
             options = read_options(user_path(config), types, command)
         else:

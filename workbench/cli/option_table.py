@@ -278,6 +278,13 @@ SHARED: dict[str, Option] = {
         _WHERE,
         "Id of a run whose options to reuse; options on the command line override them.",
     ),
+    "quiet": Option(
+        bool,
+        _OUTPUT,
+        "Print no progress: only the result, warnings and errors.",
+        False,
+        ("--quiet", "-q"),
+    ),
     "json": Option(
         bool,
         _OUTPUT,

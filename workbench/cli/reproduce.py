@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import print_line
+from workbench.cli.console import open_display, print_line
 from workbench.cli.experiment_options import COMMON, RESULTS_OPTION, names_of, typed_command
 from workbench.cli.options import takes
 
@@ -80,6 +80,7 @@ def reproduce(
       workbench reproduce table2 --weights vgg16-source.safetensors --epochs 2 \\
         --schedule one-cycle --methods 'pfa-kl,pfa-en 0.95'
     """
+    display = open_display(options.pop("quiet"))
     chosen = {
         **options,
         "source": source,
@@ -92,7 +93,6 @@ def reproduce(
         "footprints": names_of("--footprints", footprints) or None,
     }
     from workbench.experiments.reproduce import reproduce as run
-    from workbench.training.progress import Display
 
-    page = run(experiment, command=typed_command(), display=Display(quiet=False), **chosen)
+    page = run(experiment, command=typed_command(), display=display, **chosen)
     print_line(f"{page}: written")

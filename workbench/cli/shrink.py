@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.cli.console import print_line, print_table
-from workbench.cli.options import NETWORK, REGULARISERS, SEEDS, TRAINING, WHERE, takes
+from workbench.cli.console import open_display, print_line, print_table
+from workbench.cli.merged_options import merge_options
+from workbench.cli.options import (
+    FROM_FILE,
+    NETWORK,
+    REGULARISERS,
+    SEEDS,
+    TRAINING,
+    WHERE,
+    takes,
+)
 from workbench.experiments.network_search.search_settings import (
     COSTS,
     USUAL_BUDGETS,
@@ -17,15 +26,19 @@ from workbench.experiments.network_search.search_settings import (
     SearchSettings,
 )
 
+if TYPE_CHECKING:
+    from workbench.training.progress import Display
+
 _PANEL = "Search"
 
 
 @takes(
     *NETWORK, "selection", "multiple_of", "only", "skip", "min_share", "compensate", "tolerance",
     "runtime", *SEEDS, *TRAINING, "weight_decay", *REGULARISERS, "scale_dropout", "head", *WHERE,
-    "fresh", "json",
+    "fresh", "json", "quiet", "config", **FROM_FILE,
 )  # fmt: skip
 def shrink(
+    context: typer.Context,
     cost: Annotated[
         str,
         typer.Option(help=f"What to make small: {', '.join(COSTS)}.", rich_help_panel=_PANEL),
@@ -71,6 +84,12 @@ def shrink(
         Path | None,
         typer.Option(help="Write the chart to this PNG file, too.", rich_help_panel="Output"),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the steps; change nothing.", rich_help_panel="Output"
+        ),
+    ] = False,
     **chosen: Any,
 ) -> None:
     """Find the cheapest network that is as accurate as the full one, within a tolerance.
@@ -85,25 +104,32 @@ def shrink(
       workbench shrink --source digits --target digits-3v8
       workbench shrink --source cifar100 --target S2 --weights vgg16-source.safetensors --time 30m
       workbench shrink --source cifar100 --target R1 --cost latency --runtime onnx-int8
+      workbench shrink --config search.yaml --time 2h --dry-run
     """
     from workbench.data.user_paths import check_new_file, user_path
     from workbench.experiments.network_search.search_record import draw
     from workbench.experiments.network_search.search_report import as_plain
+    from workbench.experiments.network_search.shrink import file_types
     from workbench.experiments.network_search.shrink import shrink as run
     from workbench.experiments.result_rows import writing
-    from workbench.training.progress import Display
 
     picture = None if figure is None else check_new_file(user_path(figure), "--figure", ".png")
-    as_json = chosen.pop("json")
+    as_json, display = chosen.pop("json"), open_display(chosen.pop("quiet"))
     own = {
         "cost": cost,
         "time": time,
         "recipes": recipes or None,
         "budgets": budgets or None,
-        "validation_share": validation,
+        "validation": validation,
         "rungs": rungs,
     }
-    result = run(display=Display(quiet=False), **own, **chosen)
+    chosen = merge_options(context, {**own, **chosen}, ("source", "target"), file_types)
+    if "validation" in chosen:  # the share has another name in Python and in files
+        chosen["validation_share"] = chosen.pop("validation")
+    if dry_run:
+        _preview(chosen, as_json, display)
+        return
+    result = run(display=display, **chosen)
     if as_json:
         print(json.dumps(as_plain(result), indent=1))
     else:
@@ -111,6 +137,20 @@ def shrink(
     if picture is not None:
         with writing(picture.parent):
             draw(result, picture)
+
+
+def _preview(chosen: dict[str, Any], as_json: bool, display: Display) -> None:
+    from workbench.experiments.network_search.search_preview import (
+        preview_search,
+        search_preview_lines,
+    )
+
+    plan = preview_search(display=display, **chosen)
+    if as_json:
+        print(json.dumps(plan, indent=1))
+        return
+    for line in search_preview_lines(plan):
+        print_line(line)
 
 
 def _print(result: Any) -> None:

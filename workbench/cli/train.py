@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import print_line
+from workbench.cli.console import open_display, print_line
 from workbench.cli.merged_options import (
     merge_options,
 )
@@ -21,7 +21,7 @@ from workbench.cli.options import (
 @takes(
     "source", "model", "image_size", "strict", "epochs", "schedule", "lr", "batch_size",
     "weight_decay", *REGULARISERS, "device", "precision", "data_dir", "tracking_uri", "output",
-    "fresh", "config", "like", source=FROM_FILE["source"],
+    "fresh", "quiet", "config", "like", source=FROM_FILE["source"],
 )  # fmt: skip
 def train(
     context: typer.Context,
@@ -55,8 +55,8 @@ def train(
         --schedule one-cycle --lr 0.01 --out sparse.safetensors
     """
     from workbench.adaptation.source_training import train as run
-    from workbench.training.progress import Display
 
+    display = open_display(chosen.pop("quiet"))
     own = {
         "weights": weights,
         "sparsity": sparsity,
@@ -64,5 +64,5 @@ def train(
         "seed": seed,
     }
     chosen = merge_options(context, {**own, **chosen}, ("source",))
-    accuracy = run(out, display=Display(quiet=False), **chosen)
+    accuracy = run(out, display=display, **chosen)
     print_line(f"{out}: {100 * accuracy:.1f} % test accuracy on {chosen['source']}")

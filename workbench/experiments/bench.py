@@ -41,6 +41,7 @@ from workbench.experiments.grid import (
     check_shares,
     known_cells,
     of_shared_seeds,
+    planned_work,
     run_parts,
     shown_seeds,
 )
@@ -49,6 +50,7 @@ from workbench.experiments.settings import RESULTS
 from workbench.models.weight_files import has_penalty
 from workbench.training.progress import Display
 from workbench.training.settings import check_seeds
+from workbench.training.time_left import TRAINING, PlannedStep
 
 #: The option of ``adapt`` that limits the networks, and its value.
 Budget = tuple[str, str | float]
@@ -124,12 +126,18 @@ def bench(
     scales = slimming_weights or options.get("weights")
     suited = not scales or has_penalty(user_path(scales))
     anew = Anew() if fresh else None
-    run_parts(first, results, anew=anew, display=display)
-    if apart:
-        sizes = _sizes(_reference_parts(whole, shown_seeds(asked)), results)
-        slimming = replace(slimming, sizes=sizes)
-    wanted = _parts(whole, networks, budgets, asked, slimming)
-    run_parts(wanted, results, anew=anew, display=display)
+    display = display or Display()
+    whole_work = {"references": first, "methods": _parts(whole, networks, budgets, asked, slimming)}
+    planned = _planned(whole_work, results, anew) if display.is_watched else []
+    with display.plan(planned) as plan:
+        with plan.step():
+            run_parts(first, results, anew=anew, display=display)
+        if apart:
+            sizes = _sizes(_reference_parts(whole, shown_seeds(asked)), results)
+            slimming = replace(slimming, sizes=sizes)
+        wanted = _parts(whole, networks, budgets, asked, slimming)
+        with plan.step():
+            run_parts(wanted, results, anew=anew, display=display)
     every_network = {**networks, **_networks(tuple(METHODS), (), ())}
     shown = _parts(whole, every_network, budgets, shown_seeds(asked), slimming)
     every = known_cells(shown, results)
@@ -137,6 +145,15 @@ def bench(
     notes = [*left_out(every, found), *([] if suited else slimming_note(found))]
     cells = [cell for _, cell in found]
     return publish(lambda: make_page(found, results, notes), cells, results, command)
+
+
+def _planned(
+    parts: Mapping[str, Sequence[Part]], results: Path, anew: Anew | None
+) -> list[PlannedStep]:
+    return [
+        PlannedStep(title, {TRAINING: planned_work(each, results, anew)})
+        for title, each in parts.items()
+    ]
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,24 @@ resumed, and is not trained twice. A row in the results folder counts like a run
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from workbench.adaptation.pipeline import adapt
 from workbench.adaptation.settings import Settings
+from workbench.adaptation.smallest_network import check_smallest
 from workbench.adaptation.source_network import check_network, given_weights
+from workbench.adaptation.step_work import options_work
 from workbench.adaptation.task import Task, resolve
 from workbench.errors import (
-    DamagedRunError,
     DomainError,
     NetworkError,
     SettingsError,
     WeightsError,
     check_once,
 )
+from workbench.experiments.recorded_cells import make_cell
 from workbench.experiments.result_rows import (
     CELLS_FILE,
     Cell,
@@ -32,13 +34,9 @@ from workbench.experiments.result_rows import (
     read_cells,
     write_cells,
 )
-from workbench.reporting.tables import method_label
 from workbench.store.mlflow_store import Store
-from workbench.store.run_tags import COMMIT, KEY, MACHINE, PYTHON, VERSION
-from workbench.store.runs import StoredRun
-from workbench.store.stored_results import stored_filters
 from workbench.training.progress import Display
-from workbench.training.protocols import PROTOCOLS
+from workbench.training.time_left import TRAINING, PlannedStep
 
 #: Pages look for finished cells of at least this many seeds.
 SEEDS_SHOWN = 20
@@ -118,31 +116,79 @@ def run_parts(
     path = results / "data" / CELLS_FILE
     check_results(results)
     known = read_cells(path).keys()
+    display = display or Display()
     wishes = check_parts(parts)
-    for part, names, seeds in _missing(wishes, known if anew is None else known & anew.cells):
-        own = {(wish.protocol, wish.seed): wish for wish in wishes if wish.part is part}
-        source = own[names[0], seeds[0]].source
-        done = adapt(
-            display=display,
-            keep_weights="none",
-            **part.options,
-            protocols=names,
-            seeds=len(seeds),
-            first_seed=seeds[0],
-            fresh=anew is not None,
-            fresh_source=anew is not None and source not in anew.sources,
-        )
-        store = Store(part.options.get("tracking_uri"))
-        cells = [
-            make_cell(store, store.run(run_id), own[result.protocol, seed].cell)
-            for result in done.protocols
-            if result.protocol in names  # adapt may add the untrained source
-            for seed, run_id in zip(seeds, result.run_ids, strict=True)
-        ]
-        write_cells(path, cells)
-        if anew is not None:
-            anew.cells.update(cell.cell for cell in cells)
-            anew.sources.add(source)
+    missing = list(_missing(wishes, known if anew is None else known & anew.cells))
+    with display.plan(_planned(wishes, missing) if display.is_watched else []) as plan:
+        for part, names, seeds in missing:
+            own = {(wish.protocol, wish.seed): wish for wish in wishes if wish.part is part}
+            with plan.step():
+                cells = _train(part, names, seeds, own, display, anew)
+            write_cells(path, cells)
+
+
+def _train(
+    part: Part,
+    names: tuple[str, ...],
+    seeds: range,
+    own: Mapping[tuple[str, int], Wish],
+    display: Display,
+    anew: Anew | None,
+) -> list[Cell]:
+    """Train some cells of a part, which are noted in ``anew``.
+
+    Args:
+        own: the part's requested cells by protocol and seed.
+    """
+    source = own[names[0], seeds[0]].source
+    done = adapt(
+        display=display,
+        keep_weights="none",
+        **part.options,
+        protocols=names,
+        seeds=len(seeds),
+        first_seed=seeds[0],
+        fresh=anew is not None,
+        fresh_source=anew is not None and source not in anew.sources,
+    )
+    store = Store(part.options.get("tracking_uri"))
+    cells = [
+        make_cell(store, store.run(run_id), own[result.protocol, seed].cell)
+        for result in done.protocols
+        if result.protocol in names  # adapt may add the untrained source
+        for seed, run_id in zip(seeds, result.run_ids, strict=True)
+    ]
+    if anew is not None:
+        anew.cells.update(cell.cell for cell in cells)
+        anew.sources.add(source)
+    return cells
+
+
+Missing = tuple[Part, tuple[str, ...], range]
+
+
+def planned_work(parts: Sequence[Part], results: Path, anew: Anew | None) -> float:
+    """Work of the missing cells in FLOPs, for the estimate of the time left."""
+    known = read_cells(results / "data" / CELLS_FILE).keys() if anew is None else set()
+    steps = _planned([], list(_missing(check_parts(parts), known)))
+    return sum(step.to_do for step in steps)
+
+
+def _planned(wishes: Sequence[Wish], missing: Sequence[Missing]) -> list[PlannedStep]:
+    """One step for each call of ``adapt``; the first one has the work of the recorded cells."""
+    steps = []
+    for part, names, seeds in missing:
+        title = " · ".join((str(part.options["target"]), *part.label))
+        steps.append(PlannedStep(title, {TRAINING: options_work(part.options, names, len(seeds))}))
+    to_do = {
+        (id(part), name, seed) for part, names, seeds in missing for name in names for seed in seeds
+    }
+    recorded = sum(
+        options_work(wish.part.options, (wish.protocol,), 1)
+        for wish in wishes
+        if (id(wish.part), wish.protocol, wish.seed) not in to_do
+    )
+    return [replace(step, recorded=0.0 if n else recorded) for n, step in enumerate(steps)]
 
 
 def check_parts(parts: Sequence[Part]) -> list[Wish]:
@@ -229,73 +275,6 @@ def _share(text: str) -> float | None:
     return value if 0 < value <= 1 else None
 
 
-def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
-    """Make the row of a finished training.
-
-    Raises:
-        DamagedRunError: when a value of the run is missing or invalid.
-    """
-    try:
-        return _cell_of(store, run, cell)
-    except (KeyError, ValueError) as error:
-        what = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"is damaged: {error}"
-        raise DamagedRunError(
-            f"run '{run.run_id}' {what}; run the same command with --fresh"
-        ) from None
-
-
-def _cell_of(store: Store, run: StoredRun, cell: str) -> Cell:
-    params, metrics = run.params, run.metrics
-    top_hits = metrics.get("test_top5_hits")
-    compressed = PROTOCOLS[params["protocol"]].compressed
-    kept = stored_filters(store, run) if compressed else ()
-    return Cell(
-        cell=cell,
-        key=run.tags[KEY],
-        source=params["source"],
-        domain=params["domain"],
-        model=params["model"],
-        method=method_label(params),
-        protocol=params["protocol"],
-        seed=int(params["seed"]),
-        epochs=int(params["epochs"]),
-        schedule=params["schedule"],
-        learning_rate=float(params["learning_rate"]),
-        batch_size=int(params["batch_size"]),
-        weight_decay=float(params["weight_decay"]),
-        head=params.get("head", ""),
-        temperature=params.get("temperature", ""),
-        distill_weight=params.get("distill_weight", ""),
-        weights=params.get("source_weights", ""),
-        hits=round(metrics["test_hits"]),
-        top_hits=None if top_hits is None else round(top_hits),
-        images=round(metrics["test_images"]),
-        parameters=round(metrics["parameters"]),
-        footprint=round(metrics["footprint"], 6),
-        flops=round(metrics["flops"]),
-        flops_ratio=round(metrics["flops_ratio"], 6),
-        latency_ms=metrics["latency_ms"],
-        filters=" ".join(str(count) for _, count in kept),
-        train_seconds=round(metrics["train_seconds"], 1),
-        device=params["device"],
-        precision=params["precision"],
-        threads=int(params["threads"]),
-        machine=run.tags.get(MACHINE, ""),
-        torch=params["torch"],
-        version=run.tags.get(VERSION, ""),
-        commit=_short(run.tags.get(COMMIT, "")),
-        run_id=run.run_id,
-        python=run.tags.get(PYTHON, ""),
-        date=run.started,
-    )
-
-
-def _short(commit: str) -> str:
-    """Twelve digits of a commit's hash, with its suffix "-dirty" if any."""
-    digits, dash, state = commit.partition("-")
-    return f"{digits[:12]}{dash}{state}"
-
-
 def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], list[str]]:
     """Every cell of the parts that can be trained, and the problems of the other parts."""
     fingerprints: dict[tuple[str, str], str] = {}
@@ -305,6 +284,7 @@ def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], list[str]]:
         try:
             task = resolve(Settings.of(**part.options))
             check_network(task)
+            check_smallest(task)
             source = _source_weights(task, fingerprints)
         except (SettingsError, DomainError, NetworkError, WeightsError) as error:
             problems += error.problems
@@ -325,9 +305,7 @@ def _source_weights(task: Task, known: dict[tuple[str, str], str]) -> str:
     return known[place]
 
 
-def _missing(
-    wishes: Iterable[Wish], known: Collection[str]
-) -> Iterator[tuple[Part, tuple[str, ...], range]]:
+def _missing(wishes: Iterable[Wish], known: Collection[str]) -> Iterator[Missing]:
     """Parts, protocols and consecutive seeds of missing cells, for one call of ``adapt`` each."""
     parts: dict[int, tuple[Part, dict[int, tuple[str, ...]]]] = {}
     asked: set[str] = set()

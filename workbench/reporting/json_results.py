@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.data.checked_values import listed, mapped, short_text
 from workbench.reporting.results import Adaptation, ProtocolResult
-from workbench.reporting.verdict_text import verdict_notes, verdict_sentence
+from workbench.reporting.verdict_text import split_of, verdict_notes, verdict_sentence
 
 
 def as_dict(adaptation: Adaptation) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def summary_metrics(adaptation: Adaptation) -> dict[str, float]:
     """Metrics of the run of an adaptation: the recommended network's, and all mean accuracies."""
     taken = adaptation.verdict.recommended
     metrics = {
-        "test_accuracy": taken.accuracy_mean,
+        f"{split_of(adaptation)}_accuracy": taken.accuracy_mean,
         "parameters": taken.parameters,
         "footprint": taken.footprint,
         "flops": taken.flops,

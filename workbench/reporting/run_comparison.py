@@ -12,6 +12,7 @@ from workbench.data.checked_values import number
 from workbench.errors import DamagedRunError, StoreError
 from workbench.reporting.charts import comparison_chart
 from workbench.reporting.results import ProtocolResult
+from workbench.reporting.run_selection import selection_of
 from workbench.reporting.tables import method_label
 from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import DROPPED, FILE, KEY, KIND, WEIGHTS
@@ -58,6 +59,10 @@ def compare(
     tracking_uri: str | None = None,
     source: str | None = None,
     target: str | None = None,
+    where: Sequence[str] = (),
+    sort: str | None = None,
+    descending: bool = False,
+    limit: int | None = None,
     say: Callable[[str], None] = lambda warning: None,
 ) -> list[ComparedResult]:
     """Collect every finished protocol in the store, with the seeds of equal settings combined.
@@ -65,11 +70,14 @@ def compare(
     Args:
         tracking_uri: the MLflow store; the default one when None.
         source, target: restrict the comparison to this source or domain.
+        where, sort, descending, limit: which rows, and in which order; see ``run_selection``.
         say: called with one line for each damaged run, which is skipped.
 
     Raises:
+        SettingsError: for conditions or a column that are wrong.
         StoreError: when there is no store, or no finished run in it that can be read.
     """
+    selection = selection_of(where, sort, descending, limit)
     if not store_exists(tracking_uri):
         shown = without_password(store_uri(tracking_uri))
         raise StoreError(f"store {shown}: does not exist yet; run 'workbench adapt' first")
@@ -91,18 +99,14 @@ def compare(
         )
     found = [_merge(group) for group in groups]
     order = list(PROTOCOLS)
-    return sorted(
+    rows = sorted(
         found,
         key=lambda row: (
             row.source, row.domain, row.model, row.training,
             order.index(row.result.protocol), row.method,
         ),
     )  # fmt: skip
-
-
-def comparison_rows(rows: Sequence[ComparedResult]) -> list[tuple[str, ...]]:
-    """Cells of the columns before those of the result table."""
-    return [(row.domain, row.model, row.method, row.training) for row in rows]
+    return selection.apply(rows)
 
 
 def draw_comparison(rows: Sequence[ComparedResult], path: Path) -> None:
@@ -195,14 +199,15 @@ def _result(run: StoredRun) -> ProtocolResult:
         raise ValueError(f"there is no protocol '{params['protocol']}'")
     if KEY not in run.tags:
         raise KeyError(KEY)
-    images = round(number("test_images", metrics["test_images"], 1))
+    hits_name, images_name = f"{run.split}_hits", f"{run.split}_images"
+    images = round(number(images_name, metrics[images_name], 1))
     latency, latency_64, file_bytes = (
         number(name, metrics[name]) if name in metrics else None
         for name in ("latency_ms", "latency_64_ms", "file_bytes")
     )
     return ProtocolResult(
         protocol=params["protocol"],
-        hits=(round(number("test_hits", metrics["test_hits"], 0, images)),),
+        hits=(round(number(hits_name, metrics[hits_name], 0, images)),),
         images=images,
         parameters=round(number("parameters", metrics["parameters"], 1)),
         footprint=number("footprint", metrics["footprint"]),

@@ -35,12 +35,16 @@ RUNTIME_COLUMNS = (
 RECIPE_COLUMNS = ("layer", "filters", "kept", "inactive", "divergence", "energy kept")
 
 
+#: Decimals of the accuracies, in percent, in the tables and the verdict of an adaptation.
+ADAPT_DECIMALS = 2
+
+
 def table_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:
     """The cells of the result table, one row per protocol, with the columns ``COLUMNS``."""
     return [
         (
             result.label,
-            accuracy_text(result),
+            accuracy_text(result, ADAPT_DECIMALS),
             "-" if result.file_bytes is None else byte_count(result.file_bytes),
             count(result.parameters),
             f"{100 * result.footprint:.1f} %",

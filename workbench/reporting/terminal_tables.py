@@ -1,8 +1,8 @@
 """Tables that fit a terminal: numbers are neither cut nor wrapped.
 
 A table that is too wide is changed in this order until it fits: text in brackets moves to a
-second line; the least important columns are left out; the rows are stacked, with one line for each
-value.
+second line; the least important columns are left out, in the order of ``_SPARE``; the rows are
+stacked, with one line for each value. A file or a pipe gets the whole table.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 Rows = Sequence[Sequence[str]]
 
 _TEXT_COLUMNS = (
-    "protocol", "layer", "domain", "model", "method", "training", "network", "runtime"
+    "protocol", "layer", "domain", "model", "method", "training", "network", "runtime",
+    "source", "front",
 )  # fmt: skip
 #: Columns that may be left out, the least important first.
 _SPARE = (
-    "train", "batch of 64", "training", "seeds", "latency", "FLOPs", "footprint", "parameters",
-    "95 % of 64 within", "95 % within", "size",
-    "inactive", "divergence",
+    "train", "batch of 64", "training", "epochs", "seeds", "latency", "FLOPs", "footprint",
+    "parameters", "95 % of 64 within", "95 % within", "size",
+    "inactive", "divergence", "test images", "train images",
 )  # fmt: skip
 
 
@@ -71,14 +72,16 @@ def fitting_table(columns: Sequence[str], rows: Rows, width: int | None) -> Fitt
 
 def _stacked(columns: Sequence[str], rows: Rows, width: int) -> list[str]:
     """One line for each value, or several if it does not fit beside its name."""
+    from rich.cells import cell_len  # some characters are two columns wide
+
     lines: list[str] = []
     for row in rows:
         lines += [""] if lines else []  # between two rows
         for name, cell in zip(columns, row, strict=True):
-            if len(name) + 2 + len(cell) <= width:
+            if len(name) + 2 + cell_len(cell) <= width:
                 lines.append(f"{name}: {cell}")
             else:
-                parts = [cell] if 2 + len(cell) <= width else _folded(cell).split("\n")
+                parts = [cell] if 2 + cell_len(cell) <= width else _folded(cell).split("\n")
                 lines += [f"{name}:", *(f"  {part}" for part in parts)]
     return lines
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from workbench.models.external_networks import is_users_own
 from workbench.reporting.results import Adaptation, ProtocolResult, Verdict
 from workbench.reporting.tables import (
+    ADAPT_DECIMALS,
     COLUMNS,
     byte_count,
     markdown_table,
@@ -22,7 +23,7 @@ from workbench.store.tracking_uris import store_uri
 def verdict_sentence(verdict: Verdict) -> str:
     """The recommended network, and its accuracy, size and speed compared with the full one."""
     taken, full = verdict.recommended, verdict.reference
-    head = f"{taken.label}: {percent(taken.accuracy_mean)}{spread_text(taken)}"
+    head = f"{taken.label}: {_accuracy(taken)}{spread_text(taken, ADAPT_DECIMALS)}"
     if taken.stage:
         return f"{head}{_file_size(taken, full)}{_than(taken, full)}"
     if taken.compressed:
@@ -33,13 +34,14 @@ def verdict_sentence(verdict: Verdict) -> str:
         return f"{head}, the full network: no compressed network was trained"
     below = 100 * (verdict.best.accuracy_mean - small.accuracy_mean)
     reason = (
-        f"is {below:.1f} points below the best, more than the tolerance of {verdict.tolerance:g}"
+        f"is {below:.{ADAPT_DECIMALS}f} points below the best, more than the tolerance of "
+        f"{verdict.tolerance:g}"
         if below > verdict.tolerance
         else f"is {_speed(small, taken)} {taken.label}"
     )
     return (
         f"{head}, the full network: the best compressed network, {small.label} "
-        f"({percent(small.accuracy_mean)} at {100 * small.footprint:.0f} % of the parameters), "
+        f"({_accuracy(small)} at {100 * small.footprint:.0f} % of the parameters), "
         f"{reason}"
     )
 
@@ -50,15 +52,15 @@ def verdict_notes(verdict: Verdict) -> list[str]:
     apart = 100 * (best.accuracy_mean - taken.accuracy_mean)
     lines = []
     if apart:
-        found = f"{best.label} is the most accurate ({percent(best.accuracy_mean)}); "
+        found = f"{best.label} is the most accurate ({_accuracy(best)}); "
         if verdict.p_value is None:
             lines.append(
-                f"{found}whether {apart:.1f} points are a tie is not known, because a run has no "
-                "list of the test images that it classifies correctly"
+                f"{found}whether {apart:.{ADAPT_DECIMALS}f} points are a tie is not known, because "
+                "a run has no list of the test images that it classifies correctly"
             )
         else:
             tie = tie_words(verdict.p_value, taken.images)
-            lines.append(f"{found}the {apart:.1f} points between them are {tie}")
+            lines.append(f"{found}the {apart:.{ADAPT_DECIMALS}f} points between them are {tie}")
     lines += [f"{label} is not recommended: it {why}" for label, why in verdict.refused.items()]
     return lines
 
@@ -178,10 +180,14 @@ def runtime_notes(adaptation: Adaptation) -> list[str]:
     return lines
 
 
+def _accuracy(result: ProtocolResult) -> str:
+    return percent(result.accuracy_mean, ADAPT_DECIMALS)
+
+
 def _than(taken: ProtocolResult, full: ProtocolResult | None) -> str:
     if full is None:
         return ""
-    return f", {_speed(taken, full)} {full.label} ({percent(full.accuracy_mean)})"
+    return f", {_speed(taken, full)} {full.label} ({_accuracy(full)})"
 
 
 def _file_size(taken: ProtocolResult, full: ProtocolResult | None) -> str:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from workbench.compression.costs import count_costs
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet
 from workbench.models.weight_files import Card
 from workbench.store.runs import Input
 from workbench.training.distillation import Guide
 from workbench.training.plans import Plan
+from workbench.training.time_left import training_work
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,14 @@ class Job:
     make_teacher: Callable[[], Guide] | None = None
     finish: Callable[[nn.Module], nn.Module] = lambda network: network
     split: str = "test"
+
+    def work(self, model: nn.Module) -> float:
+        """Work of the training in FLOPs, for the estimate of the time left.
+
+        Args:
+            model: the network that is trained.
+        """
+        flops = self.metrics.get("flops")
+        if flops is None:
+            flops = count_costs(model, self.source.shape).flops
+        return training_work(flops, len(self.train), self.plan.epochs)

@@ -198,7 +198,7 @@ class Recorder:
     def _is_whole(self, run: StoredRun) -> bool:
         kind = run.tags.get(KIND, "")
         metrics, file = WHOLE.get(kind, (EVALUATED, WEIGHTS_FILE))
-        if not metrics <= run.metrics.keys():
+        if not {name.replace("test_", f"{run.split}_") for name in metrics} <= run.metrics.keys():
             return False
         if run.tags.get(WEIGHTS) == DROPPED:
             return True
@@ -228,7 +228,7 @@ class Recorder:
         """Train, evaluate once, and write the outcome to the work folder."""
         model = job.make_model()
         live = LiveMetrics(self.store, run_id, self.display)
-        with self.display.track(job.title, job.plan.epochs) as advance:
+        with self.display.track(job.title, job.plan.epochs, lambda: job.work(model)) as advance:
 
             def on_epoch(epoch: Epoch) -> None:
                 live.add(epoch)

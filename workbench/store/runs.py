@@ -57,6 +57,22 @@ class StoredRun:
         model = self.model_uri
         return (*([f"{model}/{MODEL_DATA}"] if model else ()), self.artifact_uri)
 
+    @property
+    def split(self) -> str:
+        """What the network was evaluated on, "test" or "validation"; metrics start with it.
+
+        Runs with ``--validation`` of version 0.1.0 have the names of tests.
+        """
+        return "validation" if "validation_hits" in self.metrics else "test"
+
+    def evaluated(self, name: str) -> float:
+        """A metric of the evaluation: "hits", "images", "accuracy" or "top5_hits".
+
+        Raises:
+            KeyError: when the run has no such metric.
+        """
+        return self.metrics[f"{self.split}_{name}"]
+
     def artifact(self, name: str) -> str:
         """Location of an artifact: its local path if it has one, else an MLflow URI."""
         folders = [path for uri in self.file_uris if (path := local_path(uri))]
@@ -74,7 +90,7 @@ class Input:
     """A data set that a run used.
 
     Attributes:
-        context: purpose of the data, "training" or "test".
+        context: purpose of the data, "training", "test" or "validation".
     """
 
     name: str

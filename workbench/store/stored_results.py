@@ -28,7 +28,7 @@ RESULT_FILE = "result.json"
 OPTIONS_FILE = "options.yaml"
 RECIPE_INPUT_FILE = "recipe-file.json"  # content of --recipe-file, to which the options refer
 HITS_FILE = "test_hits.json"  # which test images were classified correctly
-VALIDATION_HITS_FILE = "validation_hits.json"
+VALIDATION_HITS_FILE = "validation_hits.json"  # the same for validation images
 STAGE_FILE = "stage.json"  # how a stage made its file
 LATENCIES_FILE = "latencies.json"
 COMPENSATION_FILE = "compensation.json"  # what a compensation did
@@ -73,15 +73,17 @@ def stored_hits(store: Store, run: StoredRun) -> tuple[str, NDArray[np.bool_]] |
     None for runs of earlier versions, and if the file is damaged: the paired test of two networks
     is then not possible.
     """
+    name = HITS_FILE if run.split == "test" else VALIDATION_HITS_FILE
     try:
-        return read_artifact(store, run, HITS_FILE, lambda saved: _hits(saved, run))
+        return read_artifact(store, run, name, lambda saved: _hits(saved, run))
     except DamagedRunError:
         return None
 
 
 def _hits(saved: object, run: StoredRun) -> tuple[str, NDArray[np.bool_]]:
     fields = mapped("it", saved)
-    hits, images = (round(run.metrics.get(name, -1)) for name in ("test_hits", "test_images"))
+    names = (f"{run.split}_{name}" for name in ("hits", "images"))
+    hits, images = (round(run.metrics.get(name, -1)) for name in names)
     correct = checked_correct(fields.get("correct"), hits, images)
     return short_text("images", fields.get("images")), np.array([each == "1" for each in correct])
 

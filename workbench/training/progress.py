@@ -1,7 +1,13 @@
-"""Progress reports: bars on a terminal, plain lines elsewhere, always on stderr.
+"""Progress reports on stderr: one live display on a terminal, plain lines elsewhere.
 
-If no bar is shown and no line is printed for about ten seconds, and then about every thirty, a
-line reports the current task and how long it has been running.
+On a terminal, a bar shows the finished share of the whole command and the time left, with the
+current task beneath it. Elsewhere, a task prints a line about every ten seconds and at its end. If
+nothing is printed for about ten seconds, and then about every thirty, a line reports the current
+task and how long it has been running.
+
+A caller that knows all of its steps declares them with ``Display.plan``; ``time_left`` describes
+the estimate. A task outside of a plan counts as the whole. Programs can read the same numbers as
+JSON lines: see ``progress_records``.
 """
 
 from __future__ import annotations
@@ -9,17 +15,22 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from workbench.errors import printable
-from workbench.training.progress_file import open_progress_file, record_steps
+from workbench.training.live_display import LiveDisplay, can_move
+from workbench.training.overall_progress import Overall, Task
+from workbench.training.progress_records import ProgressRecords, records_of
+from workbench.training.time_left import TRAINING, PlannedStep, duration, left_words
 
 _PLAIN_EVERY = 10.0  # seconds between two plain lines of one task
 _FIRST_SIGN, _LATER_SIGNS = 9.0, 25.0  # seconds without output before a "still working" line
 _LOOK_EVERY = 0.5
+_WARNING = "warning: "
 
 #: Called with the number of steps done (may be a fraction) and a note.
 Advance = Callable[[float, str], None]
@@ -30,103 +41,191 @@ class Display:
     """Reports what the program is doing.
 
     Attributes:
-        quiet: print nothing (the default in Python, where the caller controls the output).
+        quiet: print no progress (the default in Python, where the caller controls the output).
+        warnings: print lines that begin with "warning: " even if ``quiet``.
+        records: file for progress as JSON lines; None means that of ``WORKBENCH_PROGRESS_FILE``,
+            if it is set.
     """
 
     quiet: bool = True
+    warnings: bool = False
+    records: Path | None = None
     _console: Any = field(default=None, repr=False)
     _signs: Any = field(default=None, repr=False)
-    _file: Any = field(default=None, repr=False)
+    _records: ProgressRecords | None = field(default=None, repr=False)
+    _overall: Overall = field(default_factory=Overall, repr=False)
+    _live: LiveDisplay | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.quiet:
+        self._records = records_of(self.records)
+        if not self.quiet or self.warnings:
             from rich.console import Console
 
             self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if not self.quiet:
             self._signs = _SignsOfLife(self._console)
-            self._file = open_progress_file()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody sees the progress, so that a plan is worth its look-ups."""
+        return not self.quiet or self._records is not None
 
     def say(self, text: str) -> None:
         """Print one line, with characters that control a terminal escaped."""
-        if self._console:
+        text = text.rstrip()
+        if self._console and (not self.quiet or text.startswith(_WARNING)):
             with suppress(OSError):  # a full stderr must not stop the work
-                self._console.print(printable(text.rstrip()), markup=False, emoji=False)
+                self._console.print(printable(text), markup=False, emoji=False)
+        if self._signs:
             self._signs.seen()
-        if self._file:
-            self._file.line(printable(text.rstrip()))
+        self._record(text, always=True)
 
     @contextmanager
-    def track(self, title: str, total: int) -> Iterator[Advance]:
-        """Show a task of ``total`` steps; yield a function to call with (done, note)."""
-        title = printable(title)
-        if not self._console:
+    def plan(self, steps: Sequence[PlannedStep]) -> Iterator[Plan]:
+        """Declare all steps that follow; yield the plan, whose steps the caller then enters.
+
+        Inside a step of another plan, these steps refine that one.
+        """
+        if not self.is_watched:
+            yield Plan(None)
+            return
+        outermost = not self._overall.is_planned
+        self._overall.push(steps)
+        with self._shown() if outermost else nullcontext():
+            self._record("", always=True)
+            try:
+                yield Plan(self)
+            finally:
+                self._overall.pop()
+        if outermost and self._records:
+            self._records.write(1.0, 0.0, "", "", always=True)
+
+    @contextmanager
+    def track(
+        self,
+        title: str,
+        total: int,
+        work: Callable[[], float] | None = None,
+        kind: str = TRAINING,
+    ) -> Iterator[Advance]:
+        """Show a task of ``total`` units; yield a function to call with (done, note).
+
+        Args:
+            work: returns the work of the whole task, in FLOPs; None for a task that is no part of
+                the plan.
+            kind: of its work, as in ``time_left``.
+        """
+        if not self.is_watched:
             yield lambda done, note: None
             return
-        with (
-            self._shown(title, total) as show,
-            record_steps(self._file, title, total, show) as advance,
-        ):
-            yield advance
+        if not self._overall.is_planned:
+            alone = PlannedStep("", {kind: 1.0})
+            with self.plan([alone]) as plan, plan.step():
+                yield from self._tracked(printable(title), total, 1.0, kind, "")
+            return
+        size = work() if work else 0.0
+        yield from self._tracked(printable(title), total, size, kind, "all steps: ")
 
-    @contextmanager
-    def _shown(self, title: str, total: int) -> Iterator[Advance]:
-        with self._signs.at(title, moving=self._console.is_terminal):
-            yield from (self._bar if self._console.is_terminal else self._lines)(title, total)
+    def _tracked(
+        self, title: str, total: int, work: float, kind: str, prefix: str
+    ) -> Iterator[Advance]:
+        task = self._overall.begin_task(title, total, work, kind)
+        failed = True
+        with self._signs.at(title, moving=bool(self._live)) if self._signs else nullcontext():
+            try:
+                yield self._advance(task, prefix)
+                failed = False
+            finally:
+                self._overall.end_task(task, failed=failed)
+                self._record("", always=True)
 
-    def _bar(self, title: str, total: int) -> Iterator[Advance]:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-        )
-        with Progress(*columns, console=self._console) as bars:
-            task = bars.add_task(title, total=total, note="")
-            yield lambda done, note: bars.update(task, completed=done, note=note)
-
-    def _lines(self, title: str, total: int) -> Iterator[Advance]:
+    def _advance(self, task: Task, prefix: str) -> Advance:
+        """The function that reports the state of a task."""
         said = time.monotonic()
-        first: tuple[float, float] | None = None
+        self._record("", always=True)
 
         def advance(done: float, note: str) -> None:
-            nonlocal said, first
-            now = time.monotonic()
-            # A resumed task starts in its middle: only the new steps measure the speed.
-            first = first or (now, done)
-            if done == total or now - said >= _PLAIN_EVERY:
-                said = now
-                self.say(f"{title}: {int(done)}/{total} {note}{_left(first, now, done, total)}")
+            nonlocal said
+            self._overall.report(task, done)
+            self._record(note, always=False)
+            finished, now = done == task.total, time.monotonic()
+            if self._live:
+                self._live.note = "" if finished else f"{int(done)}/{task.total:g} {note}"
+            elif now - said < _PLAIN_EVERY and not finished:
+                return
+            if self.quiet or (self._live and not finished):
+                return
+            said = now
+            left = self._left_words(prefix) if prefix or not finished else ""
+            self._line(f"{task.title}: {int(done)}/{task.total:g} {note}{left}")
 
-        yield advance
+        return advance
+
+    def _left_words(self, prefix: str) -> str:
+        """The state of the whole, for the end of a plain line; empty if it is not known."""
+        if self._live:  # which shows it itself
+            return ""
+        left = left_words(self._overall.seconds_left)
+        about = f", {left}" if left else ""
+        return f"; {prefix}{int(100 * self._overall.done)} %{about}" if prefix else about
+
+    def _line(self, text: str) -> None:
+        with suppress(OSError):
+            self._console.print(text, markup=False, emoji=False)
+        self._signs.seen()
+
+    def _record(self, message: str, *, always: bool) -> None:
+        if self._records:
+            overall = self._overall
+            self._records.write(
+                overall.done,
+                overall.seconds_left,
+                printable(overall.title),
+                printable(message),
+                always=always,
+            )
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show the live display within the context, if there is a terminal that can show it."""
+        if self.quiet or not can_move(self._console):
+            yield
+            return
+        with LiveDisplay(self._console, self._overall) as self._live, self._signs.moving():
+            try:
+                yield
+            finally:
+                self._live = None
 
 
-def _left(first: tuple[float, float], now: float, done: float, total: float) -> str:
-    """Remaining time, from the speed since the first report; empty if it is unknown."""
-    since, before = first
-    if not before < done < total:
-        return ""
-    return f", about {duration((now - since) / (done - before) * (total - done))} left"
+@dataclass(frozen=True)
+class Plan:
+    """The steps that a caller declared; without a display, its methods do nothing."""
 
+    _display: Display | None
 
-def duration(seconds: float) -> str:
-    """Format seconds as hours and minutes, minutes and seconds, or seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Execute the next step of the plan within the context."""
+        if self._display is None:
+            yield
+            return
+        overall = self._display._overall
+        overall.begin_step()
+        self._display._record("", always=True)
+        yield
+        overall.end_step()
+        self._display._record("", always=True)
+
+    def limit(self, seconds: float) -> None:
+        """Note that the plan ends in so many seconds at the latest; infinity is no limit."""
+        if self._display is not None:
+            self._display._overall.limit(seconds)
+
+    def revise(self, steps: Callable[[], Sequence[PlannedStep]]) -> None:
+        """Replace the steps by the same ones with better numbers, when more is known."""
+        if self._display is not None:
+            self._display._overall.revise(steps())
 
 
 class _SignsOfLife:
@@ -156,6 +255,12 @@ class _SignsOfLife:
             yield
         finally:
             self._title, self._moving, self._since = before
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """A display moves within the context."""
+        with self.at("", moving=True):
+            yield
 
     def look(self) -> None:
         """Print the line if it is due."""

@@ -17,7 +17,7 @@ from workbench.models.networks import place
 from workbench.models.processor import Processor
 from workbench.training.loop import make_optimizer
 from workbench.training.plans import Plan
-from workbench.training.progress import duration
+from workbench.training.time_left import duration
 
 #: Trainings of at least this duration are announced before they begin.
 LONG_SECONDS = 300.0

@@ -25,10 +25,18 @@ from workbench.experiments.network_search.candidates import (
     between,
     candidate_grid,
 )
+from workbench.experiments.network_search.search_forecast import Plan, expected_steps
 from workbench.experiments.network_search.search_result import Found, gap
 from workbench.experiments.network_search.search_settings import SearchSettings
-from workbench.experiments.network_search.successive_halving import Rated, plan_rungs, survivors
+from workbench.experiments.network_search.successive_halving import (
+    Rated,
+    Rung,
+    plan_rungs,
+    survivors,
+)
 from workbench.experiments.network_search.trials import Trial
+from workbench.training.progress import Display
+from workbench.training.progress import Plan as Steps
 
 #: Budgets between a sufficient and an insufficient one are tried while their ratio is larger.
 _FINE_ENOUGH = 1.3
@@ -52,23 +60,6 @@ class Runner(Protocol):
 
     def possible(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates that can be built, without duplicates."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How the trials of a search are trained and compared.
-
-    Attributes:
-        epochs: length of the longest trainings.
-        seeds: the first one is that of successive halving.
-        tolerance: allowed difference to the full network, in [0, 1].
-        seen: whether the source network was trained on the validation images.
-    """
-
-    epochs: int
-    seeds: Sequence[int]
-    tolerance: float
-    seen: bool
 
 
 class TimeOverError(Exception):
@@ -101,24 +92,31 @@ def find(
     search: SearchSettings,
     plan: Plan,
     clock: Clock,
-    say: Callable[[str], None] = lambda line: None,
+    display: Display | None = None,
+    work: Callable[[Candidate, int], float] = lambda candidate, epochs: candidate.share * epochs,
 ) -> Found:
     """Run the trials of a search until it is complete or its time is over.
 
     Args:
-        say: called with a line after each part of the search.
+        display: shows the progress, and a line after each part of the search.
+        work: returns the work of a trial of a candidate with so many epochs, in FLOPs.
     """
-    state = _State(runner, search, plan, clock, say)
+    display = display or Display()
+    state = _State(runner, search, plan, clock, display.say)
     complete = True
+    candidates = state.possible()
     try:
-        state.halve()
-        state.confirm()
-        state.refine()
+        with display.plan(expected_steps(candidates, search, plan, work)) as steps:
+            state.halve(candidates, steps)
+            with steps.step():
+                state.confirm()
+            with steps.step():
+                state.refine()
         chosen = state.best() or FULL
     except TimeOverError:
         complete = False
         chosen = state.best(least_epochs=1) or FULL
-        say(f"the time is over; the best network so far: {chosen.label}")
+        display.say(f"the time is over; the best network so far: {chosen.label}")
     return Found(
         tuple(state.trials), chosen, state.wanted(plan.epochs), complete, plan.epochs, plan.seen
     )
@@ -134,29 +132,42 @@ class _State:
     trials: list[Trial] = field(default_factory=list)
     left: list[Candidate] = field(default_factory=list)
 
-    def halve(self) -> None:
-        """Part 1; the survivors are in ``left``, the cheapest first."""
-        grid = candidate_grid(self.search.recipes, self.search.budgets)
-        self.left = self.runner.possible(grid)
-        if not self.left:
+    def possible(self) -> list[Candidate]:
+        """The candidates that can be built.
+
+        Raises:
+            SettingsError: when there is none.
+        """
+        found = self.runner.possible(candidate_grid(self.search.recipes, self.search.budgets))
+        if not found:
             budgets = ", ".join(f"{each:g}" for each in self.search.budgets)
             raise SettingsError(
                 f"--budgets {budgets}: no network is that small; name larger budgets, or a smaller "
                 "--min-share"
             )
-        first = self.plan.seeds[0]
-        self._train(SOURCE, 0, first)
+        return found
+
+    def halve(self, candidates: Sequence[Candidate], steps: Steps) -> None:
+        """Part 1; the survivors are in ``left``, the cheapest first."""
+        self.left = list(candidates)
+        self._train(SOURCE, 0, self.plan.seeds[0])
         for rung in plan_rungs(len(self.left), self.plan.epochs, self.search.rungs):
-            self._train(FULL, rung.epochs, first)
-            done = [self._train(candidate, rung.epochs, first) for candidate in self.left]
-            rated = [Rated(trial.candidate, trial.cost, trial.accuracy) for trial in done]
-            kept = survivors(rated, rung.keep, self.wanted(rung.epochs))
-            order = sorted(kept, key=lambda each: each.cost)
-            self.left = [c for each in order for c in self.left if c == each.candidate]
-            self.say(
-                f"{rung.epochs} epoch(s): {len(rated)} candidates, {len(self.left)} left: "
-                f"{', '.join(candidate.label for candidate in self.left)}"
-            )
+            with steps.step():
+                self._rung(rung)
+
+    def _rung(self, rung: Rung) -> None:
+        """Train all candidates that are left, and keep the best of them."""
+        first = self.plan.seeds[0]
+        self._train(FULL, rung.epochs, first)
+        done = [self._train(candidate, rung.epochs, first) for candidate in self.left]
+        rated = [Rated(trial.candidate, trial.cost, trial.accuracy) for trial in done]
+        kept = survivors(rated, rung.keep, self.wanted(rung.epochs))
+        order = sorted(kept, key=lambda each: each.cost)
+        self.left = [c for each in order for c in self.left if c == each.candidate]
+        self.say(
+            f"{rung.epochs} epoch(s): {len(rated)} candidates, {len(self.left)} left: "
+            f"{', '.join(candidate.label for candidate in self.left)}"
+        )
 
     def confirm(self) -> None:
         """Part 2: train the remaining seeds, the cheapest candidate first, until one is enough."""

@@ -10,19 +10,22 @@ from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 
+from workbench.adaptation.option_files import TYPES, Types, types_of
 from workbench.adaptation.pipeline import adapt
 from workbench.adaptation.preparation import Prepared, check_call, prepare
 from workbench.adaptation.run_keys import adapt_key
 from workbench.adaptation.run_report import attach_report
 from workbench.adaptation.source_and_target import shared_images
 from workbench.adaptation.source_training import train_source
+from workbench.adaptation.step_work import guessed_sizes
 from workbench.adaptation.task import Task
 from workbench.compression.methods import READS_ZEROS
 from workbench.compression.recipe_settings import ONNX_INT8
 from workbench.deployment.stage_names import INT8
 from workbench.errors import SettingsError
-from workbench.experiments.network_search.candidates import Candidate
-from workbench.experiments.network_search.search import Clock, Plan, find
+from workbench.experiments.network_search.candidates import Candidate, candidate_grid
+from workbench.experiments.network_search.search import Clock, find
+from workbench.experiments.network_search.search_forecast import Plan, expected_steps
 from workbench.experiments.network_search.search_page import search_page
 from workbench.experiments.network_search.search_record import write_search
 from workbench.experiments.network_search.search_result import Search
@@ -32,6 +35,8 @@ from workbench.reporting.report.html import render
 from workbench.reporting.results import Adaptation
 from workbench.store.keys import key_of
 from workbench.training.progress import Display
+from workbench.training.progress import Plan as Steps
+from workbench.training.time_left import TRAINING, PlannedStep, training_work
 
 _SEARCHED = tuple(each.name for each in fields(SearchSettings))
 #: Options of ``adapt`` that the search itself sets.
@@ -58,33 +63,96 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
         WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
     """
     display = display or Display()
+    search, options = checked_options(options)
+    compared = {**options, "validation": search.validation_share}
+    # Candidates differ in method and budget. The first one that needs further evidence (the shares
+    # of zeros) stands for all when the responses are measured.
+    first = next((name for name in search.recipes if name in READS_ZEROS), search.recipes[0])
+    own = Candidate(search.budgets[0], first).options(search.budget)
+    prepared = prepare({**compared, **own}, display, several_sizes=True)
+    steps = _steps(prepared, search) if display.is_watched else []
+    with display.plan(steps) as plan:
+        return _search(prepared, search, compared, options, plan)
+
+
+def checked_options(options: dict[str, Any]) -> tuple[SearchSettings, dict[str, Any]]:
+    """The settings of the search, and the options of ``adapt`` that all its networks share.
+
+    Raises:
+        WorkbenchError: for every error that the user can fix.
+    """
     options = {name: value for name, value in options.items() if value is not None}
     search = SearchSettings.of(**{k: options.pop(k) for k in _SEARCHED if k in options})
     _check(search, options)
     compared = {**options, "validation": search.validation_share}
     for method in search.recipes:
         check_call({**compared, **Candidate(search.budgets[0], method).options(search.budget)})
-    # Candidates differ in method and budget. The first one that needs further evidence (the shares
-    # of zeros) stands for all when the responses are measured.
-    first = next((name for name in search.recipes if name in READS_ZEROS), search.recipes[0])
-    own = Candidate(search.budgets[0], first).options(search.budget)
-    prepared = prepare({**compared, **own}, display)
+    return search, options
+
+
+def file_types() -> Types:
+    """The options that a file for ``shrink --config`` may have, and their types."""
+    shared = {name: kinds for name, kinds in TYPES["adapt"].items() if name not in _CHOSEN}
+    return {**shared, **types_of(SearchSettings)}
+
+
+def _search(
+    prepared: Prepared,
+    search: SearchSettings,
+    compared: dict[str, Any],
+    options: dict[str, Any],
+    plan: Steps,
+) -> Search:
+    """Train the source network, search, and train the chosen network.
+
+    Args:
+        compared: options of the trials.
+        options: options of the chosen network.
+    """
     task, recorder = prepared.call.task, prepared.recorder
-    source = prepared.call.given or train_source(task, prepared.call.processor, recorder)
+    display = recorder.display
+    with plan.step():
+        source = prepared.call.given or train_source(task, prepared.call.processor, recorder)
     key = _key(prepared, search)
     waiting = "another process runs the same search; waiting for it"
     with recorder.work.lock(key, lambda: display.say(waiting)):
         title = f"shrink · {task.domain.name} · {task.model}"
         parent, finished = recorder.open_parent(key, title, _params(task, search), "shrink")
         with nullcontext() if finished else recorder.closing(parent):
+            plan.limit(search.seconds)
             trials = Trials(prepared, source, compared, search, parent)
-            found = find(trials, search, _plan(task), Clock(search.seconds), display.say)
-            adaptation = _train(found.chosen, search, options, display)
-            result = Search(found, adaptation, search.chosen(), parent, recorder.store.shown)
-            write_search(result, recorder)
-            page = search_page(recorder.store, recorder.store.run(parent), None)
-            attach_report(recorder.store, parent, render(page))
+            clock = Clock(search.seconds)
+            with plan.step():
+                found = find(trials, search, _plan(task), clock, display, trials.work)
+            with plan.step():
+                adaptation = _train(found.chosen, search, options, display)
+                result = Search(found, adaptation, search.chosen(), parent, recorder.store.shown)
+                write_search(result, recorder)
+                page = search_page(recorder.store, recorder.store.run(parent), None)
+                attach_report(recorder.store, parent, render(page))
     return result
+
+
+def _steps(prepared: Prepared, search: SearchSettings) -> list[PlannedStep]:
+    """The source network, the search and the training of the chosen network, with their work."""
+    task, images = prepared.call.task, len(prepared.loaded.train)
+    sizes = guessed_sizes(task)
+    learned = sum(task.trained_on.train_images)
+    source = training_work(sizes.source, learned, task.source_plan.epochs)
+    given = task.settings.what.weights is not None
+
+    def work(candidate: Candidate, epochs: int) -> float:
+        return training_work(candidate.share * sizes.full, images, epochs)
+
+    grid, plan = candidate_grid(search.recipes, search.budgets), _plan(task)
+    trials = sum(step.to_do for step in expected_steps(grid, search, plan, work))
+    # The chosen network and the full one are trained on all images.
+    last = len(plan.seeds) * work(Candidate(1.5, ""), plan.epochs) / (1 - search.validation_share)
+    return [
+        PlannedStep("source network", {} if given else {TRAINING: source}),
+        PlannedStep("search", {TRAINING: trials}),
+        PlannedStep("chosen network", {TRAINING: last}),
+    ]
 
 
 def _check(search: SearchSettings, options: dict[str, Any]) -> None:

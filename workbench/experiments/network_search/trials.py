@@ -35,6 +35,7 @@ from workbench.store.jobs import Job
 from workbench.store.keys import key_of
 from workbench.store.runs import StoredRun
 from workbench.training.protocols import PROTOCOLS
+from workbench.training.time_left import training_work
 
 _ROUNDS = 40  # timed passes of a candidate
 
@@ -128,6 +129,11 @@ class Trials:
             new,
         )
 
+    def work(self, candidate: Candidate, epochs: int) -> float:
+        """Work of a trial in FLOPs, for the estimate of the time left."""
+        costs = self.analysis(candidate).costs(PROTOCOLS[candidate.protocol])
+        return training_work(costs.flops, len(self.loaded.train), epochs)
+
     def analysis(self, candidate: Candidate) -> Analysis:
         """The recipe and the costs of a candidate; the responses are measured once for all.
 
@@ -199,18 +205,12 @@ class Trials:
 
     def _job(self, candidate: Candidate, loaded: LoadedTask, analysis: Analysis, seed: int) -> Job:
         job = protocol_job(loaded, PROTOCOLS[candidate.protocol], seed, self.source, analysis)
-        inputs = [
-            replace(each, context="validation") if each.context == "test" else each
-            for each in job.inputs
-        ]
         return replace(
             job,
             key=key_of("trial", {"training": job.key}),
             kind="trial",
             title=f"{candidate.label} · {job.plan.epochs} epoch(s) · seed {seed}",
             params={**job.params, "share": candidate.share},
-            inputs=inputs,
-            split="validation",
         )
 
     def _cost(self, candidate: Candidate, analysis: Analysis) -> float:

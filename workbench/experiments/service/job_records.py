@@ -21,7 +21,7 @@ STATES = (QUEUED, RUNNING, DONE, FAILED, CANCELLED)
 FINAL = (DONE, FAILED, CANCELLED)
 JOB_ID = re.compile(r"[0-9a-f]{16}")
 JOB_FILE, OPTIONS_FILE = "job.json", "options.yaml"
-PROGRESS_FILE, LOG_FILE = "progress.json", "log.txt"
+PROGRESS_FILE, LOG_FILE = "progress.jsonl", "log.txt"
 RESULT_FILE, ONNX_FILE = "result.json", "network.onnx"
 
 

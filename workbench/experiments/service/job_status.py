@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.data.whole_files import read_json
 from workbench.errors import WorkbenchError
+from workbench.experiments.service.job_progress import job_progress
 from workbench.experiments.service.job_queue import JobQueue
 from workbench.experiments.service.job_records import (
     DONE,
     LOG_FILE,
     ONNX_FILE,
-    PROGRESS_FILE,
     QUEUED,
     RESULT_FILE,
     RUNNING,
@@ -52,7 +52,8 @@ class JobFiles:
 
     def status(self, job: Job) -> dict[str, Any]:
         """State and progress of a job."""
-        progress = self._progress(job) if job.state == RUNNING else None
+        folder = self.queue.folder.of(job.id)
+        progress = job_progress(folder, self.shown) if job.state == RUNNING else None
         return {
             "id": job.id,
             "title": job.title,
@@ -66,15 +67,6 @@ class JobFiles:
             "run_id": job.run_id or None,
             "request": dict(job.request),
         }
-
-    def _progress(self, job: Job) -> dict[str, Any]:
-        try:
-            found = read_json(self.queue.folder.of(job.id) / PROGRESS_FILE)
-        except ValueError:  # not written yet
-            found = None
-        if not isinstance(found, dict):
-            return {"task": None, "finished": 0, "lines": []}
-        return {**found, "lines": [self.shown(str(line)) for line in found.get("lines", ())]}
 
     def result(self, job: Job) -> dict[str, Any]:
         """The result of a finished job, as ``adapt --json`` prints it, without paths.

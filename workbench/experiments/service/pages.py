@@ -35,8 +35,8 @@ from workbench.experiments.service.service import Service
 from workbench.experiments.service.upload_store import IMAGES, WEIGHTS
 from workbench.experiments.service.worker_processes import has_onnx
 from workbench.models.networks import NETWORKS
-from workbench.training.progress import duration
 from workbench.training.settings import SCHEDULES
+from workbench.training.time_left import duration
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TOP = 5  # classes of a prediction on the page

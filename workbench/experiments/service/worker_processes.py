@@ -7,7 +7,6 @@ it mark its run as KILLED; the same job continues later from its last checkpoint
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -21,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.data.checked_values import mapped, required, short_text
-from workbench.data.whole_files import read_json, write_text
+from workbench.data.whole_files import read_json
+from workbench.errors import SettingsError
 from workbench.experiments.service.job_records import (
     LOG_FILE,
     ONNX_FILE,
@@ -31,7 +31,8 @@ from workbench.experiments.service.job_records import (
 )
 from workbench.experiments.service.settings import TOKEN_ENVIRONMENT, ServiceSettings
 from workbench.store.tracking_uris import ENVIRONMENT as STORE_ENVIRONMENT
-from workbench.training.progress_file import ENVIRONMENT as PROGRESS_ENVIRONMENT
+from workbench.training.progress_records import VARIABLE as PROGRESS_ENVIRONMENT
+from workbench.training.progress_records import ProgressRecords
 
 _PATIENCE = 20.0  # seconds between SIGTERM and SIGKILL
 _LOOK_EVERY = 0.1
@@ -75,7 +76,8 @@ class Worker:
         A failed export is noted in the log. It does not make the job fail.
         """
         part = self.folder / f".{RESULT_FILE}.part"
-        (self.folder / LOG_FILE).write_bytes(b"")
+        for name in (LOG_FILE, PROGRESS_FILE):
+            (self.folder / name).write_bytes(b"")
         status = self._execute(self._adapt(), part)
         if status:
             return Ended(problems=_problems(self.folder / LOG_FILE, status))
@@ -112,13 +114,8 @@ class Worker:
 
     def _show_task(self, title: str) -> None:
         """Name the current task, for a command that reports no progress."""
-        path = self.folder / PROGRESS_FILE
-        try:
-            shown = mapped("it", read_json(path))
-            shown["task"] = {"title": title, "done": 0, "total": 1, "note": ""}
-            write_text(path, json.dumps(shown))
-        except (ValueError, OSError):  # nothing but the display depends on it
-            return
+        with suppress(SettingsError):  # a full disk; nothing but the display depends on it
+            ProgressRecords(self.folder / PROGRESS_FILE).write(1.0, None, title, "", always=True)
 
     def _execute(self, words: list[str], out: Path) -> int:
         """Run one command; stdout goes to a file, and messages to the job's log."""

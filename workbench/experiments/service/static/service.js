@@ -2,7 +2,7 @@
 // The pages work without this script. It shows progress live and keeps the list of jobs current.
 
 function showJob(section, job) {
-  const task = job.progress && job.progress.task;
+  const progress = job.progress;
   const put = (name, text) => {
     const element = section.querySelector(`[data-${name}]`);
     if (element.textContent !== text) element.textContent = text;
@@ -10,13 +10,18 @@ function showJob(section, job) {
   if (job.state === "queued") {
     put("task", job.waiting_before ? `${job.waiting_before} jobs are before this one` : "Waiting for a worker");
   } else {
-    put("task", task ? task.title : job.progress && job.progress.finished ? "Finishing" : "Starting");
+    put("task", progress && progress.step ? progress.step : "Starting");
   }
   const bar = section.querySelector("[data-bar]");
-  bar.max = task ? task.total : 1;
-  bar.value = task ? task.done : 0;
-  put("note", task ? `${Math.floor(task.done)} of ${task.total} ${task.note}` : "");
-  put("lines", job.progress ? job.progress.lines.join("\n") : "");
+  bar.value = progress ? progress.done : 0;
+  put("note", progress ? noteOf(progress) : "");
+  put("lines", progress ? progress.lines.join("\n") : "");
+}
+
+function noteOf(progress) {
+  const left = progress.seconds_left;
+  const minutes = left === null ? "" : left < 90 ? `about ${Math.ceil(left)} s left` : `about ${Math.round(left / 60)} min left`;
+  return [`${Math.floor(100 * progress.done)} % of all steps`, minutes, progress.message].filter(Boolean).join(" · ");
 }
 
 function follow(section) {

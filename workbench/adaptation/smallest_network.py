@@ -1,0 +1,75 @@
+"""Check ``--min-share`` against the budget, before anything is trained or measured."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from workbench.adaptation.source_network import fixed_layers
+from workbench.adaptation.task import Task
+from workbench.compression.budget_limits import BUDGETS
+from workbench.compression.costs import Costs
+from workbench.compression.methods import RECIPES
+from workbench.compression.methods.uniform import share_of
+from workbench.compression.narrow_networks import structure_of
+from workbench.compression.sizes import Sizes, sizes_of
+from workbench.compression.structure import Structure
+from workbench.errors import SettingsError
+from workbench.models.networks import build_network
+
+
+def check_smallest(task: Task) -> list[str]:
+    """Compare the budget with the smallest network that ``--min-share`` allows.
+
+    Returns:
+        A warning if only inactive filters, which PFA removes whatever the share is, can make the
+        network small enough; otherwise nothing.
+
+    Raises:
+        SettingsError: when no network is within the budget.
+    """
+    budget, share = task.budget, task.settings.recipe.min_share
+    if not share or budget is None or isinstance(budget.limit, str):
+        return []
+    if budget.option == "latency_ms":  # which only a measurement shows
+        return []
+    small = _cost(task, share, budget.option)
+    if small <= budget.limit:
+        return []
+    least = f"{small:.4g} {BUDGETS[budget.option]} (--min-share {share:g})"
+    active_only = RECIPES[task.recipe_options().recipe].active_only
+    if not active_only or _cost(task, 0.0, budget.option) > budget.limit:
+        raise SettingsError(
+            f"{budget}: no network is that small; the smallest possible one has {least}"
+        )
+    return [
+        f"warning: {budget}: if all filters are active, no network is that small; the smallest one "
+        f"has {least}"
+    ]
+
+
+def _cost(task: Task, share: float, option: str) -> float:
+    """What the budget limits, for the network that keeps this share of each layer's filters."""
+    classes, fixed = len(task.domain.classes), fixed_layers(task)
+    structure, sizes = _sizes(task.model, task.source.shape, classes)
+    widths = {
+        group.name: fixed[group.name].count
+        if group.name in fixed
+        else group.buildable(share_of(group.filters, share), task.settings.recipe.multiple_of)
+        for group in structure.groups
+    }
+    full, small = sizes({}), sizes(widths)
+    if option == "params":
+        return small.parameters
+    return _share(small, full, option)
+
+
+def _share(small: Costs, full: Costs, option: str) -> float:
+    if option == "flops":
+        return small.flops / full.flops
+    return small.parameters / full.parameters
+
+
+@lru_cache(maxsize=8)
+def _sizes(model: str, shape: tuple[int, int, int], classes: int) -> tuple[Structure, Sizes]:
+    structure = structure_of(model, shape, classes)
+    return structure, sizes_of(build_network(model, shape, classes), structure, shape)
