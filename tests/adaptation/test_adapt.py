@@ -198,8 +198,8 @@ def test_people_get_a_table_a_verdict_and_the_next_commands(result, run_cli):
     status, out, _ = run_cli(*BASE, "--seeds", "2")
     assert status == 0
     for protocol in PROTOCOLS:
-        assert re.search(rf"{protocol} +\d+\.\d % ± \d+\.\d", out)
-    assert re.search(r"(fine|scratch): \d+\.\d % ± ", out.split("Student's t")[1])
+        assert re.search(rf"{protocol} +\d+\.\d\d % ± \d+\.\d\d", out)
+    assert re.search(r"(fine|scratch): \d+\.\d\d % ± ", out.split("Student's t")[1])
     assert "workbench ui" in out
     assert "weights.safetensors" in out
 

@@ -37,7 +37,8 @@ def shell(folder, run_cli, monkeypatch):
 
 def test_without_stdout_a_command_does_its_work(shell):
     status, _, err = shell(f"workbench {ADAPT} >&-")
-    assert (status, err.splitlines()[1:]) == (
+    lines = [line for line in err.splitlines() if "still working" not in line]  # a busy machine
+    assert (status, lines[1:]) == (
         0,
         ["nothing to train: every protocol of this adaptation is already recorded"],
     )

@@ -171,3 +171,12 @@ def test_warnings_are_printed_where_progress_is_not(capsys):
     with display.track("task", 1) as advance:
         advance(1, "")
     assert capsys.readouterr().err == "warning: a warning\n"
+
+
+def test_work_that_ends_early_is_done(tmp_path, clock):
+    """A search whose time is over leaves steps out."""
+    display = Display(records=tmp_path / "progress.jsonl")
+    with display.plan(STEPS) as plan, plan.step():
+        pass
+    done = [each["done"] for each in read_records(tmp_path / "progress.jsonl")]
+    assert done[-2:] == [0.25, 1.0]

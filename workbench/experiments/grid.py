@@ -178,7 +178,7 @@ def _planned(wishes: Sequence[Wish], missing: Sequence[Missing]) -> list[Planned
     """One step for each call of ``adapt``; the first one has the work of the recorded cells."""
     steps = []
     for part, names, seeds in missing:
-        title = " · ".join((str(part.options["target"]), *part.label))
+        title = " · ".join(filter(None, (str(part.options["target"]), *part.label)))
         steps.append(PlannedStep(title, {TRAINING: options_work(part.options, names, len(seeds))}))
     to_do = {
         (id(part), name, seed) for part, names, seeds in missing for name in names for seed in seeds
