@@ -125,6 +125,18 @@ def test_compare_sorts_rows(shown, run_cli, order):
     assert [line.split()[0] for line in table[3:5]] == [row["protocol"] for row in rows]
 
 
+@pytest.mark.parametrize("option", [("--sort", "latency"), ("--where", "train>=0")])
+def test_a_column_that_the_user_names_is_not_left_out(shown, monkeypatch, option):
+    name = re.match(r"\w+", option[1])[0]
+    assert name in shown("compare", 80).split("Not shown: ")[1]
+    monkeypatch.setitem(COMMANDS, "compare", ("compare", *option))
+    table, _, left_out = shown("compare", 80).partition("Not shown: ")
+    assert name in table
+    assert name not in re.split(r", | \(", left_out)
+    monkeypatch.setitem(COMMANDS, "compare", ("compare", "--columns", "train,latency,footprint"))
+    assert "Not shown" not in shown("compare", 30)
+
+
 def test_all_mistakes_in_the_options_of_compare_are_reported_together(run_cli):
     options = ("--where", "footprnt<1", "--where", "size<x", "--sort", "a", "--columns", "b")
     status, out, err = run_cli("compare", *options)

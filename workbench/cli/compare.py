@@ -63,7 +63,12 @@ def compare(
       workbench compare --columns domain,protocol,accuracy --sort=-accuracy --limit 5 --json
     """
     from workbench.data.user_paths import check_new_file
-    from workbench.reporting.run_columns import SHOWN, comparison_dicts, comparison_table
+    from workbench.reporting.run_columns import (
+        RUN_COLUMNS,
+        SHOWN,
+        comparison_dicts,
+        comparison_table,
+    )
     from workbench.reporting.run_comparison import compare as find
     from workbench.reporting.run_comparison import draw_comparison
     from workbench.reporting.run_selection import selection_of
@@ -75,7 +80,7 @@ def compare(
         "descending": descending,
         "limit": limit,
     }
-    selection_of(**rules, columns=names)  # report all mistakes together
+    selection = selection_of(**rules, columns=names)  # report all mistakes together
     if figure is not None:
         check_new_file(figure, "--figure", ".png")
     display = open_display(quiet=False)
@@ -91,7 +96,8 @@ def compare(
     if chosen["json"]:
         print(json.dumps(comparison_dicts(rows, names), indent=1))
     elif rows:
-        print_table("", *comparison_table(rows, names or SHOWN), elsewhere="--json")
+        keep = selection.columns if not names else [RUN_COLUMNS[name].header for name in names]
+        print_table("", *comparison_table(rows, names or SHOWN), elsewhere="--json", keep=keep)
     if figure is not None and rows:
         draw_comparison(rows, figure)
         display.say(f"{figure}: written") if chosen["json"] else print_line(f"{figure}: written")

@@ -36,18 +36,23 @@ def terminal_width() -> int | None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], elsewhere: str = "a file"
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    elsewhere: str = "a file",
+    keep: Sequence[str] = (),
 ) -> None:
     """Print a table that fits the terminal, or the whole table if stdout is no terminal.
 
     Args:
         elsewhere: where to find columns for which a narrow terminal has no room.
+        keep: columns that are shown on every terminal.
     """
     from rich.console import Console
 
     from workbench.reporting.terminal_tables import fitting_table
 
-    table = fitting_table(columns, rows, terminal_width())
+    table = fitting_table(columns, rows, terminal_width(), keep)
     if title:
         print_line(title)
     if isinstance(table.body, tuple):

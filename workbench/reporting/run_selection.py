@@ -67,6 +67,12 @@ class Selection:
     descending: bool = False
     limit: int | None = None
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Headers of the columns that decide about rows and order."""
+        used = [*(each.column for each in self.where), *([self.sort] if self.sort else [])]
+        return tuple(column.header or column.name for column in used)
+
     def apply(self, rows: Sequence[ComparedResult]) -> list[ComparedResult]:
         """The chosen rows; those without the value to sort by come last."""
         found = [row for row in rows if all(each.holds(row) for each in self.where)]

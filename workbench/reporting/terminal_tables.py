@@ -45,18 +45,21 @@ class FittingTable:
     width: int | None = None
 
 
-def fitting_table(columns: Sequence[str], rows: Rows, width: int | None) -> FittingTable:
+def fitting_table(
+    columns: Sequence[str], rows: Rows, width: int | None, keep: Sequence[str] = ()
+) -> FittingTable:
     """Lay out a table for a terminal; escape everything in the cells that would steer it.
 
     Args:
         rows: one cell for each column.
         width: characters in a line of the terminal; None if there is no limit.
+        keep: columns that are not left out.
     """
     rows = [[printable(cell, longest=None) for cell in row] for row in rows]
     whole = _rich_table(columns, rows)
     if width is None or _width(whole) <= width:
         return FittingTable(whole, width=_width(whole))
-    spare = [name for name in _SPARE if name in columns[1:]]
+    spare = [name for name in _SPARE if name in columns[1:] and name not in keep]
     for number in range(len(spare) + 1):
         left_out = spare[:number]
         shown = [index for index, name in enumerate(columns) if name not in left_out]
