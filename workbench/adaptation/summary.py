@@ -168,6 +168,11 @@ def _correct(
     return tuple(each[1] for each in found if each is not None)
 
 
+def has_report(recorder: Recorder, run_id: str) -> bool:
+    """Whether a run has a report already."""
+    return recorder.store.fetch(recorder.store.run(run_id), REPORT_FILE) is not None
+
+
 def is_concluded(recorder: Recorder, adaptation: Adaptation) -> bool:
     """Whether the adaptation's own run has this verdict and its recipe, undamaged.
 
@@ -181,7 +186,7 @@ def is_concluded(recorder: Recorder, adaptation: Adaptation) -> bool:
         stored_recipe(recorder.store, run)
     except DamagedRunError:
         return False
-    if recorder.store.fetch(run, REPORT_FILE) is None:
+    if adaptation.report and not has_report(recorder, adaptation.run_id):
         return False
     return run.tags.get(RECOMMENDED) == taken.label and files == list(taken.run_ids)
 
@@ -194,7 +199,10 @@ def write_conclusion(
     recorder: Recorder,
     parent: str,
 ) -> None:
-    """Write note, metrics, recipe, settings, figures, report and model to the adaptation's run."""
+    """Write note, metrics, recipe, settings, figures and model to the adaptation's run.
+
+    The report is written if ``adaptation.report`` names its place.
+    """
     store, recipe = recorder.store, adaptation.recipe
     elsewhere = [run for part in protocols for run in part.runs if run.parent != parent]
     links = [
@@ -222,9 +230,10 @@ def write_conclusion(
         store.attach(parent, accuracy)
         store.attach(parent, filters)
     attach_correlations(analysis, recorder, parent)
-    test = TestImages(loaded.test, loaded.data["test"], loaded.task.source.white)
     _share_model(adaptation, protocols, recorder, parent)
-    attach_report(store, parent, adaptation_html(store, store.run(parent), test))
+    if adaptation.report:
+        test = TestImages(loaded.test, loaded.data["test"], loaded.task.source.white)
+        attach_report(store, parent, adaptation_html(store, store.run(parent), test))
 
 
 def _page(run_id: str, artifact: str) -> str:
