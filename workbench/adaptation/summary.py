@@ -20,10 +20,9 @@ from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.run_report import TestImages, adaptation_html, attach_report
 from workbench.adaptation.verdict import judge
 from workbench.compression.recipe_settings import ONNX, TORCH
-from workbench.deployment.network_files import open_network
+from workbench.deployment.network_files import card_of
 from workbench.deployment.stage_names import INT8, STAGES
 from workbench.errors import DamagedRunError
-from workbench.models.weight_files import read_card
 from workbench.reporting.charts import accuracy_chart, filters_chart
 from workbench.reporting.json_results import as_dict, recommended_files, summary_metrics
 from workbench.reporting.results import Adaptation, ProtocolResult
@@ -252,6 +251,5 @@ def _share_model(
     if origin is None or file is None:
         drop_model(store, store.run(parent))
         return
-    card = open_network(file).card if file.suffix == ".onnx" else read_card(file)
-    known = Described(card, origin.params, summary_metrics(adaptation))
+    known = Described(card_of(file), origin.params, summary_metrics(adaptation))
     share_model(store, store.run(parent), origin, file, known)

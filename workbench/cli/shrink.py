@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -163,5 +164,6 @@ def _print(result: Any) -> None:
     from workbench.reporting.verdict_text import next_steps
 
     print_table("", COLUMNS, search_rows(result), elsewhere="--json")
-    for line in (*search_sentences(result), "", *next_steps(result.adaptation)):
+    steps = next_steps(replace(result.adaptation, report=result.report))
+    for line in (*search_sentences(result), "", *steps):
         print_line(line)

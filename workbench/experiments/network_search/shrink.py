@@ -34,6 +34,7 @@ from workbench.experiments.network_search.trials import Trials
 from workbench.reporting.report.html import render
 from workbench.reporting.results import Adaptation
 from workbench.store.keys import key_of
+from workbench.store.stored_results import REPORT_FILE
 from workbench.training.progress import Display
 from workbench.training.progress import Plan as Steps
 from workbench.training.time_left import TRAINING, PlannedStep, training_work
@@ -126,10 +127,11 @@ def _search(
                 found = find(trials, search, _plan(task), clock, display, trials.work)
             with plan.step():
                 adaptation = _train(found.chosen, search, options, display)
-                result = Search(found, adaptation, search.chosen(), parent, recorder.store.shown)
+                store = recorder.store
+                report = store.run(parent).artifact(REPORT_FILE)
+                result = Search(found, adaptation, search.chosen(), parent, store.shown, report)
                 write_search(result, recorder)
-                page = search_page(recorder.store, recorder.store.run(parent), None)
-                attach_report(recorder.store, parent, render(page))
+                attach_report(store, parent, render(search_page(store, store.run(parent), None)))
     return result
 
 

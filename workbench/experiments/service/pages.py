@@ -28,13 +28,13 @@ from workbench.experiments.service.form_values import (
     text_values,
 )
 from workbench.experiments.service.job_records import DONE, FINAL, Job
-from workbench.experiments.service.job_status import REPORT_FILE
 from workbench.experiments.service.network_rows import COLUMNS, network_rows
 from workbench.experiments.service.refusals import RefusalError
 from workbench.experiments.service.service import Service
 from workbench.experiments.service.upload_store import IMAGES, WEIGHTS
 from workbench.experiments.service.worker_processes import has_onnx
 from workbench.models.networks import NETWORKS
+from workbench.store.stored_results import REPORT_FILE
 from workbench.training.settings import SCHEDULES
 from workbench.training.time_left import duration
 
