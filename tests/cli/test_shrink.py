@@ -89,7 +89,7 @@ batch_size: 32
 recipes: [pfa-kl, uniform]
 budgets: [0.1, 0.4]
 rungs: 2
-validation_share: 0.25
+validation: 0.25
 """
 
 
@@ -122,7 +122,7 @@ def test_a_dry_run_shows_the_steps_and_changes_nothing(run_cli, tmp_path):
     ("line", "message"),
     [
         ("method: fp", "search.yaml:1: method: is an option of 'adapt', not of 'shrink'"),
-        ("validation: 0.2", "did you mean 'validation_share'?"),
+        ("validaton: 0.2", "did you mean 'validation'?"),
         ("rung: 2", "did you mean 'rungs'?"),
         ("rungs: two", "rungs: 'two' is not a whole number"),
         ("figure: a.png", "figure: is an option of the command line only"),

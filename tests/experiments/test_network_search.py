@@ -93,7 +93,7 @@ def test_durations(text, seconds):
 
 def test_wrong_options_of_a_search_are_reported_together():
     wrong = SearchSettings.of(
-        cost="watts", time="soon", recipes="pfa-cots", budgets="0.1,0.1,2", validation_share=1,
+        cost="watts", time="soon", recipes="pfa-cots", budgets="0.1,0.1,2", validation=1,
         rungs=0, runtime="onnx",
     )  # fmt: skip
     text = "\n".join(wrong.problems())

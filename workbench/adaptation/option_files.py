@@ -52,7 +52,7 @@ TYPES: dict[str, Types] = {
     | {name: _ADAPT[name] for name in ("data_dir", "tracking_uri", "output", "fresh")},
 }
 #: Options of the command line that have another name in Python.
-_OTHER_NAMES = {"map": "gamma_map", "validation": "validation_share"}
+_OTHER_NAMES = {"map": "gamma_map"}
 _TYPED_ONLY = ("config", "like", "json", "quiet", "dry_run", "out", "figure")
 _LONGEST_NUMBER = 100  # characters
 _METHOD = (

@@ -73,7 +73,7 @@ def shrink(
             help="Share of each class's training images on which networks are compared.",
             rich_help_panel=_PANEL,
         ),
-    ] = SearchSettings.validation_share,
+    ] = SearchSettings.validation,
     rungs: Annotated[
         int,
         typer.Option(
@@ -125,8 +125,6 @@ def shrink(
         "rungs": rungs,
     }
     chosen = merge_options(context, {**own, **chosen}, ("source", "target"), file_types)
-    if "validation" in chosen:  # the share has another name in Python and in files
-        chosen["validation_share"] = chosen.pop("validation")
     if dry_run:
         _preview(chosen, as_json, display)
         return

@@ -43,7 +43,7 @@ _SEARCHED = tuple(each.name for each in fields(SearchSettings))
 #: Options of ``adapt`` that the search itself sets.
 _CHOSEN = (
     "method", "recipe", "recipe_file", "footprint", "flops", "params", "latency_ms", "energy",
-    "protocols", "stages", "steps", "prefer", "keep_weights", "validation", "repair_epochs",
+    "protocols", "stages", "steps", "prefer", "keep_weights", "repair_epochs",
     "objective", "teacher", "generations", "assistant", "temperature", "distill_weight",
 )  # fmt: skip
 
@@ -65,7 +65,7 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
     """
     display = display or Display()
     search, options = checked_options(options)
-    compared = {**options, "validation": search.validation_share}
+    compared = {**options, "validation": search.validation}
     # Candidates differ in method and budget. The first one that needs further evidence (the shares
     # of zeros) stands for all when the responses are measured.
     first = next((name for name in search.recipes if name in READS_ZEROS), search.recipes[0])
@@ -85,7 +85,7 @@ def checked_options(options: dict[str, Any]) -> tuple[SearchSettings, dict[str, 
     options = {name: value for name, value in options.items() if value is not None}
     search = SearchSettings.of(**{k: options.pop(k) for k in _SEARCHED if k in options})
     _check(search, options)
-    compared = {**options, "validation": search.validation_share}
+    compared = {**options, "validation": search.validation}
     for method in search.recipes:
         check_call({**compared, **Candidate(search.budgets[0], method).options(search.budget)})
     return search, options
@@ -149,7 +149,7 @@ def _steps(prepared: Prepared, search: SearchSettings) -> list[PlannedStep]:
     grid, plan = candidate_grid(search.recipes, search.budgets), _plan(task)
     trials = sum(step.to_do for step in expected_steps(grid, search, plan, work))
     # The chosen network and the full one are trained on all images.
-    last = len(plan.seeds) * work(Candidate(1.5, ""), plan.epochs) / (1 - search.validation_share)
+    last = len(plan.seeds) * work(Candidate(1.5, ""), plan.epochs) / (1 - search.validation)
     return [
         PlannedStep("source network", {} if given else {TRAINING: source}),
         PlannedStep("search", {TRAINING: trials}),
