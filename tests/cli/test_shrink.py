@@ -136,6 +136,14 @@ def test_a_wrong_line_in_a_file_is_one_line(run_cli, tmp_path, line, message):
     assert err.count("\n") == 1
 
 
+def test_a_missing_file_is_one_line_with_a_remedy_that_works(run_cli):
+    status, _, err = run_cli("shrink", "--config", "search.yaml")
+    assert status == 2
+    assert err == (
+        "workbench: search.yaml: no such file; 'workbench shrink --help' lists the options\n"
+    )
+
+
 def test_a_dry_run_reports_the_mistakes_of_the_search(run_cli):
     status, out, err = run_cli("shrink", *SMALL, "--budgets", "7", "--dry-run")
     assert (status, out) == (2, "")

@@ -86,7 +86,11 @@ def read_options(path: Path, types: Types, command: str) -> dict[str, Any]:
         noun="option file",
         fields=tuple(types),
         needs="lines such as 'target: S2'",
-        made_by=f"'workbench {command} --like RUN' reuses the options of a run",
+        made_by=(
+            f"'workbench {command} --like RUN' reuses the options of a run"
+            if command in TYPES
+            else f"'workbench {command} --help' lists the options"
+        ),
         example="'target: S2'",
         error=SettingsError,
     )
