@@ -89,7 +89,7 @@ batch_size: 32
 recipes: [pfa-kl, uniform]
 budgets: [0.1, 0.4]
 rungs: 2
-validation_share: 0.25
+validation: 0.25
 """
 
 
@@ -122,7 +122,7 @@ def test_a_dry_run_shows_the_steps_and_changes_nothing(run_cli, tmp_path):
     ("line", "message"),
     [
         ("method: fp", "search.yaml:1: method: is an option of 'adapt', not of 'shrink'"),
-        ("validation: 0.2", "did you mean 'validation_share'?"),
+        ("validaton: 0.2", "did you mean 'validation'?"),
         ("rung: 2", "did you mean 'rungs'?"),
         ("rungs: two", "rungs: 'two' is not a whole number"),
         ("figure: a.png", "figure: is an option of the command line only"),
@@ -134,6 +134,14 @@ def test_a_wrong_line_in_a_file_is_one_line(run_cli, tmp_path, line, message):
     assert (status, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_missing_file_is_one_line_with_a_remedy_that_works(run_cli):
+    status, _, err = run_cli("shrink", "--config", "search.yaml")
+    assert status == 2
+    assert err == (
+        "workbench: search.yaml: no such file; 'workbench shrink --help' lists the options\n"
+    )
 
 
 def test_a_dry_run_reports_the_mistakes_of_the_search(run_cli):

@@ -1,13 +1,15 @@
 """The search for the cheapest sufficient network: laws, and runs with a fake trainer."""
 
 import math
-from itertools import pairwise, permutations, product
+from itertools import combinations, pairwise, permutations, product
 
 import numpy as np
 import pytest
 
 from workbench.errors import SettingsError
+from workbench.experiments.network_search import pareto_chart
 from workbench.experiments.network_search.candidates import FULL, SOURCE, Candidate, between
+from workbench.experiments.network_search.pareto_chart import ChartPoint
 from workbench.experiments.network_search.search import Clock, find
 from workbench.experiments.network_search.search_forecast import Plan
 from workbench.experiments.network_search.search_result import entries_of, gap
@@ -91,7 +93,7 @@ def test_durations(text, seconds):
 
 def test_wrong_options_of_a_search_are_reported_together():
     wrong = SearchSettings.of(
-        cost="watts", time="soon", recipes="pfa-cots", budgets="0.1,0.1,2", validation_share=1,
+        cost="watts", time="soon", recipes="pfa-cots", budgets="0.1,0.1,2", validation=1,
         rungs=0, runtime="onnx",
     )  # fmt: skip
     text = "\n".join(wrong.problems())
@@ -239,3 +241,22 @@ def test_entries_have_the_longest_trainings_of_each_candidate():
 def test_candidates_have_names():
     assert Candidate(0.1, "pfa-kl").label == "pfa-kl at 10 %"
     assert FULL.label == "full-fine"
+
+
+def test_labels_of_the_chart_do_not_overlap(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(pareto_chart, "save_figure", lambda figure, path: figures.append(figure))
+    costs = (0.01, 0.2, 0.3, 0.45, 0.5, 0.55, 0.8, 1)
+    points = [
+        ChartPoint(1e8 * cost, 0.97 + cost / 50, 0.95, 1, f"pfa-cost at {cost:.0%}", front=True)
+        for cost in costs
+    ]
+    pareto_chart.pareto_chart(
+        points, tmp_path / "chart.png", title="S2", unit="FLOPs", accuracy="%", wanted=0.98
+    )
+    texts = figures[0].axes[0].texts
+    boxes = [text.get_window_extent() for text in texts]
+    assert len(boxes) == len(costs) + 1  # and the needed accuracy
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
+    assert all(box.x0 >= 0 and box.x1 <= figures[0].bbox.x1 for box in boxes)

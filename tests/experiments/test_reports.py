@@ -73,7 +73,7 @@ def test_the_report_of_a_run_shows_what_was_recorded(recorded, report):
     assert headings(html) == WHOLE
     for result in recorded[1].networks:
         assert f">{result.label}</th>" in html
-        assert f"{100 * result.accuracy_mean:.1f} %" in html
+        assert f"{100 * result.accuracy_mean:.2f} %" in html
     for layer in recorded[1].recipe.layers:
         assert layer.layer in html
     assert "workbench adapt --source digits --target digits-3v8 --protocols" in html

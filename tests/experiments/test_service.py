@@ -18,9 +18,9 @@ from service_parts import until
 from test_service_uploads import zipped
 
 import workbench
-from workbench.experiments.service.job_status import REPORT_FILE
 from workbench.store.mlflow_store import Store
 from workbench.store.runs import KILLED
+from workbench.store.stored_results import REPORT_FILE
 
 PAGE = Path(workbench.__file__).parents[1] / "docs/service.md"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -110,10 +110,10 @@ def test_a_stage_that_loses_too_much_is_refused_with_the_numbers():
     verdict = judge([FULL, SMALL, bad], 1.0)
     assert verdict.recommended is SMALL
     assert verdict.refused == {
-        "pfa-fine int8": "loses 3.5 points (95.0 % after 98.5 %), more than the tolerance of 1"
+        "pfa-fine int8": "loses 3.50 points (95.00 % after 98.50 %), more than the tolerance of 1"
     }
     (line,) = [line for line in verdict_notes(verdict) if "not recommended" in line]
-    assert line.startswith("pfa-fine int8 is not recommended: it loses 3.5 points")
+    assert line.startswith("pfa-fine int8 is not recommended: it loses 3.50 points")
 
 
 def test_a_slower_stage_is_refused_even_if_it_is_smaller():

@@ -82,6 +82,7 @@ def subject_lines(plan: dict[str, Any]) -> list[str]:
     training = settings["plan"]
     fine = settings["fine_plan"]["learning_rate"]
     origin = settings.get("images", {}).get("from", settings["source"])
+    threads = settings["threads"]
     there = "present" if data["present"] else "not on this machine; 'workbench adapt' downloads it"
     return [
         f"target      {settings['target']} of {origin}: "
@@ -92,7 +93,8 @@ def subject_lines(plan: dict[str, Any]) -> list[str]:
         f"training    {training['epochs']} epochs, {training['schedule']} schedule, learning rate "
         f"{training['learning_rate']:g} (fine: {fine:g}), batch {training['batch_size']}, "
         f"weight decay {training['weight_decay']:g}{_regularisers(training)}",
-        f"processor   {settings['device']}, {settings['precision']}, {settings['threads']} threads",
+        f"processor   {settings['device']}, {settings['precision']}, "
+        f"{threads} thread{'s' if threads > 1 else ''}",
     ]
 
 

@@ -52,7 +52,7 @@ TYPES: dict[str, Types] = {
     | {name: _ADAPT[name] for name in ("data_dir", "tracking_uri", "output", "fresh")},
 }
 #: Options of the command line that have another name in Python.
-_OTHER_NAMES = {"map": "gamma_map", "validation": "validation_share"}
+_OTHER_NAMES = {"map": "gamma_map"}
 _TYPED_ONLY = ("config", "like", "json", "quiet", "dry_run", "out", "figure")
 _LONGEST_NUMBER = 100  # characters
 _METHOD = (
@@ -86,7 +86,11 @@ def read_options(path: Path, types: Types, command: str) -> dict[str, Any]:
         noun="option file",
         fields=tuple(types),
         needs="lines such as 'target: S2'",
-        made_by=f"'workbench {command} --like RUN' reuses the options of a run",
+        made_by=(
+            f"'workbench {command} --like RUN' reuses the options of a run"
+            if command in TYPES
+            else f"'workbench {command} --help' lists the options"
+        ),
         example="'target: S2'",
         error=SettingsError,
     )

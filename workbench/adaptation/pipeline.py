@@ -32,7 +32,7 @@ from workbench.adaptation.stage_runs import check_stages
 from workbench.adaptation.stage_work import NetworkSizes
 from workbench.adaptation.step_work import guessed_sizes, planned_steps
 from workbench.adaptation.steps import steps_of
-from workbench.adaptation.summary import conclude, is_concluded, write_conclusion
+from workbench.adaptation.summary import conclude, has_report, is_concluded, write_conclusion
 from workbench.adaptation.task import Task
 from workbench.adaptation.teacher_chains import full_fine
 from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
@@ -47,13 +47,19 @@ from workbench.training.time_left import PlannedStep
 
 
 def adapt(
-    *, display: Display | None = None, fresh_source: bool = True, **options: Any
+    *,
+    display: Display | None = None,
+    fresh_source: bool = True,
+    store_report: bool = True,
+    **options: Any,
 ) -> Adaptation:
     """Specialise a network for a target domain and report accuracies and costs.
 
     Args:
         display: shows progress and messages; None shows nothing.
         fresh_source: whether ``fresh`` also trains the source network again.
+        store_report: whether the run gets a report of about 1.5 MB. One that it has is kept up to
+            date in any case.
         **options: the fields of the groups of ``settings.Settings``.
 
     Returns:
@@ -81,6 +87,8 @@ def adapt(
             with plan.step():
                 latencies = measure_runtimes(loaded, analysis, runs, recorder, parent)
                 adaptation = conclude(loaded, analysis, runs, latencies, recorder, parent)
+                if not store_report and not has_report(recorder, parent):
+                    adaptation = replace(adaptation, report="")
                 new = not finished or adaptation.trained or analysis.measured
                 if new or not is_concluded(recorder, adaptation):
                     write_conclusion(adaptation, analysis, loaded, runs, recorder, parent)

@@ -20,10 +20,9 @@ from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.run_report import TestImages, adaptation_html, attach_report
 from workbench.adaptation.verdict import judge
 from workbench.compression.recipe_settings import ONNX, TORCH
-from workbench.deployment.network_files import open_network
+from workbench.deployment.network_files import card_of
 from workbench.deployment.stage_names import INT8, STAGES
 from workbench.errors import DamagedRunError
-from workbench.models.weight_files import read_card
 from workbench.reporting.charts import accuracy_chart, filters_chart
 from workbench.reporting.json_results import as_dict, recommended_files, summary_metrics
 from workbench.reporting.results import Adaptation, ProtocolResult
@@ -168,6 +167,11 @@ def _correct(
     return tuple(each[1] for each in found if each is not None)
 
 
+def has_report(recorder: Recorder, run_id: str) -> bool:
+    """Whether a run has a report already."""
+    return recorder.store.fetch(recorder.store.run(run_id), REPORT_FILE) is not None
+
+
 def is_concluded(recorder: Recorder, adaptation: Adaptation) -> bool:
     """Whether the adaptation's own run has this verdict and its recipe, undamaged.
 
@@ -181,7 +185,7 @@ def is_concluded(recorder: Recorder, adaptation: Adaptation) -> bool:
         stored_recipe(recorder.store, run)
     except DamagedRunError:
         return False
-    if recorder.store.fetch(run, REPORT_FILE) is None:
+    if adaptation.report and not has_report(recorder, adaptation.run_id):
         return False
     return run.tags.get(RECOMMENDED) == taken.label and files == list(taken.run_ids)
 
@@ -194,7 +198,10 @@ def write_conclusion(
     recorder: Recorder,
     parent: str,
 ) -> None:
-    """Write note, metrics, recipe, settings, figures, report and model to the adaptation's run."""
+    """Write note, metrics, recipe, settings, figures and model to the adaptation's run.
+
+    The report is written if ``adaptation.report`` names its place.
+    """
     store, recipe = recorder.store, adaptation.recipe
     elsewhere = [run for part in protocols for run in part.runs if run.parent != parent]
     links = [
@@ -222,9 +229,10 @@ def write_conclusion(
         store.attach(parent, accuracy)
         store.attach(parent, filters)
     attach_correlations(analysis, recorder, parent)
-    test = TestImages(loaded.test, loaded.data["test"], loaded.task.source.white)
     _share_model(adaptation, protocols, recorder, parent)
-    attach_report(store, parent, adaptation_html(store, store.run(parent), test))
+    if adaptation.report:
+        test = TestImages(loaded.test, loaded.data["test"], loaded.task.source.white)
+        attach_report(store, parent, adaptation_html(store, store.run(parent), test))
 
 
 def _page(run_id: str, artifact: str) -> str:
@@ -243,6 +251,5 @@ def _share_model(
     if origin is None or file is None:
         drop_model(store, store.run(parent))
         return
-    card = open_network(file).card if file.suffix == ".onnx" else read_card(file)
-    known = Described(card, origin.params, summary_metrics(adaptation))
+    known = Described(card_of(file), origin.params, summary_metrics(adaptation))
     share_model(store, store.run(parent), origin, file, known)

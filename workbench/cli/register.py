@@ -9,6 +9,7 @@ import typer
 from workbench.cli.console import print_line
 from workbench.cli.options import takes
 from workbench.cli.run_argument import Run
+from workbench.store.model_registry import DEFAULT_ALIAS
 
 
 @takes("tracking_uri")
@@ -17,7 +18,7 @@ def register(
     name: Annotated[str, typer.Option(help="Name in MLflow's Model Registry.")],
     alias: Annotated[
         str, typer.Option(help="Name of this version, by which a server finds it.")
-    ] = "champion",
+    ] = DEFAULT_ALIAS,
     **chosen: Any,
 ) -> None:
     """Put a network into MLflow's Model Registry, and print the command that serves it.

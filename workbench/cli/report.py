@@ -40,7 +40,7 @@ def report(
 
     It shows the verdict, all networks, accuracy against cost, the filters of each layer,
     confusion matrices, the images on which the full and the small network differ, and
-    where it was made. Every adaptation and search also stores it in its run.
+    where it was made. adapt and shrink also store it in their runs.
 
     \b
     Examples:
@@ -58,6 +58,6 @@ def report(
     if compare and not named:
         raise SettingsError("--compare needs the ids of at least two different runs")
     one = named[0] if named and not compare else None
-    both = named if compare else ()
-    path = write(one, target=target, compare=both, bench=bench, out=out, **chosen)
+    several = named if compare else ()
+    path = write(one, target=target, compare=several, bench=bench, out=out, **chosen)
     print_line(f"{path}: written ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")

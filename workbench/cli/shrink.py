@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,7 +73,7 @@ def shrink(
             help="Share of each class's training images on which networks are compared.",
             rich_help_panel=_PANEL,
         ),
-    ] = SearchSettings.validation_share,
+    ] = SearchSettings.validation,
     rungs: Annotated[
         int,
         typer.Option(
@@ -124,8 +125,6 @@ def shrink(
         "rungs": rungs,
     }
     chosen = merge_options(context, {**own, **chosen}, ("source", "target"), file_types)
-    if "validation" in chosen:  # the share has another name in Python and in files
-        chosen["validation_share"] = chosen.pop("validation")
     if dry_run:
         _preview(chosen, as_json, display)
         return
@@ -163,5 +162,6 @@ def _print(result: Any) -> None:
     from workbench.reporting.verdict_text import next_steps
 
     print_table("", COLUMNS, search_rows(result), elsewhere="--json")
-    for line in (*search_sentences(result), "", *next_steps(result.adaptation)):
+    steps = next_steps(replace(result.adaptation, report=result.report))
+    for line in (*search_sentences(result), "", *steps):
         print_line(line)

@@ -52,6 +52,11 @@ def open_network(path: Path, model: str | None = None, threads: int | None = Non
     return _OPENERS.get(path.suffix, _open_weights)(path, model, threads)
 
 
+def card_of(path: Path) -> Card:
+    """The card in a file; arguments and errors as for ``open_network``."""
+    return read_card(path) if path.suffix == ".safetensors" else open_network(path).card
+
+
 def torch_run(network: nn.Module, *, place_it: bool = True) -> Run:
     """A function that computes logits with a network, in fp32 on the CPU.
 

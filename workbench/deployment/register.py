@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from shlex import quote
 
-from workbench.deployment.network_files import open_network
+from workbench.deployment.network_files import card_of
 from workbench.deployment.run_weights import find_file_and_run
 from workbench.errors import SettingsError
-from workbench.models.weight_files import read_card
 from workbench.store.mlflow_models import Described, log_model
 from workbench.store.mlflow_store import Store
 from workbench.store.model_registry import DEFAULT_ALIAS, Version, check_names, register_version
@@ -56,8 +55,7 @@ def register(
         raise SettingsError(f"{run}: is a file; name the id of a run, which 'workbench ui' shows")
     store, found, file = Store(tracking_uri), located.run, located.weights
     if MODEL_TAG not in found.tags:
-        card = open_network(file).card if file.suffix == ".onnx" else read_card(file)
-        known = Described(card, found.params, found.metrics)
+        known = Described(card_of(file), found.params, found.metrics)
         found = log_model(store, found.experiment, found.run_id, file, known, stays=True)
     version = register_version(store, found, name, alias)
     serve = f"mlflow models serve -m {quote(version.address)} --env-manager local --port 5001"

@@ -144,6 +144,7 @@ def _train(
     done = adapt(
         display=display,
         keep_weights="none",
+        store_report=False,  # a grid has hundreds of adaptations and pages of its own
         **part.options,
         protocols=names,
         seeds=len(seeds),

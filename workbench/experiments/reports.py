@@ -13,7 +13,7 @@ from workbench.adaptation.run_report import (
 )
 from workbench.data.user_paths import check_new_file, user_path
 from workbench.data.whole_files import write_text
-from workbench.errors import DiskError, SettingsError, StoreError, did_you_mean
+from workbench.errors import DiskError, SettingsError, did_you_mean
 from workbench.experiments.bench_report import bench_page
 from workbench.experiments.network_search.search_page import search_page
 from workbench.experiments.settings import RESULTS
@@ -25,7 +25,7 @@ from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import ADAPTATION, KIND
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import REPORT_FILE
-from workbench.store.tracking_uris import store_exists, store_uri, without_password
+from workbench.store.tracking_uris import check_exists
 
 
 def report(
@@ -68,7 +68,8 @@ def report(
     if bench:
         page = bench_page(user_path(results))
     else:
-        store = _open(tracking_uri)
+        check_exists(tracking_uri)
+        store = Store(tracking_uri)
         page = _of_store(store, run, target, compare, data_dir)
     try:
         write_text(path, render(page))
@@ -113,13 +114,6 @@ def _adaptation(store: Store, run: StoredRun) -> RecordedAdaptation:
     """An adaptation, or that of the network that a search chose."""
     searched = run.tags.get(KIND) == "shrink" and ADAPTATION in run.tags
     return recorded_adaptation(store, store.run(run.tags[ADAPTATION]) if searched else run)
-
-
-def _open(tracking_uri: str | None) -> Store:
-    if not store_exists(tracking_uri):
-        shown = without_password(store_uri(tracking_uri))
-        raise StoreError(f"store {shown}: does not exist yet; run 'workbench adapt' first")
-    return Store(tracking_uri)
 
 
 def _newest(store: Store, target: str) -> StoredRun:

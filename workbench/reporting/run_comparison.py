@@ -18,7 +18,7 @@ from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import DROPPED, FILE, KEY, KIND, WEIGHTS
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import stored_filters
-from workbench.store.tracking_uris import store_exists, store_uri, without_password
+from workbench.store.tracking_uris import check_exists
 from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.plans import LATER_OPTIONS
 from workbench.training.protocols import PROTOCOLS
@@ -78,9 +78,7 @@ def compare(
         StoreError: when there is no store, or no finished run in it that can be read.
     """
     selection = selection_of(where, sort, descending, limit)
-    if not store_exists(tracking_uri):
-        shown = without_password(store_uri(tracking_uri))
-        raise StoreError(f"store {shown}: does not exist yet; run 'workbench adapt' first")
+    check_exists(tracking_uri)
     store = Store(tracking_uri)
     experiments = store.experiments()
     chosen = [number for name, number in experiments.items() if source in (None, name)]

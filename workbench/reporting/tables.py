@@ -122,7 +122,9 @@ def byte_count(number: int) -> str:
     """A size in bytes with its unit: 3.88 MB (a million bytes)."""
     if number < 1000:
         return f"{number} B"
-    return f"{number / 1e6:.2f} MB" if number >= 1e6 else f"{number / 1e3:.1f} kB"
+    if number < 1e6:
+        return f"{number / 1e3:.1f} kB"
+    return f"{number / 1e6:.2f} MB" if number < 1e9 else f"{number / 1e9:.2f} GB"
 
 
 def runtime_rows(results: Sequence[ProtocolResult]) -> list[tuple[str, ...]]:

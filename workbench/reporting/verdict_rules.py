@@ -32,7 +32,7 @@ def loss_reason(before: float, after: float, tolerance: float) -> str | None:
     if lost <= tolerance + _ROUNDING:
         return None
     return (
-        f"loses {lost:.1f} points ({100 * after:.1f} % after {100 * before:.1f} %), more than the "
+        f"loses {lost:.2f} points ({100 * after:.2f} % after {100 * before:.2f} %), more than the "
         f"tolerance of {tolerance:g}"
     )
 

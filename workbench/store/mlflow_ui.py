@@ -17,7 +17,7 @@ from workbench.errors import SettingsError, StoreError
 from workbench.store.experiment_views import show, view_paths
 from workbench.store.mlflow_store import Store
 from workbench.store.runs import KIND
-from workbench.store.tracking_uris import store_exists, store_uri
+from workbench.store.tracking_uris import check_exists, store_uri
 
 HOST = "127.0.0.1"
 _PATIENCE = 90.0  # seconds; a cold start on two busy cores takes about ten
@@ -53,9 +53,8 @@ def serve(tracking_uri: str | None, port: int | None, on_ready: Callable[[Addres
     if uri.startswith(("http://", "https://")):
         on_ready(Address(uri, {}))
         return
-    if not store_exists(tracking_uri):
-        raise StoreError(f"store {uri}: does not exist yet; run 'workbench adapt' first")
-    store = Store(tracking_uri)  # raises a StoreError of one line if it cannot be used
+    check_exists(tracking_uri)
+    store = Store(tracking_uri)
     shown = show_experiments(store)
     port = _free_port(port)
     env = {**os.environ, "PYTHONWARNINGS": "ignore"}

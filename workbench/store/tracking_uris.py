@@ -25,6 +25,17 @@ def store_exists(uri: str | None) -> bool:
     return database is None or (os.path.isfile(database) and database.stat().st_size > 0)
 
 
+def check_exists(uri: str | None) -> None:
+    """Check that there is a store to read.
+
+    Raises:
+        StoreError: when there is none.
+    """
+    if not store_exists(uri):
+        shown = without_password(store_uri(uri))
+        raise StoreError(f"store {shown}: does not exist yet; run 'workbench adapt' first")
+
+
 def without_password(uri: str) -> str:
     """The URI without its password, to be shown and recorded."""
     return re.sub(r"//[^/@]*@", "//", uri)

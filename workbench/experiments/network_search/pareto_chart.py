@@ -10,6 +10,14 @@ from typing import Any
 from workbench.reporting.charts import new_figure, save_figure
 
 _FRONT, _OTHER, _CHOSEN, _LEVEL = "#d9772b", "#b5bcc4", "#8f3f0a", "#4c6a92"
+#: Where a label may be, best first: the end of the text at its point, and the distance to the right
+#: and upwards, in points.
+_PLACES = [
+    (side, right, sign * up)
+    for up in (7, 18, 30, 42)
+    for sign in (-1, 1)
+    for side, right in (("left", 6), ("right", -6))
+]
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ def pareto_chart(
     axes.set_xlabel(unit)
     axes.set_ylabel(accuracy)
     axes.set_title(title, fontsize=10, loc="left")
+    _place_labels(figure, axes, points)
     save_figure(figure, path)
 
 
@@ -82,8 +91,61 @@ def _draw(axes: Any, point: ChartPoint) -> None:
         markersize=8 if point.chosen else 5, color=colour, elinewidth=0.8, capsize=2,
         zorder=4 if point.chosen else 3 if point.front else 1,
     )  # fmt: skip
-    if point.label:
-        axes.annotate(
-            point.label, (point.cost, mean), (6, -10), textcoords="offset points", fontsize=7.5,
-            color=colour,
-        )  # fmt: skip
+
+
+def _place_labels(figure: Any, axes: Any, points: Sequence[ChartPoint]) -> None:
+    """Write labels close to their points, off other labels, and on as few lines as possible.
+
+    A text has a size only after everything else is drawn, so this comes last.
+    """
+    axes.margins(y=0.12)  # room above the best networks
+    figure.canvas.draw()
+    others = [text.get_window_extent() for text in axes.texts]
+    lines = [line.get_path().transformed(line.get_transform()) for line in axes.lines]
+    lines += [
+        path.transformed(bars.get_transform())
+        for bars in axes.collections
+        for path in bars.get_paths()
+    ]
+    # The chosen network comes first, then labels from the right: the crowd is at high costs.
+    for point in sorted(points, key=lambda each: (not each.chosen, -each.cost)):
+        if not point.label:
+            continue
+        text = _label(axes, point)
+        boxes = []
+        for place in _PLACES:
+            _move(text, place)
+            boxes.append(text.get_window_extent())
+        faults = [
+            (
+                sum(box.overlaps(other) for other in others) + _is_outside(box, figure, axes),
+                sum(path.intersects_bbox(box, filled=False) for path in lines) + abs(up) / 12,
+            )
+            for box, (_, _, up) in zip(boxes, _PLACES, strict=True)
+        ]
+        best = faults.index(min(faults))
+        _move(text, _PLACES[best])
+        others.append(boxes[best])
+
+
+def _label(axes: Any, point: ChartPoint) -> Any:
+    from matplotlib.patheffects import withStroke
+
+    colour = _CHOSEN if point.chosen else _FRONT
+    place = (point.cost, 100 * point.accuracy)
+    return axes.annotate(
+        point.label, place, (0, 0), textcoords="offset points", fontsize=7.5, color=colour,
+        va="center", path_effects=[withStroke(linewidth=2, foreground="white")],
+    )  # fmt: skip
+
+
+def _move(text: Any, place: tuple[str, float, float]) -> None:
+    side, right, up = place
+    text.set_horizontalalignment(side)
+    text.set_position((right, up))
+
+
+def _is_outside(box: Any, figure: Any, axes: Any) -> bool:
+    """Whether a text leaves the figure at the sides, or the axes above or below."""
+    across = box.x0 < figure.bbox.x0 or box.x1 > figure.bbox.x1
+    return bool(across or box.y0 < axes.bbox.y0 or box.y1 > axes.bbox.y1)

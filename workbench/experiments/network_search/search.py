@@ -245,7 +245,7 @@ class _State:
         self.trials.append(trial)
         if candidate == FULL:
             per_epoch = trial.seconds / max(1, epochs)
-            share = 1 - self.search.validation_share
+            share = 1 - self.search.validation
             # The chosen network is cheaper than the full one, which is trained again, too.
             later = 2 * per_epoch * self.plan.epochs * len(self.plan.seeds) / share
             self.clock.reserved = min(later, self.clock.seconds / 2)

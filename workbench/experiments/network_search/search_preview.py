@@ -30,7 +30,7 @@ def preview_search(*, display: Display | None = None, **options: Any) -> dict[st
     search, shared = checked_options(options)
     # The largest budget: it must be possible, smaller ones may be left out.
     largest = Candidate(max(search.budgets), search.recipes[0]).options(search.budget)
-    fine = {"validation": search.validation_share, "protocols": ("pfa-fine",)}
+    fine = {"validation": search.validation, "protocols": ("pfa-fine",)}
     plan = preview(display=display, **{**shared, **fine, **largest})
     whole = [step for step in plan["steps"] if step["step"].startswith("source training")]
     steps = [f"{step['step']} ({step['state']})" for step in whole]

@@ -97,6 +97,7 @@ class Search:
         settings: the options of the search, as plain data.
         run_id: id of the MLflow run of the search.
         tracking_uri: address of the store.
+        report: location of the search's report, a path or an MLflow URI.
     """
 
     found: Found
@@ -104,6 +105,7 @@ class Search:
     settings: Mapping[str, Any]
     run_id: str
     tracking_uri: str
+    report: str
 
     @property
     def trained(self) -> int:

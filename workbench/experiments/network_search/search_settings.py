@@ -31,7 +31,7 @@ class SearchSettings:
         time: a duration such as "30m"; None searches to the end.
         recipes: methods of which each is tried with each budget.
         budgets: shares of the full network's FLOPs or parameters, in (0, 1).
-        validation_share: share of the target's training images on which networks are compared.
+        validation: share of the target's training images on which networks are compared.
         rungs: number of rungs of successive halving.
     """
 
@@ -40,7 +40,7 @@ class SearchSettings:
     time: str | None = None
     recipes: tuple[str, ...] = USUAL_RECIPES
     budgets: tuple[float, ...] = USUAL_BUDGETS
-    validation_share: float = 0.2
+    validation: float = 0.2
     rungs: int = 3
 
     @classmethod
@@ -85,8 +85,8 @@ class SearchSettings:
             problems.append(f"--recipes is empty; choose from {', '.join(METHODS)}")
         if self.time is not None and seconds_of(self.time) is None:
             problems.append(f"--time {self.time}: is not a duration; write 90s, 30m or 2h")
-        if not 0 < self.validation_share < 1:
-            problems.append(f"--validation {self.validation_share:g} is not within (0, 1); try 0.2")
+        if not 0 < self.validation < 1:
+            problems.append(f"--validation {self.validation:g} is not within (0, 1); try 0.2")
         if not 1 <= self.rungs <= _MOST_RUNGS:
             problems.append(f"--rungs {self.rungs} is not within 1 to {_MOST_RUNGS}; try 3")
         if self.runtime != TORCH and self.cost in ("flops", "params"):
@@ -103,7 +103,7 @@ class SearchSettings:
             "runtime": self.runtime,
             "recipes": list(self.recipes),
             "budgets": list(self.budgets),
-            "validation_share": self.validation_share,
+            "validation_share": self.validation,  # its name in the keys of recorded searches
             "rungs": self.rungs,
         }
 

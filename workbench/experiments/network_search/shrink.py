@@ -34,6 +34,7 @@ from workbench.experiments.network_search.trials import Trials
 from workbench.reporting.report.html import render
 from workbench.reporting.results import Adaptation
 from workbench.store.keys import key_of
+from workbench.store.stored_results import REPORT_FILE
 from workbench.training.progress import Display
 from workbench.training.progress import Plan as Steps
 from workbench.training.time_left import TRAINING, PlannedStep, training_work
@@ -42,7 +43,7 @@ _SEARCHED = tuple(each.name for each in fields(SearchSettings))
 #: Options of ``adapt`` that the search itself sets.
 _CHOSEN = (
     "method", "recipe", "recipe_file", "footprint", "flops", "params", "latency_ms", "energy",
-    "protocols", "stages", "steps", "prefer", "keep_weights", "validation", "repair_epochs",
+    "protocols", "stages", "steps", "prefer", "keep_weights", "repair_epochs",
     "objective", "teacher", "generations", "assistant", "temperature", "distill_weight",
 )  # fmt: skip
 
@@ -64,7 +65,7 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
     """
     display = display or Display()
     search, options = checked_options(options)
-    compared = {**options, "validation": search.validation_share}
+    compared = {**options, "validation": search.validation}
     # Candidates differ in method and budget. The first one that needs further evidence (the shares
     # of zeros) stands for all when the responses are measured.
     first = next((name for name in search.recipes if name in READS_ZEROS), search.recipes[0])
@@ -84,7 +85,7 @@ def checked_options(options: dict[str, Any]) -> tuple[SearchSettings, dict[str, 
     options = {name: value for name, value in options.items() if value is not None}
     search = SearchSettings.of(**{k: options.pop(k) for k in _SEARCHED if k in options})
     _check(search, options)
-    compared = {**options, "validation": search.validation_share}
+    compared = {**options, "validation": search.validation}
     for method in search.recipes:
         check_call({**compared, **Candidate(search.budgets[0], method).options(search.budget)})
     return search, options
@@ -126,10 +127,11 @@ def _search(
                 found = find(trials, search, _plan(task), clock, display, trials.work)
             with plan.step():
                 adaptation = _train(found.chosen, search, options, display)
-                result = Search(found, adaptation, search.chosen(), parent, recorder.store.shown)
+                store = recorder.store
+                report = store.run(parent).artifact(REPORT_FILE)
+                result = Search(found, adaptation, search.chosen(), parent, store.shown, report)
                 write_search(result, recorder)
-                page = search_page(recorder.store, recorder.store.run(parent), None)
-                attach_report(recorder.store, parent, render(page))
+                attach_report(store, parent, render(search_page(store, store.run(parent), None)))
     return result
 
 
@@ -147,7 +149,7 @@ def _steps(prepared: Prepared, search: SearchSettings) -> list[PlannedStep]:
     grid, plan = candidate_grid(search.recipes, search.budgets), _plan(task)
     trials = sum(step.to_do for step in expected_steps(grid, search, plan, work))
     # The chosen network and the full one are trained on all images.
-    last = len(plan.seeds) * work(Candidate(1.5, ""), plan.epochs) / (1 - search.validation_share)
+    last = len(plan.seeds) * work(Candidate(1.5, ""), plan.epochs) / (1 - search.validation)
     return [
         PlannedStep("source network", {} if given else {TRAINING: source}),
         PlannedStep("search", {TRAINING: trials}),

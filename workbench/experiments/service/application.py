@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -80,12 +81,16 @@ def _add_errors(app: FastAPI, shown: pages.Pages) -> None:
 
     @app.exception_handler(RequestValidationError)
     def explain_values(request: Request, error: RequestValidationError) -> Response:
-        problems = [
-            f"{'.'.join(str(part) for part in item['loc'][1:]) or 'body'}: {item['msg']}"
-            for item in error.errors()
-        ]
-        return answer(request, RefusalError(422, *problems))
+        return answer(request, RefusalError(422, *map(_problem, error.errors())))
 
     @app.exception_handler(HTTPException)
     def explain_status(request: Request, error: HTTPException) -> Response:
         return answer(request, RefusalError(error.status_code, str(error.detail)))
+
+
+def _problem(found: Mapping[str, Any]) -> str:
+    """One line for a field that FastAPI refused."""
+    if found["type"] == "json_invalid":
+        _, character = found["loc"]
+        return f"the body is not JSON: {found['ctx']['error']} at character {character}"
+    return f"{'.'.join(str(part) for part in found['loc'][1:]) or 'body'}: {found['msg']}"

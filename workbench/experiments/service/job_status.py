@@ -23,17 +23,17 @@ from workbench.experiments.service.job_records import (
 from workbench.experiments.service.job_requests import without_paths
 from workbench.experiments.service.refusals import RefusalError, not_found
 from workbench.experiments.service.settings import ServiceSettings
-from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE
+from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE, REPORT_FILE
+from workbench.store.unfinished_work import WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from workbench.store.mlflow_store import Store
 
-REPORT_FILE, WEIGHTS_NAME = "report.html", "weights.safetensors"
 _PRIVATE = ("tracking_uri",)  # of the result
 #: Files of a finished job, in the order in which they are shown: media type and description.
 FILES: dict[str, tuple[str, str]] = {
     REPORT_FILE: ("text/html; charset=utf-8", "report with charts and tables"),
-    WEIGHTS_NAME: ("application/octet-stream", "weights of the recommended network"),
+    WEIGHTS_FILE: ("application/octet-stream", "weights of the recommended network"),
     ONNX_FILE: ("application/octet-stream", "the recommended network for onnxruntime"),
     RECIPE_FILE: ("application/json", "filters that each layer keeps, for --recipe-file"),
     OPTIONS_FILE: ("application/yaml", "options that repeat the adaptation, for --config"),
@@ -119,11 +119,11 @@ class JobFiles:
         from workbench.reporting.json_results import recommended
 
         try:
-            if name != WEIGHTS_NAME:
+            if name != WEIGHTS_FILE:
                 return self._store.fetch(self._store.run(job.run_id), name)
             result = read_json(self.queue.folder.of(job.id) / RESULT_FILE)
             runs = [self._store.run(run_id) for run_id in recommended(result)]
-            found = (self._store.fetch(run, WEIGHTS_NAME) for run in runs)
+            found = (self._store.fetch(run, WEIGHTS_FILE) for run in runs)
             return next((path for path in found if path), None)
         except (WorkbenchError, ValueError):  # deleted or damaged since
             return None

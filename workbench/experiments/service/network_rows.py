@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.reporting.tables import count
+from workbench.reporting.tables import ADAPT_DECIMALS, byte_count, count, percent
 
 COLUMNS = (
     "network", "accuracy", "95 % interval", "parameters", "FLOPs", "ms per image", "file",
 )  # fmt: skip
-_MB = 1e6
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,14 @@ def network_rows(result: Mapping[str, Any]) -> list[Row]:
 def _cells(network: Mapping[str, Any]) -> tuple[str, ...]:
     low, high = network["accuracy_interval"]
     spread = network["accuracy_std"]
-    accuracy = f"{100 * network['accuracy_mean']:.2f} %"
+    accuracy = percent(network["accuracy_mean"], ADAPT_DECIMALS)
     size, latency = network["file_bytes"], network["latency_ms"]
     return (
         f"{network['protocol']} {network.get('stage', '')}".strip(),
-        accuracy if spread is None else f"{accuracy} ± {100 * spread:.2f}",
+        accuracy if spread is None else f"{accuracy} ± {100 * spread:.{ADAPT_DECIMALS}f}",
         f"{100 * low:.1f} to {100 * high:.1f} %",
         f"{count(network['parameters'])} ({100 * network['footprint']:.0f} %)",
         f"{count(network['flops'])} ({100 * network['flops_ratio']:.0f} %)",
         "–" if latency is None else f"{latency:.2f}",
-        "–" if size is None else f"{size / _MB:.2f} MB",
+        "–" if size is None else byte_count(size),
     )

@@ -28,13 +28,14 @@ from workbench.experiments.service.form_values import (
     text_values,
 )
 from workbench.experiments.service.job_records import DONE, FINAL, Job
-from workbench.experiments.service.job_status import REPORT_FILE
 from workbench.experiments.service.network_rows import COLUMNS, network_rows
 from workbench.experiments.service.refusals import RefusalError
 from workbench.experiments.service.service import Service
 from workbench.experiments.service.upload_store import IMAGES, WEIGHTS
 from workbench.experiments.service.worker_processes import has_onnx
 from workbench.models.networks import NETWORKS
+from workbench.reporting.tables import byte_count, percent
+from workbench.store.stored_results import REPORT_FILE
 from workbench.training.settings import SCHEDULES
 from workbench.training.time_left import duration
 
@@ -57,7 +58,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        found.filters |= {"moment": _moment, "size": _size, "percent": _percent}
+        found.filters |= {"moment": _moment, "size": byte_count, "percent": percent}
         return found
 
     def page(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -243,16 +244,3 @@ def _status(error: WorkbenchError) -> int:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _size(number: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

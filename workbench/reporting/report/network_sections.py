@@ -10,7 +10,7 @@ from typing import Any
 from workbench.reporting.report.charts import trade_off, training_curves
 from workbench.reporting.report.networks import ReportedNetwork
 from workbench.reporting.report.page import Cell, Chart, Section, Table, Tile, View
-from workbench.reporting.tables import byte_count, count, percent
+from workbench.reporting.tables import ADAPT_DECIMALS, byte_count, count, percent
 
 _FLOAT32 = "float32"
 _MOST_EPOCHS = 120  # points of a curve; of longer trainings, evenly spread epochs are shown
@@ -60,10 +60,10 @@ class Training:
 def network_row(each: ReportedNetwork) -> list[Cell]:
     """The cells of a network, with the columns ``COLUMNS``."""
     seeds = len(each.accuracies)
-    spread = f" ± {100 * stdev(each.accuracies):.1f}" if seeds > 1 else ""
+    spread = f" ± {100 * stdev(each.accuracies):.{ADAPT_DECIMALS}f}" if seeds > 1 else ""
     return [
         Cell(each.label),
-        Cell(f"{percent(each.accuracy)}{spread}", each.accuracy),
+        Cell(f"{_accuracy(each)}{spread}", each.accuracy),
         Cell(f"{100 * each.low:.1f} to {100 * each.high:.1f}", each.low),
         Cell(str(seeds), seeds),
         _maybe(each.file_bytes, lambda value: byte_count(int(value))),
@@ -73,6 +73,10 @@ def network_row(each: ReportedNetwork) -> list[Cell]:
         _maybe(each.latency_64_ms, _milliseconds),
         Cell(f"{each.train_seconds:.1f} s", each.train_seconds),
     ]
+
+
+def _accuracy(each: ReportedNetwork) -> str:
+    return percent(each.accuracy, ADAPT_DECIMALS)
 
 
 COLUMNS = (
@@ -162,7 +166,7 @@ def _point(each: ReportedNetwork, cost: str) -> dict[str, Any]:
         "high": round(100 * each.high, 3),
         "network": each.label,
         "cost_text": cost,
-        "words": f"{each.label}: {percent(each.accuracy)} ({100 * each.low:.1f} to "
+        "words": f"{each.label}: {_accuracy(each)} ({100 * each.low:.1f} to "
         f"{100 * each.high:.1f}), {cost}",
     }
 
@@ -229,10 +233,12 @@ def tiles_of(
     taken = next((each for each in networks if each.label == recommended), None)
     if taken is None:
         return []
-    tiles = [Tile(percent(taken.accuracy), f"accuracy of {taken.label}")]
+    tiles = [Tile(_accuracy(taken), f"accuracy of {taken.label}")]
     if not (taken.compressed or taken.stage):
         if small is not None:
-            tiles.append(Tile(percent(small.accuracy), f"accuracy of {small.label}"))
+            tiles.append(
+                Tile(percent(small.accuracy, ADAPT_DECIMALS), f"accuracy of {small.label}")
+            )
             tiles.append(Tile(f"{100 * small.footprint:.3g} %", f"parameters of {small.label}"))
             tiles.append(Tile(f"{100 * small.flops_ratio:.3g} %", f"FLOPs of {small.label}"))
         return tiles

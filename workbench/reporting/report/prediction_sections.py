@@ -28,6 +28,7 @@ from workbench.reporting.report.page import (
     Table,
     View,
 )
+from workbench.reporting.tables import ADAPT_DECIMALS, percent
 from workbench.training.predictions import Predictions
 
 #: Classes of a confusion matrix; with more, the page would be too large to read.
@@ -149,7 +150,7 @@ def calibration_section(answers: Answers) -> Section:
 
 
 def _percent(share: float) -> Cell:
-    return Cell(f"{100 * share:.1f} %", share)
+    return Cell(percent(share, ADAPT_DECIMALS), share)
 
 
 def differing_images(answers: Answers) -> tuple[list[int], list[int]]:

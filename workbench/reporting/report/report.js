@@ -59,11 +59,11 @@
     return cell.dataset.sort === undefined ? cell.textContent.trim() : Number(cell.dataset.sort);
   }
 
-  function compare(one, other) {
-    if (typeof one === typeof other) {
-      return typeof one === "number" ? one - other : one.localeCompare(other);
+  function compare(one, other, up) {
+    if (typeof one !== typeof other) {
+      return typeof one === "number" ? -1 : 1;  // cells without a number are last in both orders
     }
-    return typeof one === "number" ? -1 : 1;  // cells without a number are last
+    return (up ? 1 : -1) * (typeof one === "number" ? one - other : one.localeCompare(other));
   }
 
   function sort(table, column, heading) {
@@ -72,7 +72,7 @@
     heading.setAttribute("aria-sort", up ? "ascending" : "descending");
     const body = table.tBodies[0];
     const rows = [...body.rows].sort(
-      (one, other) => (up ? 1 : -1) * compare(key(one, column), key(other, column))
+      (one, other) => compare(key(one, column), key(other, column), up)
     );
     body.append(...rows);
   }

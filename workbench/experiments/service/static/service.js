@@ -8,7 +8,7 @@ function showJob(section, job) {
     if (element.textContent !== text) element.textContent = text;
   };
   if (job.state === "queued") {
-    put("task", job.waiting_before ? `${job.waiting_before} jobs are before this one` : "Waiting for a worker");
+    put("task", job.waiting_before ? `Jobs before this one: ${job.waiting_before}` : "Waiting for a worker");
   } else {
     put("task", progress && progress.step ? progress.step : "Starting");
   }
