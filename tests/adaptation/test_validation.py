@@ -12,6 +12,7 @@ from workbench.adaptation.settings import Settings
 from workbench.adaptation.task import resolve
 from workbench.models.processor import Processor
 from workbench.store.mlflow_store import Store
+from workbench.store.stored_results import stored_predictions
 
 QUICK = (
     "adapt", "--source", "digits", "--target", "digits-0v1", "--source-epochs", "1",
@@ -52,6 +53,13 @@ def test_it_is_another_adaptation_whose_numbers_are_named(run_cli):
     status, out, err = run_cli("compare")
     assert status == 0, err
     assert out.count("full-fine") == 2, "tested and validated networks are not combined"
+
+    store, count = Store(), round(images["0.2"])
+    for run in (run for run in own if "validation" in run.params):
+        assert len(stored_predictions(store, run).labels) == count
+    page = store.fetch(store.run(validated["run_id"]), "report.html").read_text()
+    assert f"on {count} validation images" in page
+    assert "test images" not in page.split("<script")[0]
 
     for run in runs:
         measured = {name.split("_")[0] for name in run.metrics if name.endswith("_accuracy")}

@@ -173,8 +173,8 @@ def _summarised(store: Store, found: RecordedAdaptation) -> tuple[AdaptationRepo
         recipe = None
         missing.append(f"Filters and spectra: {error}.")
     images = next(
-        (round(run.metrics["test_images"]) for run in found.trainings.values()
-         if "test_images" in run.metrics), 0,
+        (round(run.evaluated("images")) for run in found.trainings.values()
+         if f"{run.split}_images" in run.metrics), 0,
     )  # fmt: skip
     report = AdaptationReport(
         title=found.title,

@@ -39,8 +39,9 @@ _EXAMPLE_SIDE = 32  # pixels at most; an example of 224 x 224 would be a megabyt
 _MOST_CLASSES = 20  # in a description
 #: Metrics and parameters of a run that the page of its model shows.
 _METRICS = (
-    "test_accuracy", "test_hits", "test_images", "parameters", "footprint", "flops", "flops_ratio",
-    "latency_ms", "latency_64_ms", "file_bytes",
+    "test_accuracy", "test_hits", "test_images", "validation_accuracy", "validation_hits",
+    "validation_images", "parameters", "footprint", "flops", "flops_ratio", "latency_ms",
+    "latency_64_ms", "file_bytes",
 )  # fmt: skip
 _PARAMS = ("domain", "protocol", "method", "seed", "model", "source", "stage")
 

@@ -285,7 +285,7 @@ class Recorder:
                 name = HITS_FILE if job.split == "test" else VALIDATION_HITS_FILE
                 self.store.attach_text(run_id, name, hits_json(outcome.correct, digest))
             predictions = self.work.predictions(job.key)
-            if predictions and job.split == "test":
+            if predictions and job.kind != "trial":
                 self.store.attach(run_id, predictions)
             if keep:
                 known = Described(job.card, job.params, metrics)

@@ -98,7 +98,10 @@ def stored_predictions(store: Store, run: StoredRun) -> Predictions | None:
     except ValueError:
         return None
     counts = len(found.labels), int(found.correct.sum())
-    recorded = tuple(round(run.metrics.get(name, -1)) for name in ("test_images", "test_hits"))
+    try:
+        recorded = tuple(round(run.evaluated(name)) for name in ("images", "hits"))
+    except KeyError:
+        return None
     return found if counts == recorded else None
 
 
