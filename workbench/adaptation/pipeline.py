@@ -7,15 +7,13 @@ through ``store.recorder``, which reuses recorded results.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.adaptation.analysis import analyse
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.iterative_pfa import iterate
+from workbench.adaptation.iterative_pfa import analyse_in_steps
 from workbench.adaptation.latency_runs import measure_runtimes
-from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.preparation import Prepared, prepare
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.protocol_runs import run_protocol
@@ -24,7 +22,6 @@ from workbench.adaptation.recorded_options import adaptation_options, recorded_i
 from workbench.adaptation.recorded_steps import states_of
 from workbench.adaptation.repair_training import repair
 from workbench.adaptation.run_keys import adapt_key
-from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.stage_runs import check_stages
 from workbench.adaptation.steps import steps_of
@@ -41,14 +38,40 @@ from workbench.store.stored_results import OPTIONS_FILE, has_artifact, has_optio
 from workbench.training.progress import Display
 
 
+@dataclass(frozen=True)
+class Begun:
+    """The open run of an adaptation whose trainings other processes have recorded.
+
+    Attributes:
+        finished: whether an earlier call has finished the adaptation.
+    """
+
+    run_id: str
+    finished: bool
+
+
+def begin(prepared: Prepared) -> Begun:
+    """Open the run of an adaptation, before other processes train its networks."""
+    task, recorder = prepared.call.task, prepared.recorder
+    key = adapt_key(prepared.loaded, prepared.call.given)
+    with recorder.work.lock(key):
+        return Begun(*recorder.open_parent(key, task.title, task.params()))
+
+
 def adapt(
-    *, display: Display | None = None, fresh_source: bool = True, **options: Any
+    *,
+    display: Display | None = None,
+    fresh_source: bool = True,
+    begun: Begun | None = None,
+    **options: Any,
 ) -> Adaptation:
     """Specialise a network for a target domain and report accuracies and costs.
 
     Args:
         display: shows progress and messages; None shows nothing.
         fresh_source: whether ``fresh`` also trains the source network again.
+        begun: the run from ``begin``, if other processes have done the trainings; ``fresh`` then
+            has no effect.
         **options: the fields of the groups of ``settings.Settings``.
 
     Returns:
@@ -59,12 +82,16 @@ def adapt(
     """
     display = display or Display()
     prepared = prepare(options, display)
+    if begun:
+        prepared = replace(prepared, recorder=replace(prepared.recorder, fresh=False))
+    else:
+        _announce(prepared, display)
     task, loaded, recorder = prepared.call.task, prepared.loaded, prepared.recorder
-    _announce(prepared, display)
     key = adapt_key(loaded, prepared.call.given)
     waiting = "another process runs the same adaptation; waiting for it"
     with recorder.work.lock(key, lambda: display.say(waiting)):
-        parent, finished = recorder.open_parent(key, task.title, task.params())
+        begun = begun or Begun(*recorder.open_parent(key, task.title, task.params()))
+        parent, finished = begun.run_id, begun.finished
         _store_options(recorder, parent, task)
         with nullcontext() if finished else recorder.closing(parent):
             analysis, done = _execute(prepared, parent, fresh_source)
@@ -104,7 +131,7 @@ def predict_costs(
     call, recorder = prepared.call, prepared.recorder
     _announce(prepared, display, only_source=True)
     source = call.given or train_source(call.task, call.processor, recorder)
-    analysis = _analyse(prepared.loaded, source, recorder, None)
+    analysis = analyse_in_steps(prepared.loaded, source, recorder, None)
     if path is not None:
         write_recipe(path, call.task, analysis)
     return analysis
@@ -157,7 +184,7 @@ def _execute(
             continue
         assert source is not None  # given, or trained by the first step
         if step.kind == "analysis":
-            analysis = _analyse(loaded, source, recorder, parent)
+            analysis = analyse_in_steps(loaded, source, recorder, parent)
             check_stages(loaded, analysis.recipe)
             continue
         assert analysis is not None
@@ -174,10 +201,3 @@ def _execute(
             done[step.protocol.name] = runs
     assert analysis is not None
     return analysis, done
-
-
-def _analyse(
-    loaded: LoadedTask, source: SourceNetwork, recorder: Recorder, parent: str | None
-) -> Analysis:
-    steps = loaded.task.settings.recipe.steps
-    return (analyse if steps == 1 else iterate)(loaded, source, recorder, parent)
