@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import print_line
+from workbench.cli.engine_option_table import engine_of
 from workbench.cli.experiment_options import COMMON, RESULTS_OPTION, names_of, typed_command
 from workbench.cli.options import takes
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
@@ -70,6 +71,8 @@ def bench(
     from workbench.experiments.bench import bench as run
     from workbench.training.progress import Display
 
+    engine = engine_of(options)
+
     chosen = {
         **options,
         "slimming_weights": slimming_weights,
@@ -83,6 +86,7 @@ def bench(
         names_of("--target", target),
         command=typed_command("--domains"),
         display=Display(quiet=False),
+        engine=engine,
         **chosen,
     )
     print_line(f"{page}: written")

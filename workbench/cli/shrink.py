@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import print_line, print_table
-from workbench.cli.options import NETWORK, REGULARISERS, SEEDS, TRAINING, WHERE, takes
+from workbench.cli.engine_option_table import engine_of
+from workbench.cli.options import ENGINE, NETWORK, REGULARISERS, SEEDS, TRAINING, WHERE, takes
 from workbench.experiments.network_search.search_settings import (
     COSTS,
     USUAL_BUDGETS,
@@ -23,7 +24,7 @@ _PANEL = "Search"
 @takes(
     *NETWORK, "selection", "multiple_of", "only", "skip", "min_share", "compensate", "tolerance",
     "runtime", *SEEDS, *TRAINING, "weight_decay", *REGULARISERS, "scale_dropout", "head", *WHERE,
-    "fresh", "json",
+    "fresh", "json", *ENGINE,
 )  # fmt: skip
 def shrink(
     cost: Annotated[
@@ -95,7 +96,8 @@ def shrink(
 
     picture = None if figure is None else check_new_file(user_path(figure), "--figure", ".png")
     as_json = chosen.pop("json")
-    own = {
+    engine = engine_of(chosen)
+    own: dict[str, Any] = {
         "cost": cost,
         "time": time,
         "recipes": recipes or None,
@@ -103,7 +105,7 @@ def shrink(
         "validation_share": validation,
         "rungs": rungs,
     }
-    result = run(display=Display(quiet=False), **own, **chosen)
+    result = run(display=Display(quiet=False), engine=engine, **own, **chosen)
     if as_json:
         print(json.dumps(as_plain(result), indent=1))
     else:

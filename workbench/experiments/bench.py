@@ -34,6 +34,7 @@ from workbench.experiments.bench_page import (
     make_page,
     slimming_note,
 )
+from workbench.experiments.engines.engine_settings import EngineSettings
 from workbench.experiments.grid import (
     Anew,
     Part,
@@ -71,6 +72,7 @@ def bench(
     fresh: bool = False,
     command: Sequence[str] = (),
     display: Display | None = None,
+    engine: EngineSettings | None = None,
     **options: Any,
 ) -> Path:
     """Train the missing cells of the comparison, and write its page.
@@ -90,6 +92,7 @@ def bench(
         fresh: repeat finished trainings.
         command: the user's command, shown on the page.
         display: shows the progress.
+        engine: runs the trainings in other processes.
         **options: options of ``adapt``.
 
     Returns:
@@ -124,12 +127,12 @@ def bench(
     scales = slimming_weights or options.get("weights")
     suited = not scales or has_penalty(user_path(scales))
     anew = Anew() if fresh else None
-    run_parts(first, results, anew=anew, display=display)
+    run_parts(first, results, anew=anew, display=display, engine=engine)
     if apart:
         sizes = _sizes(_reference_parts(whole, shown_seeds(asked)), results)
         slimming = replace(slimming, sizes=sizes)
     wanted = _parts(whole, networks, budgets, asked, slimming)
-    run_parts(wanted, results, anew=anew, display=display)
+    run_parts(wanted, results, anew=anew, display=display, engine=engine)
     every_network = {**networks, **_networks(tuple(METHODS), (), ())}
     shown = _parts(whole, every_network, budgets, shown_seeds(asked), slimming)
     every = known_cells(shown, results)

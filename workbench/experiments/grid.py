@@ -8,22 +8,26 @@ resumed, and is not trained twice. A row in the results folder counts like a run
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.adaptation.pipeline import adapt
+from workbench.adaptation.pipeline import Begun, adapt
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.source_network import check_network, given_weights
 from workbench.adaptation.task import Task, resolve
 from workbench.errors import (
-    DamagedRunError,
     DomainError,
     NetworkError,
     SettingsError,
     WeightsError,
     check_once,
 )
+from workbench.experiments.engines.adaptations import Request, run_adaptations
+from workbench.experiments.engines.cell_progress import CellLog
+from workbench.experiments.engines.engine_settings import EngineSettings
+from workbench.experiments.engines.engine_table import open_engine
 from workbench.experiments.result_rows import (
     CELLS_FILE,
     Cell,
@@ -32,13 +36,9 @@ from workbench.experiments.result_rows import (
     read_cells,
     write_cells,
 )
-from workbench.reporting.tables import method_label
+from workbench.experiments.run_rows import make_cell
 from workbench.store.mlflow_store import Store
-from workbench.store.run_tags import COMMIT, KEY, MACHINE, PYTHON, VERSION
-from workbench.store.runs import StoredRun
-from workbench.store.stored_results import stored_filters
 from workbench.training.progress import Display
-from workbench.training.protocols import PROTOCOLS
 
 #: Pages look for finished cells of at least this many seeds.
 SEEDS_SHOWN = 20
@@ -102,6 +102,7 @@ def run_parts(
     *,
     anew: Anew | None = None,
     display: Display | None = None,
+    engine: EngineSettings | None = None,
 ) -> None:
     """Train the missing cells of an experiment, and write their rows as they finish.
 
@@ -111,38 +112,104 @@ def run_parts(
         anew: with ``--fresh``, what this call has already trained. Everything else is trained
             again and added to it. With None, only cells without a row are trained.
         display: shows the progress.
+        engine: runs all trainings as cells in other processes; None runs them in this one.
 
     Raises:
+        CellsError: when cells failed on an engine; the rows of the others are written.
         WorkbenchError: for anything that the user can correct; see ``errors``.
     """
     path = results / "data" / CELLS_FILE
     check_results(results)
     known = read_cells(path).keys()
     wishes = check_parts(parts)
-    for part, names, seeds in _missing(wishes, known if anew is None else known & anew.cells):
-        own = {(wish.protocol, wish.seed): wish for wish in wishes if wish.part is part}
-        source = own[names[0], seeds[0]].source
-        done = adapt(
-            display=display,
-            keep_weights="none",
-            **part.options,
-            protocols=names,
-            seeds=len(seeds),
-            first_seed=seeds[0],
-            fresh=anew is not None,
-            fresh_source=anew is not None and source not in anew.sources,
-        )
-        store = Store(part.options.get("tracking_uri"))
-        cells = [
-            make_cell(store, store.run(run_id), own[result.protocol, seed].cell)
-            for result in done.protocols
-            if result.protocol in names  # adapt may add the untrained source
-            for seed, run_id in zip(seeds, result.run_ids, strict=True)
-        ]
-        write_cells(path, cells)
-        if anew is not None:
-            anew.cells.update(cell.cell for cell in cells)
-            anew.sources.add(source)
+    todo = [
+        _Todo(part, names, seeds, [wish for wish in wishes if wish.part is part])
+        for part, names, seeds in _missing(wishes, known if anew is None else known & anew.cells)
+    ]
+    log = CellLog()
+    with _trained_ahead(todo, engine, anew, display or Display(), log) as runs:
+        for each, begun in runs:
+            cells = _run(each, begun, anew, display)
+            write_cells(path, cells)
+            if anew is not None:
+                anew.cells.update(cell.cell for cell in cells)
+                anew.sources.add(each.source)
+    log.check()
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """One call of ``adapt``: the missing protocols and seeds of a part.
+
+    Attributes:
+        wishes: all requested cells of the part.
+    """
+
+    part: Part
+    names: tuple[str, ...]
+    seeds: range
+    wishes: Sequence[Wish]
+
+    @property
+    def source(self) -> str:
+        """Text that identifies the source weights."""
+        return self.wishes[0].source
+
+    def options(self, anew: Anew | None) -> dict[str, Any]:
+        """The options of ``adapt``."""
+        return {
+            "keep_weights": "none",
+            **self.part.options,
+            "protocols": self.names,
+            "seeds": len(self.seeds),
+            "first_seed": self.seeds[0],
+            "fresh": anew is not None,
+        }
+
+    def fresh_source(self, anew: Anew | None) -> bool:
+        """Whether the source network is trained again."""
+        return anew is not None and self.source not in anew.sources
+
+
+@contextmanager
+def _trained_ahead(
+    todo: Sequence[_Todo],
+    engine: EngineSettings | None,
+    anew: Anew | None,
+    display: Display,
+    log: CellLog,
+) -> Iterator[list[tuple[_Todo, Begun | None]]]:
+    """The calls of ``adapt`` that are left, with their runs if an engine has done the trainings.
+
+    An engine leaves out calls of which a cell failed.
+    """
+    if engine is None or not todo:
+        yield [(each, None) for each in todo]
+        return
+    requests = [Request(each.options(anew), each.fresh_source(anew)) for each in todo]
+    with open_engine(engine, todo[0].part.options) as opened:
+        runs = run_adaptations(requests, opened, display, log)
+        yield [(each, begun) for each, begun in zip(todo, runs, strict=True) if begun]
+
+
+def _run(
+    todo: _Todo, begun: Begun | None, anew: Anew | None, display: Display | None
+) -> list[Cell]:
+    """Call ``adapt`` and return the rows of its trainings."""
+    done = adapt(
+        display=display,
+        fresh_source=todo.fresh_source(anew),
+        begun=begun,
+        **todo.options(anew),
+    )
+    ids = {(wish.protocol, wish.seed): wish.cell for wish in todo.wishes}
+    store = Store(todo.part.options.get("tracking_uri"))
+    return [
+        make_cell(store, store.run(run_id), ids[result.protocol, seed])
+        for result in done.protocols
+        if result.protocol in todo.names  # adapt may add the untrained source
+        for seed, run_id in zip(todo.seeds, result.run_ids, strict=True)
+    ]
 
 
 def check_parts(parts: Sequence[Part]) -> list[Wish]:
@@ -227,73 +294,6 @@ def _share(text: str) -> float | None:
     except ValueError:
         return None
     return value if 0 < value <= 1 else None
-
-
-def make_cell(store: Store, run: StoredRun, cell: str) -> Cell:
-    """Make the row of a finished training.
-
-    Raises:
-        DamagedRunError: when a value of the run is missing or invalid.
-    """
-    try:
-        return _cell_of(store, run, cell)
-    except (KeyError, ValueError) as error:
-        what = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"is damaged: {error}"
-        raise DamagedRunError(
-            f"run '{run.run_id}' {what}; run the same command with --fresh"
-        ) from None
-
-
-def _cell_of(store: Store, run: StoredRun, cell: str) -> Cell:
-    params, metrics = run.params, run.metrics
-    top_hits = metrics.get("test_top5_hits")
-    compressed = PROTOCOLS[params["protocol"]].compressed
-    kept = stored_filters(store, run) if compressed else ()
-    return Cell(
-        cell=cell,
-        key=run.tags[KEY],
-        source=params["source"],
-        domain=params["domain"],
-        model=params["model"],
-        method=method_label(params),
-        protocol=params["protocol"],
-        seed=int(params["seed"]),
-        epochs=int(params["epochs"]),
-        schedule=params["schedule"],
-        learning_rate=float(params["learning_rate"]),
-        batch_size=int(params["batch_size"]),
-        weight_decay=float(params["weight_decay"]),
-        head=params.get("head", ""),
-        temperature=params.get("temperature", ""),
-        distill_weight=params.get("distill_weight", ""),
-        weights=params.get("source_weights", ""),
-        hits=round(metrics["test_hits"]),
-        top_hits=None if top_hits is None else round(top_hits),
-        images=round(metrics["test_images"]),
-        parameters=round(metrics["parameters"]),
-        footprint=round(metrics["footprint"], 6),
-        flops=round(metrics["flops"]),
-        flops_ratio=round(metrics["flops_ratio"], 6),
-        latency_ms=metrics["latency_ms"],
-        filters=" ".join(str(count) for _, count in kept),
-        train_seconds=round(metrics["train_seconds"], 1),
-        device=params["device"],
-        precision=params["precision"],
-        threads=int(params["threads"]),
-        machine=run.tags.get(MACHINE, ""),
-        torch=params["torch"],
-        version=run.tags.get(VERSION, ""),
-        commit=_short(run.tags.get(COMMIT, "")),
-        run_id=run.run_id,
-        python=run.tags.get(PYTHON, ""),
-        date=run.started,
-    )
-
-
-def _short(commit: str) -> str:
-    """Twelve digits of a commit's hash, with its suffix "-dirty" if any."""
-    digits, dash, state = commit.partition("-")
-    return f"{digits[:12]}{dash}{state}"
 
 
 def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], list[str]]:

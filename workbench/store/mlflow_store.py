@@ -7,7 +7,6 @@ MLflow 3 creates its tables without a lock and SQLite refuses concurrent writers
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -22,11 +21,12 @@ from typing import Any
 
 from filelock import FileLock
 
-from workbench.errors import DiskError, LostStoreError, MissingRunError, StoreError
+from workbench.errors import LostStoreError, MissingRunError, StoreError
 from workbench.store.database_files import check_database, prepare_database
-from workbench.store.mlflow_tables import mlflow_schema, silence_logs
+from workbench.store.mlflow_tables import mlflow_schema, prepare_postgresql, quiet_client
 from workbench.store.mlflow_values import cut_tags, stored_run, user_name
 from workbench.store.runs import FINISHED, PARENT_TAG, RUN_ID, RUNNING, Input, StoredRun
+from workbench.store.store_errors import store_error
 from workbench.store.tracking_uris import (
     check_uri,
     database_path,
@@ -43,6 +43,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _FAILURE = "workbench.failure"
+_MOST_POINTS = 800  # metrics in one request; MLflow takes 1,000 values
 _LONGEST_ID = 60  # characters of a wrong run id in a message
 
 
@@ -81,19 +82,33 @@ class Store:
         with self._guard("opened"):
             if self._database:
                 prepare_database(self._database, self.shown, mlflow_schema())
-            self._client = _quiet_client(self.address)
+            if self.uri.startswith("postgresql"):
+                prepare_postgresql(self.uri)
+            self._client = quiet_client(self.address)
             self._client.search_experiments(max_results=1)
         self._opened = True
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether machines that share no lock files can write to the store."""
+        return self._database is None
+
     def experiment(self, name: str) -> str:
         """Id of the experiment of that name, which is created on first use."""
+        from mlflow.exceptions import MlflowException
+
         location = None
         if self._database:
             location = (self._database.parent / "artifacts" / name).resolve().as_uri()
         with self._guard("written"):
             found = self._client.get_experiment_by_name(name)
             if found is None:
-                return str(self._client.create_experiment(name, artifact_location=location))
+                try:
+                    return str(self._client.create_experiment(name, artifact_location=location))
+                except MlflowException:
+                    found = self._client.get_experiment_by_name(name)
+                    if found is None:  # no other process has created it meanwhile
+                        raise
             if found.lifecycle_stage == "deleted":
                 raise StoreError(
                     f"store {self.shown}: experiment '{name}' was deleted; restore it with "
@@ -116,13 +131,19 @@ class Store:
         return {number: path for number, path in found.items() if path and path.is_dir()}
 
     def runs(
-        self, experiments: Sequence[str], tags: Mapping[str, str], *, finished: bool = False
+        self,
+        experiments: Sequence[str],
+        tags: Mapping[str, str],
+        *,
+        finished: bool = False,
+        status: str = "",
     ) -> list[StoredRun]:
-        """All runs with these tags that are not deleted, newest first."""
+        """All runs with these tags and this status that are not deleted, newest first."""
         if not experiments:
             return []
         terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
-        terms += [f"attributes.status = '{FINISHED}'"] if finished else []
+        status = FINISHED if finished else status
+        terms += [f"attributes.status = '{status}'"] if status else []
         found: list[StoredRun] = []
         token = None
         with self._guard("read"):
@@ -214,7 +235,9 @@ class Store:
         params_ = [Param(name, str(value)) for name, value in (params or {}).items()]
         tags_ = [RunTag(name, value) for name, value in cut_tags(tags or {}).items()]
         with self._guard("written"):
-            self._client.log_batch(run_id, points, params_, tags_)
+            self._client.log_batch(run_id, points[:_MOST_POINTS], params_, tags_)
+            for start in range(_MOST_POINTS, len(points), _MOST_POINTS):
+                self._client.log_batch(run_id, points[start : start + _MOST_POINTS])
 
     def logged_steps(self, run_id: str, metric: str) -> set[int]:
         """Steps at which a metric was logged."""
@@ -283,6 +306,11 @@ class Store:
             repository: Any = get_artifact_repository(uri, tracking_uri=self.address)
             repository.delete_artifacts(name)
 
+    def delete(self, run_id: str) -> None:
+        """Delete a run; MLflow keeps it in its trash."""
+        with self._guard("written"):
+            self._client.delete_run(run_id)
+
     def end(self, run_id: str, status: str, reason: str = "") -> None:
         """Close a run and record the reason of a failure in a tag."""
         if reason:
@@ -308,23 +336,7 @@ class Store:
             ImportError,
         ) as error:
             self._check_there()
-            text = " ".join(str(error).split())
-            if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in text:
-                raise DiskError(
-                    f"store {self.shown}: the disk is full; free some space and run the same "
-                    "command again: finished work is kept"
-                ) from error
-            if isinstance(error, IsADirectoryError) and error.filename:
-                # MLflow renames a complete file to its final name, the second one of the error.
-                path = error.filename2 or error.filename
-                raise StoreError(
-                    f"store {self.shown}: {path} is a folder in the place of a file; remove "
-                    "it and run the same command again"
-                ) from error
-            raise StoreError(
-                f"store {self.shown} could not be {what}: {without_password(text)[:300]}; "
-                "check --tracking-uri"
-            ) from error
+            raise store_error(error, self.shown, what) from error
 
     def _check_there(self) -> None:
         """Check that an opened database still has its records: SQLite would begin an empty one."""
@@ -337,11 +349,3 @@ class Store:
                 "while the work was going on; put it back, or run the same command again to start "
                 "from the beginning"
             ) from None
-
-
-def _quiet_client(uri: str) -> Any:
-    """A client that prints no log lines and sends no telemetry."""
-    from mlflow import MlflowClient
-
-    silence_logs()
-    return MlflowClient(tracking_uri=uri)

@@ -1,4 +1,4 @@
-"""The tables of MLflow's SQLite database: which revision it needs, and how it creates them.
+"""The tables of MLflow's database: which revision it needs, and how it creates them.
 
 Only ``mlflow_store``, which sets MLflow's environment first, imports this module.
 """
@@ -12,12 +12,22 @@ from typing import Any
 
 from workbench.store.database_files import Schema
 
+_TABLES_LOCK = 0x706661  # any number that other programs are unlikely to lock
+
 
 def silence_logs() -> None:
     """Keep log lines of MLflow and its database libraries off the user's screen."""
     # Errors that these libraries log are also raised, and are reported in one line.
     for name in ("mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def quiet_client(uri: str) -> Any:
+    """A client that prints no log lines and sends no telemetry."""
+    from mlflow import MlflowClient
+
+    silence_logs()
+    return MlflowClient(tracking_uri=uri)
 
 
 def mlflow_schema() -> Schema:
@@ -50,5 +60,29 @@ def _upgrade_tables(path: Path) -> None:
             tools._initialize_tables(engine)
         else:
             tools._upgrade_db(engine)
+    finally:
+        engine.dispose()
+
+
+def prepare_postgresql(uri: str) -> None:
+    """Create or upgrade the tables of a PostgreSQL database.
+
+    MLflow's own lock for this is a file, which processes on another machine do not see. A lock of
+    the database is released even when the process is killed.
+    """
+    from mlflow.store.db import utils
+    from sqlalchemy import text
+
+    silence_logs()
+    tools: Any = utils
+    engine = tools.create_sqlalchemy_engine(uri)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": _TABLES_LOCK})
+            head, revisions = _revisions()
+            if not tools._all_tables_exist(engine):
+                tools._initialize_tables(engine)
+            elif tools._get_schema_version(engine) in revisions - {head}:
+                tools._upgrade_db(engine)
     finally:
         engine.dispose()

@@ -28,7 +28,7 @@ from workbench.experiments.network_search.candidates import (
 from workbench.experiments.network_search.search_result import Found, gap
 from workbench.experiments.network_search.search_settings import SearchSettings
 from workbench.experiments.network_search.successive_halving import Rated, plan_rungs, survivors
-from workbench.experiments.network_search.trials import Trial
+from workbench.experiments.network_search.trials import Trial, Wish
 
 #: Budgets between a sufficient and an insufficient one are tried while their ratio is larger.
 _FINE_ENOUGH = 1.3
@@ -49,6 +49,9 @@ class Runner(Protocol):
 
     def train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
         """Train a candidate, or find its recorded training."""
+
+    def ahead(self, wishes: Sequence[Wish]) -> None:
+        """Run trials that ``train`` will ask for, at the same time where that is possible."""
 
     def possible(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates that can be built, without duplicates."""
@@ -147,6 +150,7 @@ class _State:
         first = self.plan.seeds[0]
         self._train(SOURCE, 0, first)
         for rung in plan_rungs(len(self.left), self.plan.epochs, self.search.rungs):
+            self._ahead([(one, rung.epochs, first) for one in (FULL, *self.left)])
             self._train(FULL, rung.epochs, first)
             done = [self._train(candidate, rung.epochs, first) for candidate in self.left]
             rated = [Rated(trial.candidate, trial.cost, trial.accuracy) for trial in done]
@@ -160,6 +164,7 @@ class _State:
 
     def confirm(self) -> None:
         """Part 2: train the remaining seeds, the cheapest candidate first, until one is enough."""
+        self._ahead([(FULL, self.plan.epochs, seed) for seed in self.plan.seeds])
         for seed in self.plan.seeds:
             self._train(FULL, self.plan.epochs, seed)
         trained = {t.candidate: t.cost for t in self.trials if t.epochs == self.plan.epochs}
@@ -223,6 +228,15 @@ class _State:
             known += [t.accuracy for t in self.trials if t.candidate == SOURCE]
         return max(known, default=self.plan.tolerance) - self.plan.tolerance
 
+    def _ahead(self, wishes: Sequence[Wish]) -> None:
+        done = {(trial.candidate, trial.epochs, trial.seed) for trial in self.trials}
+        missing = [
+            wish for wish in wishes if wish not in done and not self.runner.is_recorded(*wish)
+        ]
+        if missing:
+            self.clock.check()
+            self.runner.ahead(missing)
+
     def _train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
         wish = (candidate, epochs, seed)
         done = next((t for t in self.trials if (t.candidate, t.epochs, t.seed) == wish), None)
@@ -247,6 +261,7 @@ class _State:
         first = gap([t for t in self.trials if t.seed == self.plan.seeds[0]], candidate, epochs)
         if first is None or not self._enough(first[0] + _SLACK, 1, epochs):
             return False
+        self._ahead([(candidate, epochs, seed) for seed in self.plan.seeds[1:]])
         for seed in self.plan.seeds[1:]:
             self._train(candidate, epochs, seed)
         difference = gap(self.trials, candidate, epochs)

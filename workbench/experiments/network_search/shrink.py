@@ -20,11 +20,15 @@ from workbench.compression.methods import READS_ZEROS
 from workbench.compression.recipe_settings import ONNX_INT8
 from workbench.deployment.stage_names import INT8
 from workbench.errors import SettingsError
+from workbench.experiments.engines.adaptations import adapt_with
+from workbench.experiments.engines.engine_settings import EngineSettings
+from workbench.experiments.engines.engine_table import OpenEngine, open_engine
 from workbench.experiments.network_search.candidates import Candidate
 from workbench.experiments.network_search.search import Clock, Plan, find
 from workbench.experiments.network_search.search_record import write_search
 from workbench.experiments.network_search.search_result import Search
 from workbench.experiments.network_search.search_settings import SearchSettings
+from workbench.experiments.network_search.trial_cells import TrialRunner
 from workbench.experiments.network_search.trials import Trials
 from workbench.reporting.results import Adaptation
 from workbench.store.keys import key_of
@@ -39,11 +43,15 @@ _CHOSEN = (
 )  # fmt: skip
 
 
-def shrink(*, display: Display | None = None, **options: Any) -> Search:
+def shrink(
+    *, display: Display | None = None, engine: EngineSettings | None = None, **options: Any
+) -> Search:
     """Find the cheapest network within the tolerance of the full one, and train it.
 
     Args:
         display: shows progress and messages; None shows nothing.
+        engine: runs trials that do not depend on each other at the same time; None runs all of
+            them in this process.
         **options: the fields of ``SearchSettings``, and those options of ``adapt`` that do not set
             the size of the network. ``tolerance`` is the number of percentage points that the
             network may be less accurate than the full one on the validation images.
@@ -58,6 +66,13 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
     options = {name: value for name, value in options.items() if value is not None}
     search = SearchSettings.of(**{k: options.pop(k) for k in _SEARCHED if k in options})
     _check(search, options)
+    with open_engine(engine, options) if engine else nullcontext() as opened:
+        return _shrink(search, options, display, opened)
+
+
+def _shrink(
+    search: SearchSettings, options: dict[str, Any], display: Display, engine: OpenEngine | None
+) -> Search:
     compared = {**options, "validation": search.validation_share}
     for method in search.recipes:
         check_call({**compared, **Candidate(search.budgets[0], method).options(search.budget)})
@@ -74,9 +89,10 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
         title = f"shrink · {task.domain.name} · {task.model}"
         parent, finished = recorder.open_parent(key, title, _params(task, search), "shrink")
         with nullcontext() if finished else recorder.closing(parent):
-            trials = Trials(prepared, source, compared, search, parent)
+            runner = TrialRunner(engine) if engine else None
+            trials = Trials(prepared, source, compared, search, parent, runner)
             found = find(trials, search, _plan(task), Clock(search.seconds), display.say)
-            adaptation = _train(found.chosen, search, options, display)
+            adaptation = _train(found.chosen, search, options, display, engine)
             result = Search(found, adaptation, search.chosen(), parent, recorder.store.shown)
             write_search(result, recorder)
     return result
@@ -131,13 +147,16 @@ def _has_seen(task: Task) -> bool:
 
 
 def _train(
-    chosen: Candidate, search: SearchSettings, options: dict[str, Any], display: Display
+    chosen: Candidate,
+    search: SearchSettings,
+    options: dict[str, Any],
+    display: Display,
+    engine: OpenEngine | None,
 ) -> Adaptation:
     """Train the chosen and the full network on all training images, and test them."""
     protocols = ("full-fine", "pfa-fine") if chosen.method else ("full-fine",)
     stages = {"stages": (INT8,)} if search.runtime == ONNX_INT8 else {}
-    return adapt(
-        display=display,
-        fresh_source=False,
-        **{**options, **chosen.options(search.budget), **stages, "protocols": protocols},
-    )
+    own = {**options, **chosen.options(search.budget), **stages, "protocols": protocols}
+    if engine:
+        return adapt_with(engine, display, own, fresh_source=False)
+    return adapt(display=display, fresh_source=False, **own)
