@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 
 #: Modules that the fork server imports; the second ones only after the first has set their
 #: environment variables.
@@ -41,19 +43,12 @@ class ForkedProcess:
     """A cell in a forked process, with the methods of ``subprocess.Popen`` that an engine uses."""
 
     def __init__(self, files: Files, variables: Mapping[str, str], folder: str) -> None:
-        before = {name: os.environ.get(name) for name in variables}
-        os.environ.update(variables)  # the first call starts the server, which inherits them
-        try:
+        # The first call starts the server, which inherits the variables.
+        with _environment(variables), _no_script():
             self._process: ForkServerProcess = _context().Process(
                 target=_execute, args=(files, dict(variables), folder)
             )
             self._process.start()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
     @property
     def pid(self) -> int:
@@ -69,6 +64,31 @@ class ForkedProcess:
     def wait(self, timeout: float) -> None:
         """Wait for the process to end, at most this long."""
         self._process.join(timeout)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _no_script() -> Iterator[None]:
+    """Hide the caller's script, which Python would otherwise execute again in the process."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 @cache
