@@ -43,8 +43,10 @@ class ForkedProcess:
     """A cell in a forked process, with the methods of ``subprocess.Popen`` that an engine uses."""
 
     def __init__(self, files: Files, variables: Mapping[str, str], folder: str) -> None:
-        # The first call starts the server, which inherits the variables.
-        with _environment(variables), _no_script():
+        # The first call starts the server, which inherits the variables and imports from the
+        # same folders as this process.
+        folders = os.pathsep.join(path for path in sys.path if path)
+        with _environment({**variables, "PYTHONPATH": folders}), _no_script():
             self._process: ForkServerProcess = _context().Process(
                 target=_execute, args=(files, dict(variables), folder)
             )
