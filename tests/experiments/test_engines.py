@@ -172,9 +172,11 @@ def test_a_store_that_does_not_answer_is_asked_again_and_a_crash_is_explained(mo
         def poll(self):
             return self.status
 
-    def start(self, outcomes=iter([
+    outcomes = iter([
         (2, '{"error": "StoreError", "problems": ["no answer"]}'), (-9, ""), (0, '{"run_id": "a"}'),
-    ])):  # fmt: skip
+    ])  # fmt: skip
+
+    def start(self):
         self._left -= 1
         status, text = next(outcomes)
         starts.append(status)
@@ -215,7 +217,7 @@ def test_cells_end_with_their_driver(tmp_path, number):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     driver.send_signal(number)
-    _, err = driver.communicate(timeout=30)
+    _, err = driver.communicate(timeout=60)
     assert driver.returncode in (130, -9)
     assert "Traceback" not in err
     deadline = time.monotonic() + 20

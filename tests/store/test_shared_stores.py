@@ -1,5 +1,7 @@
 """SQLite and several machines exclude each other."""
 
+from pathlib import Path
+
 import pytest
 
 from workbench.errors import StoreError
@@ -31,8 +33,6 @@ def mounts(tmp_path):
     ],
 )  # fmt: skip
 def test_the_deepest_mount_decides(path, kind, mounts):
-    from pathlib import Path
-
     assert network_file_system(Path(path), mounts) == kind
 
 
@@ -41,8 +41,8 @@ def test_several_machines_need_a_server(mounts):
         with pytest.raises(StoreError, match="mlflow server") as caught:
             check_shared_store(uri, "--engine slurm", mounts)
         assert len(caught.value.problems) == 1
-    assert "nfs4" in str(pytest.raises(StoreError, check_local_database,
-                                       "sqlite:////home/me/mlflow.db", "Ray", mounts).value)  # fmt: skip
+    with pytest.raises(StoreError, match="nfs4"):
+        check_local_database("sqlite:////home/me/mlflow.db", "Ray", mounts)
     check_local_database("sqlite:////var/mlflow.db", "Ray", mounts)
     for uri in ("http://server:5000", "postgresql://me:secret@db/mlflow"):
         check_shared_store(uri, "--engine slurm", mounts)

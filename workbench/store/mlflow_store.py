@@ -32,6 +32,7 @@ from workbench.store.tracking_uris import (
     database_path,
     local_path,
     store_uri,
+    with_driver,
     without_password,
 )
 
@@ -69,7 +70,7 @@ class Store:
         self.shown = without_password(self.uri)
         self._database = database_path(self.uri)
         self._lock: Any = nullcontext()
-        self.address = self.uri
+        self.address = with_driver(self.uri)
         self._copies: Path | None = None
         self._opened = False
         if self._database:
@@ -82,8 +83,8 @@ class Store:
         with self._guard("opened"):
             if self._database:
                 prepare_database(self._database, self.shown, mlflow_schema())
-            if self.uri.startswith("postgresql"):
-                prepare_postgresql(self.uri)
+            if self.address.startswith("postgresql"):
+                prepare_postgresql(self.address)
             self._client = quiet_client(self.address)
             self._client.search_experiments(max_results=1)
         self._opened = True

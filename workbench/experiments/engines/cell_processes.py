@@ -7,6 +7,7 @@ parent is gone, and ends itself (``end_with_parent``).
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from workbench.experiments.engines.forked_processes import Files, ForkedProcess
 
 #: Name of the variable with the process id of the driver.
 PARENT = "WORKBENCH_CELL_PARENT"
-FORKED = "forked"  # its value in a forked process: whatever process is the parent at the start
+FORKED = "forked"  # its value in a forked process
 _TRIES = 4  # of a cell that crashes, or whose store does not answer
 _PAUSE = 3.0  # seconds before the second try; each later pause is three times as long
 _PATIENCE = 6.0  # seconds that a process may take to end after SIGTERM
@@ -104,7 +105,6 @@ class RunningCell:
         text.write(self.text.encode())
         text.flush()
         text.seek(0)
-        # The parent of a forked process is the fork server, which ends with this process.
         parent = FORKED if self.forked else str(os.getpid())
         variables = {**_threads(self.threads), **self.variables, PARENT: parent}
         names = [Path(stream.name) for stream in streams]
@@ -185,17 +185,20 @@ def run_to_end(text: str, threads: int, folder: str) -> Ended:
 
 
 def end_with_parent() -> None:
-    """In a cell's process: end it, as Ctrl-C would, when the process that started it is gone."""
+    """In a cell's process: end it, as SIGTERM would, when the driver that started it is gone."""
     parent = os.environ.pop(PARENT, "")
+    if parent == FORKED or parent.isdecimal():
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: str) -> None:
     if parent == FORKED:
-        parent = str(os.getppid())
-    if parent.isdecimal():
-        threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
+        # The parent of the process is the fork server; Python keeps a pipe to the driver.
+        if driver := multiprocessing.parent_process():
+            driver.join()
+    else:
+        while os.getppid() == int(parent):
+            time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -18,14 +18,15 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from types import ModuleType
 
-#: Modules that the fork server imports; the second ones only after the first has set their
-#: environment variables.
+_SERVER = "workbench.experiments.engines.fork_server"
+#: Modules that the fork server imports. The first one sets the environment of MLflow.
 _LOADED = [
     "workbench.experiments.cell_kinds",
     "mlflow.store.tracking.sqlalchemy_store",
     "torch_pruning",
     "sklearn.datasets",
     "rich.progress",
+    _SERVER,
 ]
 _SERVER_ENDED = 255  # exit status that Python reports when the fork server is gone
 
@@ -103,6 +104,8 @@ def _context() -> ForkServerContext:
 def _execute(files: Files, variables: Mapping[str, str], folder: str) -> None:
     """Become ``workbench cell -`` with these files as standard streams."""
     os.setsid()
+    if _SERVER in sys.modules:
+        sys.modules[_SERVER].forget()
     os.environ.update(variables)
     for number, (path, flags) in enumerate(
         ((files.text, os.O_RDONLY), (files.out, os.O_WRONLY), (files.messages, os.O_WRONLY))
