@@ -1,6 +1,7 @@
 """Speed-up of the local engine's workers, and what one cell costs on each engine.
 
-    python benchmarks/engines.py [--cells 8] [--epochs 20] [--workers 1,2,4] [--engines local,ray,slurm]
+    python benchmarks/engines.py [--cells 8] [--epochs 20] [--workers 1,2,4]
+                                 [--engines local,ray,slurm]
 
 Trains networks on scikit-learn's digits, each with another seed: in a loop in this process with all
 threads, in a loop with one thread, and on the local engine with several numbers of workers of one

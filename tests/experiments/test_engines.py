@@ -114,6 +114,7 @@ ADAPT = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_adaptation_with_a_teacher_is_that_of_one_process(tmp_path, capsys):
     with open_engine(EngineSettings(engine="local", cpus_per_cell=1), {}):
         assert run(tmp_path / "alone", *ADAPT, "--seeds", 2, "--json") == 0
@@ -263,7 +264,7 @@ def test_one_cell_through_submitit(undisturbed, capsys):
     )  # fmt: skip
     alone = ("--cpus-per-cell", 1, "--workers", 2)
     with open_engine(EngineSettings(engine="local", cpus_per_cell=1), {}):
-        assert run(folder, "analyze", *command[1:-3]) == 0  # so that only one job is left
+        assert run(folder, "analyze", *command[1:13]) == 0  # so that only one job is left
     capsys.readouterr()
     assert run(folder, *command, "--engine", "slurm", "--engine-address", "local", *alone) == 0
     result = json.loads(capsys.readouterr().out)

@@ -99,7 +99,7 @@ class Claim:
             StoreError: when the store does not answer.
         """
         self.store.log(self.run_id, tags={CLAIM: f"{self.taken} {time.time():.3f}"})
-        for run in self.store.runs([self.experiment], {KEY: self.key}, status=RUNNING):
+        for run in self.store.runs([self.experiment], {KEY: self.key}):
             if run.run_id == self.run_id or not self._pulse.is_alive(run):
                 continue
             if (_numbers(run.tags[CLAIM])[0], run.run_id) < (self.taken, self.run_id):

@@ -132,19 +132,13 @@ class Store:
         return {number: path for number, path in found.items() if path and path.is_dir()}
 
     def runs(
-        self,
-        experiments: Sequence[str],
-        tags: Mapping[str, str],
-        *,
-        finished: bool = False,
-        status: str = "",
+        self, experiments: Sequence[str], tags: Mapping[str, str], *, finished: bool = False
     ) -> list[StoredRun]:
-        """All runs with these tags and this status that are not deleted, newest first."""
+        """All runs with these tags that are not deleted, newest first."""
         if not experiments:
             return []
         terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
-        status = FINISHED if finished else status
-        terms += [f"attributes.status = '{status}'"] if status else []
+        terms += [f"attributes.status = '{FINISHED}'"] if finished else []
         found: list[StoredRun] = []
         token = None
         with self._guard("read"):

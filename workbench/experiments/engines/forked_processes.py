@@ -7,6 +7,7 @@ once: Python's fork server imports them, computes nothing, and forks a process f
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -121,9 +122,7 @@ def _execute(files: Files, variables: Mapping[str, str], folder: str) -> None:
         os.chdir(folder)
     _limit_threads(int(variables["OMP_NUM_THREADS"]))
     sys.argv = ["workbench", "cell", "-"]
-    from workbench.cli import main
-
-    main()
+    runpy.run_module("workbench", run_name="__main__")
 
 
 def _limit_threads(number: int) -> None:
