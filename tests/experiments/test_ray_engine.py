@@ -19,34 +19,35 @@ pytestmark = [
 undisturbed = test_engines.undisturbed
 
 
-def _kill_cells(folder, number, ended):
+def _kill_cells(folder, number, ended, killed):
     """Kill processes of cells in a folder, each a moment after it has begun."""
-    while number and not ended.wait(0.5):
+    while len(killed) < number and not ended.wait(0.5):
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 words = path.read_bytes().split(b"\0")
                 inside = (path.parent / "cwd").readlink() == folder
             except OSError:
                 continue
-            if inside and b"cell" in words and number:
+            if inside and b"cell" in words and len(killed) < number:
                 time.sleep(3)
                 try:
                     os.kill(int(path.parent.name), signal.SIGKILL)
-                    number -= 1
+                    killed.append(path.parent.name)
                 except ProcessLookupError:
                     continue
 
 
 def _disturbed(folder, *options, kills=2):
     folder.mkdir()
-    ended = threading.Event()
-    killer = threading.Thread(target=_kill_cells, args=(folder, kills, ended))
+    ended, killed = threading.Event(), []
+    killer = threading.Thread(target=_kill_cells, args=(folder, kills, ended, killed))
     killer.start()
     try:
         assert run(folder, *bench(folder), *options, "--cpus-per-cell", 1) == 0
     finally:
         ended.set()
         killer.join()
+    assert killed
 
 
 def test_three_nodes_have_the_rows_of_one_process(undisturbed, monkeypatch):
