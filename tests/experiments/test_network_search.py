@@ -138,7 +138,7 @@ class Trainer:
     def is_recorded(self, candidate, epochs, seed):
         return False
 
-    def ahead(self, wishes):
+    def ahead(self, wishes, check):
         self.announced += wishes
 
     def possible(self, candidates):

@@ -104,7 +104,7 @@ def run_parts(
     display: Display | None = None,
     engine: EngineSettings | None = None,
 ) -> None:
-    """Train the missing cells of an experiment, and write their rows as they finish.
+    """Train the missing cells of an experiment, and write their rows.
 
     Args:
         parts: the experiment; the options of all parts are checked before any training.
@@ -115,7 +115,7 @@ def run_parts(
         engine: runs all trainings as cells in other processes; None runs them in this one.
 
     Raises:
-        CellsError: when cells failed on an engine; the rows of the others are written.
+        CellsError: when cells failed on an engine; the rows of parts without failures are written.
         WorkbenchError: for anything that the user can correct; see ``errors``.
     """
     path = results / "data" / CELLS_FILE

@@ -50,8 +50,12 @@ class Runner(Protocol):
     def train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
         """Train a candidate, or find its recorded training."""
 
-    def ahead(self, wishes: Sequence[Wish]) -> None:
-        """Run trials that ``train`` will ask for, at the same time where that is possible."""
+    def ahead(self, wishes: Sequence[Wish], check: Callable[[], None]) -> None:
+        """Run trials that ``train`` will ask for at the same time, where that is possible.
+
+        Args:
+            check: called before trials begin; raises when no time is left.
+        """
 
     def possible(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates that can be built, without duplicates."""
@@ -234,8 +238,7 @@ class _State:
             wish for wish in wishes if wish not in done and not self.runner.is_recorded(*wish)
         ]
         if missing:
-            self.clock.check()
-            self.runner.ahead(missing)
+            self.runner.ahead(missing, self.clock.check)
 
     def _train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
         wish = (candidate, epochs, seed)

@@ -7,7 +7,7 @@ images are not used.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,9 +111,14 @@ class Trials:
         """Whether ``train`` finds the trial in the store instead of training."""
         return self._look_up(candidate, epochs, seed)[1] is not None
 
-    def ahead(self, wishes: Sequence[Wish]) -> None:
-        """Run trials that will be needed, at once if there is an engine, else later."""
+    def ahead(self, wishes: Sequence[Wish], check: Callable[[], None]) -> None:
+        """Run trials that will be needed on the engine; without one, ``train`` does it later.
+
+        Args:
+            check: called before trials begin; raises when no time is left.
+        """
         if self.runner:
+            check()
             self.runner.run(self, wishes)
 
     def key(self, candidate: Candidate, epochs: int, seed: int) -> str:
