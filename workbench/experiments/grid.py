@@ -24,7 +24,7 @@ from workbench.errors import (
     WeightsError,
     check_once,
 )
-from workbench.experiments.engines.adaptations import Request, run_adaptations
+from workbench.experiments.engines.adaptations import Request, trained_ahead
 from workbench.experiments.engines.cell_progress import CellLog
 from workbench.experiments.engines.engine_settings import EngineSettings
 from workbench.experiments.engines.engine_table import open_engine
@@ -187,8 +187,10 @@ def _trained_ahead(
         yield [(each, None) for each in todo]
         return
     requests = [Request(each.options(anew), each.fresh_source(anew)) for each in todo]
-    with open_engine(engine, todo[0].part.options) as opened:
-        runs = run_adaptations(requests, opened, display, log)
+    with (
+        open_engine(engine, todo[0].part.options) as opened,
+        trained_ahead(requests, opened, display, log) as runs,
+    ):
         yield [(each, begun) for each, begun in zip(todo, runs, strict=True) if begun]
 
 

@@ -26,7 +26,7 @@ from workbench.experiments.engines.waves import (
     ready_cells,
 )
 from workbench.reporting.results import Adaptation
-from workbench.store.runs import FAILED, KILLED
+from workbench.store.runs import FAILED, KILLED, RUNNING
 from workbench.training.progress import Display
 
 
@@ -61,21 +61,22 @@ def adapt_with(
 ) -> Adaptation:
     """The same on an open engine."""
     log = CellLog()
-    (begun,) = run_adaptations([Request(options, fresh_source)], engine, display, log)
-    log.check()
-    done = adapt(display=display, fresh_source=fresh_source, begun=begun, **options)
+    with trained_ahead([Request(options, fresh_source)], engine, display, log) as (begun,):
+        log.check()
+        done = adapt(display=display, fresh_source=fresh_source, begun=begun, **options)
     return replace(done, trained=done.trained + len(log.finished))
 
 
-def run_adaptations(
+@contextmanager
+def trained_ahead(
     requests: Sequence[Request], engine: OpenEngine, display: Display, log: CellLog
-) -> list[Begun | None]:
-    """Run all cells of several adaptations that are not done.
+) -> Iterator[list[Begun | None]]:
+    """Run all cells of several adaptations that are not done; ``adapt`` follows in the block.
 
     Args:
         log: receives how the cells ended.
 
-    Returns:
+    Yields:
         The open run of each adaptation; None for one of which a cell failed.
 
     Raises:
@@ -98,7 +99,7 @@ def run_adaptations(
             if one.begun.run_id in failed and not one.begun.finished:
                 reason = f"cells failed: {'; '.join(log.failures.values())}"
                 one.prepared.recorder.store.end(one.begun.run_id, FAILED, reason)
-    return [None if begun.run_id in failed else begun for begun in runs]
+        yield [None if begun.run_id in failed else begun for begun in runs]
 
 
 def _shared(
@@ -122,9 +123,10 @@ def _opened(prepared: Sequence[Prepared]) -> Iterator[list[Begun]]:
         killed = isinstance(error, (KeyboardInterrupt, SystemExit))
         status, reason = (KILLED, "interrupted by the user") if killed else (FAILED, str(error))
         for one, begun in zip(prepared, runs, strict=False):
-            if not begun.finished:
-                with suppress(WorkbenchError):
-                    one.recorder.store.end(begun.run_id, status, reason)
+            store = one.recorder.store
+            with suppress(WorkbenchError):
+                if not begun.finished and store.run(begun.run_id).status == RUNNING:
+                    store.end(begun.run_id, status, reason)
         raise
 
 
