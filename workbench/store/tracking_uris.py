@@ -25,6 +25,15 @@ def store_exists(uri: str | None) -> bool:
     return database is None or (os.path.isfile(database) and database.stat().st_size > 0)
 
 
+def with_driver(uri: str) -> str:
+    """The URI of a PostgreSQL store with the driver that the extra ``[postgresql]`` installs.
+
+    Newer versions of SQLAlchemy expect another one if the URI names none.
+    """
+    scheme, colon, rest = uri.partition(":")
+    return f"{scheme}+psycopg2{colon}{rest}" if scheme in ("postgresql", "postgres") else uri
+
+
 def without_password(uri: str) -> str:
     """The URI without its password, to be shown and recorded."""
     return re.sub(r"//[^/@]*@", "//", uri)
