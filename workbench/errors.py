@@ -74,6 +74,12 @@ class TrainingError(WorkbenchError):
     exit_code = 1
 
 
+class CellsError(WorkbenchError):
+    """Some cells failed in their processes; the others are finished and recorded."""
+
+    exit_code = 1
+
+
 class DiskError(WorkbenchError):
     """The disk is full or cannot be written; work that was finished before is kept."""
 

@@ -122,6 +122,7 @@ class Trainer:
 
     def __init__(self, quality, source=0.0, noise=0.0):
         self.quality, self.source, self.noise, self.calls = quality, source, noise, []
+        self.announced = []
 
     def train(self, candidate, epochs, seed):
         self.calls.append((candidate, epochs, seed))
@@ -140,6 +141,9 @@ class Trainer:
     def is_recorded(self, candidate, epochs, seed):
         return False
 
+    def ahead(self, wishes, check):
+        self.announced += wishes
+
     def possible(self, candidates):
         return list(candidates)
 
@@ -152,6 +156,14 @@ def quality(method, share):
 
 SEARCH = SearchSettings(recipes=("pfa-kl", "uniform"))
 PLAN = Plan(epochs=8, seeds=(0, 1), tolerance=0.01, seen=True)
+
+
+def test_trials_that_can_run_at_the_same_time_are_announced_and_needed():
+    trainer = Trainer(quality)
+    find(trainer, SEARCH, PLAN, NOW)
+    assert len(trainer.announced) > len(trainer.calls) / 2
+    assert set(trainer.announced) <= set(trainer.calls)
+    assert len(set(trainer.announced)) == len(trainer.announced)
 
 
 def test_the_search_finds_the_cheapest_sufficient_network():

@@ -44,6 +44,18 @@ from workbench.training.protocols import PROTOCOLS
 Kept = Mapping[str, tuple[int, ...]]
 
 
+def analyse_in_steps(
+    loaded: LoadedTask, source: SourceNetwork, recorder: Recorder, parent: str | None
+) -> Analysis:
+    """Find or measure the analysis of a task, in one shot or in the steps of ``--steps``.
+
+    Args:
+        parent: id of the parent run of new runs.
+    """
+    steps = loaded.task.settings.recipe.steps
+    return (analyse if steps == 1 else iterate)(loaded, source, recorder, parent)
+
+
 def iterate(
     loaded: LoadedTask, source: SourceNetwork, recorder: Recorder, parent: str | None
 ) -> Analysis:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from workbench.adaptation.loaded_task import LoadedTask
+from workbench.adaptation.settings import Settings
 from workbench.adaptation.stage_runs import StageRun
 from workbench.store.jobs import Job
 from workbench.store.recorder import Recorder
@@ -31,15 +32,8 @@ class KeptWeights:
 
     def rule(self, job: Job) -> Callable[[Outcome], bool]:
         """Decides from the outcome of a training whether to store its weights."""
-        settings = self._settings
-        taught = (job.params["protocol"], job.seed) == (TEACHER, TEACHER_SEED)
-        always = (
-            # A stage needs the weights of every seed; ``settle`` drops them after it.
-            bool(settings.deployment.stages)
-            or settings.record.keep_weights == "all"
-            or (settings.training.needs_full_fine and taught)
-        )
-        best_one = settings.record.keep_weights == "best"
+        always = _keeps_all(self._settings, job)
+        best_one = self._settings.record.keep_weights == "best"
         return lambda outcome: always or (best_one and self._is_better(outcome.loss))
 
     def settle(self, run: StoredRun, staged: Sequence[StageRun]) -> None:
@@ -55,7 +49,7 @@ class KeptWeights:
             if self.best:
                 self._drop(self.best)
             self.best = run
-        elif self._settings.deployment.stages:
+        else:  # a stage needed them, or another process trained the seed
             self._drop(run)
 
     def _is_better(self, loss: float) -> bool:
@@ -72,3 +66,22 @@ class KeptWeights:
             if stage.run.parent == self._parent:
                 self._recorder.drop_weights(stage.run)
         self._recorder.drop_weights(run)
+
+
+def _keeps_all(settings: Settings, job: Job) -> bool:
+    """Whether the weights of a training are kept whatever those of the other seeds are."""
+    taught = (job.params["protocol"], job.seed) == (TEACHER, TEACHER_SEED)
+    return (
+        # A stage needs the weights of every seed; ``settle`` drops them after it.
+        bool(settings.deployment.stages)
+        or settings.record.keep_weights == "all"
+        or (settings.training.needs_full_fine and taught)
+    )
+
+
+def keeps_alone(settings: Settings, job: Job) -> bool:
+    """Whether to keep the weights of a seed that is trained without knowing the other seeds.
+
+    The adaptation that finds all seeds drops those that are not the best.
+    """
+    return settings.record.keep_weights == "best" or _keeps_all(settings, job)

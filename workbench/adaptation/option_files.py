@@ -53,7 +53,10 @@ TYPES: dict[str, Types] = {
 }
 #: Options of the command line that have another name in Python.
 _OTHER_NAMES = {"map": "gamma_map"}
-_TYPED_ONLY = ("config", "like", "json", "quiet", "dry_run", "out", "figure")
+_TYPED_ONLY = (
+    "config", "like", "json", "quiet", "dry_run", "out", "figure", "engine", "workers",
+    "cpus_per_cell", "gpus_per_cell", "engine_address",
+)  # fmt: skip
 _LONGEST_NUMBER = 100  # characters
 _METHOD = (
     "recipe", "selection", "draw", "energy", "divergence", "gamma_map", "cost", "min_share",

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench.adaptation.analysis import analyse
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.iterative_pfa import iterate
+from workbench.adaptation.iterative_pfa import analyse_in_steps
 from workbench.adaptation.latency_runs import measure_runtimes
-from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.preparation import Prepared, prepare
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.protocol_runs import run_protocol
@@ -26,7 +24,6 @@ from workbench.adaptation.recorded_options import adaptation_options, recorded_i
 from workbench.adaptation.recorded_steps import StepState, states_of
 from workbench.adaptation.repair_training import repair
 from workbench.adaptation.run_keys import adapt_key
-from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.stage_runs import check_stages
 from workbench.adaptation.stage_work import NetworkSizes
@@ -46,11 +43,32 @@ from workbench.training.progress import Display, Plan
 from workbench.training.time_left import PlannedStep
 
 
+@dataclass(frozen=True)
+class Begun:
+    """The open run of an adaptation whose trainings other processes have recorded.
+
+    Attributes:
+        finished: whether an earlier call has finished the adaptation.
+    """
+
+    run_id: str
+    finished: bool
+
+
+def begin(prepared: Prepared) -> Begun:
+    """Open the run of an adaptation, before other processes train its networks."""
+    task, recorder = prepared.call.task, prepared.recorder
+    key = adapt_key(prepared.loaded, prepared.call.given)
+    with recorder.work.lock(key):
+        return Begun(*recorder.open_parent(key, task.title, task.params()))
+
+
 def adapt(
     *,
     display: Display | None = None,
     fresh_source: bool = True,
     store_report: bool = True,
+    begun: Begun | None = None,
     **options: Any,
 ) -> Adaptation:
     """Specialise a network for a target domain and report accuracies and costs.
@@ -60,6 +78,8 @@ def adapt(
         fresh_source: whether ``fresh`` also trains the source network again.
         store_report: whether the run gets a report of about 1.5 MB. One that it has is kept up to
             date in any case.
+        begun: the run from ``begin``, if other processes have done the trainings; ``fresh`` then
+            has no effect.
         **options: the fields of the groups of ``settings.Settings``.
 
     Returns:
@@ -70,13 +90,17 @@ def adapt(
     """
     display = display or Display()
     prepared = prepare(options, display)
+    if begun:
+        prepared = replace(prepared, recorder=replace(prepared.recorder, fresh=False))
     task, loaded, recorder = prepared.call.task, prepared.loaded, prepared.recorder
     states = _states(prepared) if display.is_watched else []
-    _announce(prepared, states)
+    if not begun:
+        _announce(prepared, states)
     key = adapt_key(loaded, prepared.call.given)
     waiting = "another process runs the same adaptation; waiting for it"
     with recorder.work.lock(key, lambda: display.say(waiting)):
-        parent, finished = recorder.open_parent(key, task.title, task.params())
+        begun = begun or Begun(*recorder.open_parent(key, task.title, task.params()))
+        parent, finished = begun.run_id, begun.finished
         _store_options(recorder, parent, task)
         with (
             nullcontext() if finished else recorder.closing(parent),
@@ -130,7 +154,7 @@ def predict_costs(
             with plan.step():
                 source = train_source(call.task, call.processor, recorder)
         with plan.step():
-            analysis = _analyse(prepared.loaded, source, recorder, None)
+            analysis = analyse_in_steps(prepared.loaded, source, recorder, None)
     if path is not None:
         write_recipe(path, call.task, analysis)
     return analysis
@@ -202,7 +226,7 @@ def _execute(
                 continue
             assert source is not None  # given, or trained by the first step
             if step.kind == "analysis":
-                analysis = _analyse(loaded, source, recorder, parent)
+                analysis = analyse_in_steps(loaded, source, recorder, parent)
                 check_stages(loaded, analysis.recipe)
                 plan.revise(partial(_planned, prepared, states, analysis))
                 continue
@@ -219,10 +243,3 @@ def _execute(
                 )
     assert analysis is not None
     return analysis, done
-
-
-def _analyse(
-    loaded: LoadedTask, source: SourceNetwork, recorder: Recorder, parent: str | None
-) -> Analysis:
-    steps = loaded.task.settings.recipe.steps
-    return (analyse if steps == 1 else iterate)(loaded, source, recorder, parent)

@@ -8,7 +8,7 @@ from workbench.adaptation.analysis import find_analysis
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.preparation import Call
-from workbench.adaptation.run_keys import protocol_key, repair_key
+from workbench.adaptation.run_keys import analysis_key, protocol_key, repair_key
 from workbench.adaptation.source_and_target import load_source_images
 from workbench.adaptation.source_training import source_task_of
 from workbench.adaptation.stage_runs import stage_key
@@ -31,13 +31,21 @@ class StepState:
     Attributes:
         title: its name on the screen.
         run: the finished run; None if the step is to do or its state is unknown.
+        key: key of its run; None if earlier steps that determine it are to do.
+        seed: the seed; None for a step without seeds.
         stage: name of the stage; empty for a step that is none.
     """
 
     step: Step
     title: str
     run: StoredRun | None
+    key: str | None = None
+    seed: int | None = None
     stage: str = ""
+
+
+#: A key, and the finished run with this key; None where unknown or missing.
+_KeyAndRun = tuple[str | None, StoredRun | None]
 
 
 @dataclass(frozen=True)
@@ -79,23 +87,24 @@ def states_of(
 def _look_up(step: Step, found: _Found, say: Say) -> tuple[_Found, list[StepState]]:
     """Look up one step in the store; return the results known after it and its states."""
     if step.kind == "source":
-        run = _source_run(found, say)
+        key, run = _source_run(found, say)
         weights = run.tags.get(FINGERPRINT) if run else None
-        return replace(found, weights=weights), [StepState(step, step.title, run)]
+        return replace(found, weights=weights), [StepState(step, step.title, run, key)]
     if step.kind == "analysis":
-        run, analysis = _analysis_run(found)
-        return replace(found, analysis=analysis), [StepState(step, step.title, run)]
+        key, run, analysis = _analysis_run(found)
+        return replace(found, analysis=analysis), [StepState(step, step.title, run, key)]
     if step.kind == "repair":
-        return found, [StepState(step, step.title, _repair_run(found))]
+        key, run = _repair_run(found)
+        return found, [StepState(step, step.title, run, key)]
     if step.kind == "teacher":
-        run = _protocol_run(step, TEACHER_SEED, found)
-        return found, [StepState(step, step.title, run)]
+        key, run = _protocol_run(step, TEACHER_SEED, found)
+        return found, [StepState(step, step.title, run, key)]
     if step.kind == "link":
         return found, [StepState(step, step.title, _link_run(step, found))]
     states = []
     for seed in step.seeds:
-        run = _protocol_run(step, seed, found)
-        states.append(StepState(step, f"{step.title}, seed {seed}", run))
+        key, run = _protocol_run(step, seed, found)
+        states.append(StepState(step, f"{step.title}, seed {seed}", run, key, seed))
         states += _stage_states(step, seed, run, found)
     return found, states
 
@@ -111,39 +120,46 @@ def _stage_states(
             key = stage_key(found.loaded, STAGES[name], origin.tags[FINGERPRINT])
             run = found.recorder.find(key)
         title = f"{name} after {step.title}, seed {seed}"
-        states.append(StepState(replace(step, kind="stage", title=title), title, run, name))
+        own = replace(step, kind="stage", title=title)
+        states.append(StepState(own, title, run, stage=name))
     return states
 
 
-def _source_run(found: _Found, say: Say) -> StoredRun | None:
+def _source_run(found: _Found, say: Say) -> _KeyAndRun:
     if found.recorder is None:
-        return None
+        return None, None
     source, what = source_task_of(found.call.task), found.call.task.settings.what
     images = load_source_images(source.source, data_folder(what.data_dir), what.strict, say)
-    return found.recorder.find(source_job(source, found.call.processor, *images).key)
+    return _find(source_job(source, found.call.processor, *images).key, found.recorder)
 
 
-def _analysis_run(found: _Found) -> tuple[StoredRun | None, Analysis | None]:
+def _find(key: str, recorder: Recorder) -> _KeyAndRun:
+    return key, recorder.find(key)
+
+
+def _analysis_run(found: _Found) -> tuple[str | None, StoredRun | None, Analysis | None]:
     if found.loaded is None or found.recorder is None or found.weights is None:
-        return None, None
-    return find_analysis(found.loaded, found.weights, found.recorder) or (None, None)
+        return None, None, None
+    key = analysis_key(found.loaded, found.weights)
+    run, analysis = find_analysis(found.loaded, found.weights, found.recorder) or (None, None)
+    return key, run, analysis
 
 
-def _repair_run(found: _Found) -> StoredRun | None:
+def _repair_run(found: _Found) -> _KeyAndRun:
     if found.loaded is None or found.recorder is None:
-        return None
+        return None, None
     if found.weights is None or found.analysis is None:
-        return None
+        return None, None
     key = repair_key(found.loaded, found.weights, found.analysis.recipe)
-    return found.recorder.find(key)
+    return _find(key, found.recorder)
 
 
-def _protocol_run(step: Step, seed: int, found: _Found) -> StoredRun | None:
+def _protocol_run(step: Step, seed: int, found: _Found) -> _KeyAndRun:
     protocol = step.protocol
     if protocol is None or found.loaded is None or found.recorder is None:
-        return None
+        return None, None
     if (protocol.inherited and not found.weights) or (protocol.compressed and not found.analysis):
-        return None
+        return None, None
     weights, analysis, recorder = found.weights or "", found.analysis, found.recorder
     teacher: tuple[str, str] | tuple[()] | None = ()
     if protocol.distilled:
@@ -151,8 +167,9 @@ def _protocol_run(step: Step, seed: int, found: _Found) -> StoredRun | None:
         last = found.loaded.task.settings.training.generations
         teacher = find_teacher(found.loaded, weights, analysis, recorder, last)
     if teacher is None:
-        return None
-    return recorder.find(protocol_key(found.loaded, protocol, seed, weights, analysis, *teacher))
+        return None, None
+    key = protocol_key(found.loaded, protocol, seed, weights, analysis, *teacher)
+    return _find(key, recorder)
 
 
 def _link_run(step: Step, found: _Found) -> StoredRun | None:

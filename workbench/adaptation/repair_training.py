@@ -50,7 +50,7 @@ def repair(
     source: SourceNetwork,
     analysis: Analysis,
     recorder: Recorder,
-    parent: str,
+    parent: str | None,
 ) -> Analysis:
     """Train the repaired network, or find its recorded run.
 

@@ -100,12 +100,16 @@ def train_source(task: Task, processor: Processor, recorder: Recorder) -> Source
 
     It is trained once and reused for all targets.
     """
-    folder = data_folder(task.settings.what.data_dir)
-    job = _load_job(source_task_of(task), processor, folder, recorder.display)
-    run = _train_once(job, recorder)
+    run = _train_once(job_of_source(task, processor, recorder.display), recorder)
     path = recorder.store.fetch(run, WEIGHTS_FILE)
     assert path is not None  # the recorder returns complete runs only
     return SourceNetwork(read_weights(path), run.run_id)
+
+
+def job_of_source(task: Task, processor: Processor, display: Display) -> Job:
+    """The training of the source network that an adaptation without ``--weights`` needs."""
+    folder = data_folder(task.settings.what.data_dir)
+    return _load_job(source_task_of(task), processor, folder, display)
 
 
 def source_task_of(task: Task) -> SourceTask:

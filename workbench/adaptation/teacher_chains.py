@@ -57,7 +57,7 @@ def train_teacher(
     source: SourceNetwork,
     analysis: Analysis,
     recorder: Recorder,
-    parent: str,
+    parent: str | None,
 ) -> TrainedTeacher:
     """The teacher of the last generation; networks that are not recorded yet are trained.
 
@@ -92,14 +92,14 @@ def full_fine(
     source: SourceNetwork,
     analysis: Analysis,
     recorder: Recorder,
-    parent: str,
+    parent: str | None,
 ) -> SourceNetwork:
     """The trained full network that is the teacher of pfa-distill."""
     job = protocol_job(loaded, PROTOCOLS[TEACHER], TEACHER_SEED, source, analysis)
     return _trained(job, recorder, parent)
 
 
-def _trained(job: Job, recorder: Recorder, parent: str) -> SourceNetwork:
+def _trained(job: Job, recorder: Recorder, parent: str | None) -> SourceNetwork:
     """A trained network, whose weights are kept; trained again if they were not."""
     run, _ = replace(recorder, fresh=False).train(job, parent, lambda outcome: True)
     if run.tags.get(WEIGHTS) == DROPPED:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli.console import open_display, print_line, print_table
+from workbench.cli.engine_option_table import engine_of, use_threads
 from workbench.cli.merged_options import (
     merge_options,
 )
 from workbench.cli.options import (
     BUDGET,
     DISTILLATION,
+    ENGINE,
     FROM_FILE,
     LAYERS,
     NETWORK,
@@ -25,6 +27,7 @@ from workbench.cli.options import (
     WHERE,
     takes,
 )
+from workbench.experiments.engines.engine_settings import EngineSettings
 
 if TYPE_CHECKING:
     from workbench.training.progress import Display
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "validation", "tolerance", "prefer",
     *DISTILLATION, "stages", *STAGE_OPTIONS, *TRAINING, "weight_decay", "repair_epochs",
     *REGULARISERS, "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json", "quiet",
-    "config", "like", **FROM_FILE,
+    "config", "like", *ENGINE, **FROM_FILE,
 )  # fmt: skip
 def adapt(
     context: typer.Context,
@@ -63,14 +66,19 @@ def adapt(
       workbench adapt --source cifar100 --target pets --weights vgg16-source.safetensors --strict
       workbench adapt --config pets.yaml --seeds 3
       workbench adapt --like RUN --target S3
+      workbench adapt --source cifar100 --target S2 --seeds 8 --engine local --workers 4
     """
     as_json, display = chosen.pop("json"), open_display(chosen.pop("quiet"))
     chosen = merge_options(context, chosen, ("source", "target"))
-    (_preview if dry_run else _adapt)(chosen, as_json, display)
+    engine = engine_of(chosen)
+    (_preview if dry_run else _adapt)(chosen, as_json, display, engine)
 
 
-def _adapt(chosen: dict[str, Any], as_json: bool, display: Display) -> None:
+def _adapt(
+    chosen: dict[str, Any], as_json: bool, display: Display, engine: EngineSettings | None
+) -> None:
     from workbench.adaptation.pipeline import adapt as run
+    from workbench.experiments.engines.adaptations import adapt_on_engine
     from workbench.reporting.json_results import as_dict
     from workbench.reporting.tables import COLUMNS, RUNTIME_COLUMNS, runtime_rows, table_rows
     from workbench.reporting.verdict_text import (
@@ -83,10 +91,13 @@ def _adapt(chosen: dict[str, Any], as_json: bool, display: Display) -> None:
         verdict_sentence,
     )
 
-    result = run(display=display, **chosen)
+    if engine:
+        result = adapt_on_engine(engine, display=display, **chosen)
+    else:
+        result = run(display=display, **chosen)
     if not result.trained:
         display.say("nothing to train: every protocol of this adaptation is already recorded")
-    elif result.reused:
+    elif result.reused and not engine:  # which reuses the trainings of its own processes
         trainings = "training" if len(result.reused) == 1 else "trainings"
         display.say(f"{len(result.reused)} {trainings} found in the store and reused")
     if as_json:
@@ -104,9 +115,12 @@ def _adapt(chosen: dict[str, Any], as_json: bool, display: Display) -> None:
         print_line(line)
 
 
-def _preview(chosen: dict[str, Any], as_json: bool, display: Display) -> None:
+def _preview(
+    chosen: dict[str, Any], as_json: bool, display: Display, engine: EngineSettings | None
+) -> None:
     from workbench.adaptation.dry_run import preview, preview_lines
 
+    use_threads(engine)
     plan = preview(display=display, **chosen)
     if as_json:
         print(json.dumps(plan, indent=1))

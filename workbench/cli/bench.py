@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import open_display, print_line
+from workbench.cli.engine_option_table import engine_of
 from workbench.cli.experiment_options import COMMON, RESULTS_OPTION, names_of, typed_command
 from workbench.cli.options import takes
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
@@ -69,7 +70,7 @@ def bench(
     """
     from workbench.experiments.bench import bench as run
 
-    display = open_display(options.pop("quiet"))
+    display, engine = open_display(options.pop("quiet")), engine_of(options)
     chosen = {
         **options,
         "slimming_weights": slimming_weights,
@@ -83,6 +84,7 @@ def bench(
         names_of("--target", target),
         command=typed_command("--domains"),
         display=display,
+        engine=engine,
         **chosen,
     )
     print_line(f"{page}: written")

@@ -12,6 +12,7 @@ from workbench.cli import domains
 from workbench.cli.adapt import adapt
 from workbench.cli.analyze import analyze
 from workbench.cli.bench import bench
+from workbench.cli.cell import cell
 from workbench.cli.clean import clean
 from workbench.cli.compare import compare
 from workbench.cli.export import export
@@ -68,6 +69,7 @@ app.command("compare")(compare)
 app.command("report")(report)
 app.command("reproduce")(reproduce)
 app.command("bench")(bench)
+app.command("cell")(cell)
 app.command("ui")(ui)
 app.command("serve")(serve)
 app.command("clean")(clean)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workbench.cli.one_option import Option
 from workbench.errors import SettingsError
+from workbench.experiments.engines.engine_settings import ENGINE_OPTIONS
 from workbench.experiments.settings import RESULTS
 
 RESULTS_OPTION = Option(Path, "Where", "Folder for the pages, figures and result rows.", RESULTS)
@@ -14,9 +15,11 @@ RESULTS_OPTION = Option(Path, "Where", "Folder for the pages, figures and result
 COMMON = (
     "model", "weights", "image_size", "seeds", "first_seed", "epochs", "source_epochs", "schedule",
     "lr", "fine_lr", "batch_size", "device", "precision", "data_dir", "tracking_uri", "output",
-    "fresh", "quiet",
+    "fresh", "quiet", *ENGINE_OPTIONS,
 )  # fmt: skip
-_PLACES = ("--data-dir", "--tracking-uri", "--output", "--results", "--domain-files")
+_PLACES = (
+    "--data-dir", "--tracking-uri", "--output", "--results", "--domain-files", "--engine-address",
+)  # fmt: skip
 
 
 def names_of(option: str, text: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from workbench.adaptation.settings import DomainSettings
 from workbench.cli.distillation_option_table import DISTILLATION_OPTIONS
+from workbench.cli.engine_option_table import ENGINE
 from workbench.cli.layer_option_table import LAYERS
 from workbench.cli.one_option import REQUIRED, Option
 from workbench.cli.training_option_table import TRAINING_OPTIONS
@@ -268,6 +269,7 @@ SHARED: dict[str, Option] = {
         "Trained networks to keep: best (one per protocol), all or none.",
         RecordSettings.keep_weights,
     ),
+    **ENGINE,
     "config": Option(
         Path | None,
         _WHERE,

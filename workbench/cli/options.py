@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from workbench.cli.one_option import Option
 from workbench.cli.option_table import SHARED
+from workbench.experiments.engines.engine_settings import ENGINE_OPTIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 #: Required options, for commands that can also read them from a file.
@@ -38,6 +39,7 @@ DISTILLATION = (
 )  # fmt: skip
 SEEDS = ("seeds", "first_seed")
 STAGE_OPTIONS = ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
+ENGINE = ENGINE_OPTIONS
 WHERE = ("data_dir", "domains", "tracking_uri", "output")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import open_display, print_line
+from workbench.cli.engine_option_table import engine_of
 from workbench.cli.experiment_options import COMMON, RESULTS_OPTION, names_of, typed_command
 from workbench.cli.options import takes
 
@@ -80,7 +81,7 @@ def reproduce(
       workbench reproduce table2 --weights vgg16-source.safetensors --epochs 2 \\
         --schedule one-cycle --methods 'pfa-kl,pfa-en 0.95'
     """
-    display = open_display(options.pop("quiet"))
+    display, engine = open_display(options.pop("quiet")), engine_of(options)
     chosen = {
         **options,
         "source": source,
@@ -94,5 +95,5 @@ def reproduce(
     }
     from workbench.experiments.reproduce import reproduce as run
 
-    page = run(experiment, command=typed_command(), display=display, **chosen)
+    page = run(experiment, command=typed_command(), display=display, engine=engine, **chosen)
     print_line(f"{page}: written")

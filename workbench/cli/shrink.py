@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli.console import open_display, print_line, print_table
+from workbench.cli.engine_option_table import engine_of, use_threads
 from workbench.cli.merged_options import merge_options
 from workbench.cli.options import (
+    ENGINE,
     FROM_FILE,
     NETWORK,
     REGULARISERS,
@@ -36,7 +38,7 @@ _PANEL = "Search"
 @takes(
     *NETWORK, "selection", "multiple_of", "only", "skip", "min_share", "compensate", "tolerance",
     "runtime", *SEEDS, *TRAINING, "weight_decay", *REGULARISERS, "scale_dropout", "head", *WHERE,
-    "fresh", "json", "quiet", "config", **FROM_FILE,
+    "fresh", "json", "quiet", "config", *ENGINE, **FROM_FILE,
 )  # fmt: skip
 def shrink(
     context: typer.Context,
@@ -125,10 +127,12 @@ def shrink(
         "rungs": rungs,
     }
     chosen = merge_options(context, {**own, **chosen}, ("source", "target"), file_types)
+    engine = engine_of(chosen)
     if dry_run:
+        use_threads(engine)
         _preview(chosen, as_json, display)
         return
-    result = run(display=display, **chosen)
+    result = run(display=display, engine=engine, **chosen)
     if as_json:
         print(json.dumps(as_plain(result), indent=1))
     else:

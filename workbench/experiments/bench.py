@@ -34,9 +34,8 @@ from workbench.experiments.bench_page import (
     make_page,
     slimming_note,
 )
+from workbench.experiments.engines.engine_settings import EngineSettings
 from workbench.experiments.grid import (
-    Anew,
-    Part,
     check_parts,
     check_shares,
     known_cells,
@@ -46,6 +45,7 @@ from workbench.experiments.grid import (
     shown_seeds,
 )
 from workbench.experiments.pages import publish
+from workbench.experiments.requested_cells import Anew, Part
 from workbench.experiments.settings import RESULTS
 from workbench.models.weight_files import has_penalty
 from workbench.training.progress import Display
@@ -73,6 +73,7 @@ def bench(
     fresh: bool = False,
     command: Sequence[str] = (),
     display: Display | None = None,
+    engine: EngineSettings | None = None,
     **options: Any,
 ) -> Path:
     """Train the missing cells of the comparison, and write its page.
@@ -92,6 +93,7 @@ def bench(
         fresh: repeat finished trainings.
         command: the user's command, shown on the page.
         display: shows the progress.
+        engine: runs the trainings in other processes.
         **options: options of ``adapt``.
 
     Returns:
@@ -131,13 +133,13 @@ def bench(
     planned = _planned(whole_work, results, anew) if display.is_watched else []
     with display.plan(planned) as plan:
         with plan.step():
-            run_parts(first, results, anew=anew, display=display)
+            run_parts(first, results, anew=anew, display=display, engine=engine)
         if apart:
             sizes = _sizes(_reference_parts(whole, shown_seeds(asked)), results)
             slimming = replace(slimming, sizes=sizes)
         wanted = _parts(whole, networks, budgets, asked, slimming)
         with plan.step():
-            run_parts(wanted, results, anew=anew, display=display)
+            run_parts(wanted, results, anew=anew, display=display, engine=engine)
     every_network = {**networks, **_networks(tuple(METHODS), (), ())}
     shown = _parts(whole, every_network, budgets, shown_seeds(asked), slimming)
     every = known_cells(shown, results)

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from workbench.compression.method_names import REFERENCE
-from workbench.experiments.grid import Found
 from workbench.experiments.pages import table
+from workbench.experiments.requested_cells import Found
 from workbench.experiments.result_rows import Cell
 from workbench.reporting.statistics import PairedTest, holm, paired_t_test
 

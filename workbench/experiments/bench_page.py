@@ -13,8 +13,8 @@ from workbench.experiments.bench_comparisons import (
     comparison_findings,
     comparison_tables,
 )
-from workbench.experiments.grid import Found
 from workbench.experiments.pages import Page, file_name, one_seed, summarise, table
+from workbench.experiments.requested_cells import Found
 from workbench.experiments.result_rows import Cell
 from workbench.experiments.trade_off_chart import Point, trade_off_chart
 from workbench.reporting.results import ProtocolResult

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.experiments.grid import Part, Wish
 from workbench.experiments.pages import Page, summarise, table
+from workbench.experiments.requested_cells import Part, Wish
 from workbench.experiments.result_rows import Cell
 from workbench.experiments.trade_off_chart import Point, trade_off_chart
 from workbench.reporting.results import ProtocolResult

@@ -10,8 +10,8 @@ from workbench.adaptation.settings import Settings
 from workbench.adaptation.source_network import source_structure
 from workbench.adaptation.task import resolve
 from workbench.experiments import published
-from workbench.experiments.grid import Part, Wish
 from workbench.experiments.pages import Page, Results, by_domain, one_seed, signed, table
+from workbench.experiments.requested_cells import Part, Wish
 from workbench.experiments.result_rows import Cell
 from workbench.reporting.charts import Published, comparison_chart
 from workbench.reporting.results import ProtocolResult

@@ -7,16 +7,14 @@ resumed, and is not trained twice. A row in the results folder counts like a run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from workbench.adaptation.pipeline import adapt
+from workbench.adaptation.pipeline import Begun, adapt
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.smallest_network import check_smallest
 from workbench.adaptation.source_network import check_network, given_weights
-from workbench.adaptation.step_work import options_work
 from workbench.adaptation.task import Task, resolve
 from workbench.errors import (
     DomainError,
@@ -25,7 +23,19 @@ from workbench.errors import (
     WeightsError,
     check_once,
 )
-from workbench.experiments.recorded_cells import make_cell
+from workbench.experiments.engines.adaptations import Request, trained_ahead
+from workbench.experiments.engines.cell_progress import CellLog
+from workbench.experiments.engines.engine_settings import EngineSettings
+from workbench.experiments.engines.engine_table import open_engine
+from workbench.experiments.requested_cells import (
+    Anew,
+    Call,
+    Found,
+    Part,
+    Wish,
+    missing_calls,
+    planned_calls,
+)
 from workbench.experiments.result_rows import (
     CELLS_FILE,
     Cell,
@@ -34,64 +44,13 @@ from workbench.experiments.result_rows import (
     read_cells,
     write_cells,
 )
+from workbench.experiments.run_rows import make_cell
 from workbench.store.mlflow_store import Store
-from workbench.training.progress import Display
+from workbench.training.progress import Display, Plan
 from workbench.training.time_left import TRAINING, PlannedStep
 
 #: Pages look for finished cells of at least this many seeds.
 SEEDS_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Part:
-    """The trainings of one adaptation in an experiment.
-
-    Attributes:
-        options: options of ``adapt``, without seeds and protocols.
-        protocols: the protocols to train.
-        seeds: the seeds to train with.
-        label: the part's label on its page, besides the domain: a recipe, or a method or curve
-            with the requested footprint.
-    """
-
-    options: Mapping[str, Any]
-    protocols: tuple[str, ...]
-    seeds: range
-    label: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Wish:
-    """One requested cell.
-
-    Attributes:
-        part: its part.
-        protocol, seed: its training in the part.
-        cell: its id.
-        source: text that identifies the source weights.
-    """
-
-    part: Part
-    protocol: str
-    seed: int
-    cell: str
-    source: str
-
-
-Found = list[tuple[Wish, Cell]]
-
-
-@dataclass
-class Anew:
-    """What a call with ``--fresh`` has trained, so that it trains nothing twice.
-
-    Attributes:
-        cells: ids of the cells.
-        sources: texts that identify the source weights.
-    """
-
-    cells: set[str] = field(default_factory=set)
-    sources: set[str] = field(default_factory=set)
 
 
 def run_parts(
@@ -100,8 +59,9 @@ def run_parts(
     *,
     anew: Anew | None = None,
     display: Display | None = None,
+    engine: EngineSettings | None = None,
 ) -> None:
-    """Train the missing cells of an experiment, and write their rows as they finish.
+    """Train the missing cells of an experiment, and write their rows.
 
     Args:
         parts: the experiment; the options of all parts are checked before any training.
@@ -109,8 +69,10 @@ def run_parts(
         anew: with ``--fresh``, what this call has already trained. Everything else is trained
             again and added to it. With None, only cells without a row are trained.
         display: shows the progress.
+        engine: runs all trainings as cells in other processes; None runs them in this one.
 
     Raises:
+        CellsError: when cells failed on an engine; the rows of parts without failures are written.
         WorkbenchError: for anything that the user can correct; see ``errors``.
     """
     path = results / "data" / CELLS_FILE
@@ -118,78 +80,72 @@ def run_parts(
     known = read_cells(path).keys()
     display = display or Display()
     wishes = check_parts(parts)
-    missing = list(_missing(wishes, known if anew is None else known & anew.cells))
-    with display.plan(_planned(wishes, missing) if display.is_watched else []) as plan:
-        for part, names, seeds in missing:
-            own = {(wish.protocol, wish.seed): wish for wish in wishes if wish.part is part}
+    calls = missing_calls(wishes, known if anew is None else known & anew.cells)
+    steps = planned_calls(wishes, calls) if display.is_watched else []
+    log = CellLog()
+    with _begun(calls, steps, engine, anew, display, log) as (runs, plan):
+        for call, begun in zip(calls, runs, strict=True):
             with plan.step():
-                cells = _train(part, names, seeds, own, display, anew)
-            write_cells(path, cells)
+                if engine is None or begun:  # a call of which a cell failed is left out
+                    write_cells(path, _train(call, begun, anew, display))
+    log.check()
 
 
-def _train(
-    part: Part,
-    names: tuple[str, ...],
-    seeds: range,
-    own: Mapping[tuple[str, int], Wish],
-    display: Display,
+@contextmanager
+def _begun(
+    calls: Sequence[Call],
+    steps: Sequence[PlannedStep],
+    engine: EngineSettings | None,
     anew: Anew | None,
-) -> list[Cell]:
-    """Train some cells of a part, which are noted in ``anew``.
+    display: Display,
+    log: CellLog,
+) -> Iterator[tuple[Sequence[Begun | None], Plan]]:
+    """The runs of calls whose trainings an engine has done, and the plan with a step for each call.
 
-    Args:
-        own: the part's requested cells by protocol and seed.
+    Without an engine, and for a call of which a cell failed, there is None instead of a run.
     """
-    source = own[names[0], seeds[0]].source
+    if engine is None or not calls:
+        with display.plan(steps) as plan:
+            yield [None] * len(calls), plan
+        return
+    requests = [Request(call.options(anew), call.fresh_source(anew)) for call in calls]
+    work, recorded = sum(step.to_do for step in steps), sum(step.recorded for step in steps)
+    with (
+        display.plan([PlannedStep("trainings", {TRAINING: work}, recorded)]) as whole,
+        whole.step(),
+        open_engine(engine, calls[0].part.options) as opened,
+        trained_ahead(requests, opened, display, log) as ahead,
+    ):
+        yield ahead.runs, ahead.plan
+
+
+def _train(call: Call, begun: Begun | None, anew: Anew | None, display: Display) -> list[Cell]:
+    """Call ``adapt``, and return the rows of its trainings, which are noted in ``anew``."""
     done = adapt(
         display=display,
-        keep_weights="none",
+        fresh_source=call.fresh_source(anew),
         store_report=False,  # a grid has hundreds of adaptations and pages of its own
-        **part.options,
-        protocols=names,
-        seeds=len(seeds),
-        first_seed=seeds[0],
-        fresh=anew is not None,
-        fresh_source=anew is not None and source not in anew.sources,
+        begun=begun,
+        **call.options(anew),
     )
-    store = Store(part.options.get("tracking_uri"))
+    store, ids = Store(call.part.options.get("tracking_uri")), call.cells
     cells = [
-        make_cell(store, store.run(run_id), own[result.protocol, seed].cell)
+        make_cell(store, store.run(run_id), ids[result.protocol, seed])
         for result in done.protocols
-        if result.protocol in names  # adapt may add the untrained source
-        for seed, run_id in zip(seeds, result.run_ids, strict=True)
+        if result.protocol in call.protocols  # adapt may add the untrained source
+        for seed, run_id in zip(call.seeds, result.run_ids, strict=True)
     ]
     if anew is not None:
         anew.cells.update(cell.cell for cell in cells)
-        anew.sources.add(source)
+        anew.sources.add(call.source)
     return cells
-
-
-Missing = tuple[Part, tuple[str, ...], range]
 
 
 def planned_work(parts: Sequence[Part], results: Path, anew: Anew | None) -> float:
     """Work of the missing cells in FLOPs, for the estimate of the time left."""
     known = read_cells(results / "data" / CELLS_FILE).keys() if anew is None else set()
-    steps = _planned([], list(_missing(check_parts(parts), known)))
+    steps = planned_calls([], missing_calls(check_parts(parts), known))
     return sum(step.to_do for step in steps)
-
-
-def _planned(wishes: Sequence[Wish], missing: Sequence[Missing]) -> list[PlannedStep]:
-    """One step for each call of ``adapt``; the first one has the work of the recorded cells."""
-    steps = []
-    for part, names, seeds in missing:
-        title = " · ".join(filter(None, (str(part.options["target"]), *part.label)))
-        steps.append(PlannedStep(title, {TRAINING: options_work(part.options, names, len(seeds))}))
-    to_do = {
-        (id(part), name, seed) for part, names, seeds in missing for name in names for seed in seeds
-    }
-    recorded = sum(
-        options_work(wish.part.options, (wish.protocol,), 1)
-        for wish in wishes
-        if (id(wish.part), wish.protocol, wish.seed) not in to_do
-    )
-    return [replace(step, recorded=0.0 if n else recorded) for n, step in enumerate(steps)]
 
 
 def check_parts(parts: Sequence[Part]) -> list[Wish]:
@@ -304,21 +260,3 @@ def _source_weights(task: Task, known: dict[tuple[str, str], str]) -> str:
         given = given_weights(task)
         known[place] = given.fingerprint if given else ""
     return known[place]
-
-
-def _missing(wishes: Iterable[Wish], known: Collection[str]) -> Iterator[Missing]:
-    """Parts, protocols and consecutive seeds of missing cells, for one call of ``adapt`` each."""
-    parts: dict[int, tuple[Part, dict[int, tuple[str, ...]]]] = {}
-    asked: set[str] = set()
-    for wish in wishes:
-        if wish.cell not in known and wish.cell not in asked:
-            asked.add(wish.cell)
-            _, lacking = parts.setdefault(id(wish.part), (wish.part, {}))
-            lacking[wish.seed] = (*lacking.get(wish.seed, ()), wish.protocol)
-    for part, lacking in parts.values():
-        start = None
-        for seed in sorted(lacking):
-            start = seed if start is None else start
-            if lacking.get(seed + 1) != lacking[seed]:
-                yield part, lacking[seed], range(start, seed + 1)
-                start = None

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.adaptation.settings import Settings
-from workbench.experiments.grid import Part, Wish
 from workbench.experiments.pages import Page, Results, by_domain, gap, one_seed, signed, table
+from workbench.experiments.requested_cells import Part, Wish
 from workbench.experiments.result_rows import Cell
 from workbench.reporting.charts import comparison_chart
 from workbench.reporting.results import ProtocolResult

@@ -9,9 +9,9 @@ from typing import Any
 
 from workbench.errors import DataError, SettingsError
 from workbench.experiments import published
-from workbench.experiments.grid import Part, Wish
 from workbench.experiments.pages import Page, one_seed, summarise, table
 from workbench.experiments.published import TableRow
+from workbench.experiments.requested_cells import Part, Wish
 from workbench.experiments.result_rows import CELLS_FILE, Cell
 from workbench.reporting.results import ProtocolResult
 

@@ -20,10 +20,8 @@ from workbench.experiments import figure1 as ablation
 from workbench.experiments import figure4
 from workbench.experiments import open_questions as beyond
 from workbench.experiments import paper_tables as tables
+from workbench.experiments.engines.engine_settings import EngineSettings
 from workbench.experiments.grid import (
-    Anew,
-    Found,
-    Part,
     check_shares,
     known_cells,
     of_shared_seeds,
@@ -31,6 +29,7 @@ from workbench.experiments.grid import (
     shown_seeds,
 )
 from workbench.experiments.pages import Page, file_name, publish
+from workbench.experiments.requested_cells import Anew, Found, Part
 from workbench.experiments.result_rows import CELLS_FILE, Cell, read_cells
 from workbench.experiments.settings import RESULTS
 from workbench.training.progress import Display
@@ -102,6 +101,7 @@ def reproduce(
     fresh: bool = False,
     command: Sequence[str] = (),
     display: Display | None = None,
+    engine: EngineSettings | None = None,
     **options: Any,
 ) -> Path:
     """Train the missing cells of a figure or table, and write its page.
@@ -114,6 +114,7 @@ def reproduce(
         fresh: repeat finished trainings.
         command: the user's command, shown on the page.
         display: shows the progress.
+        engine: runs the trainings in other processes.
         **options: options of ``adapt`` and the experiment's own options.
 
     Returns:
@@ -138,6 +139,7 @@ def reproduce(
         results,
         anew=Anew() if fresh else None,
         display=display,
+        engine=engine,
     )
     found = known_cells(experiment.parts(wanted, every, shown_seeds(asked)), results)
     if experiment.compared:

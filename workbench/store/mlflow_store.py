@@ -19,8 +19,12 @@ from filelock import FileLock
 from workbench.errors import LostStoreError, MissingRunError, StoreError
 from workbench.store.database_files import check_database, prepare_database
 from workbench.store.experiment_views import show
-from workbench.store.failures import failure
-from workbench.store.mlflow_tables import mlflow_schema, silence_logs
+from workbench.store.mlflow_tables import (
+    create_experiment,
+    mlflow_schema,
+    prepare_postgresql,
+    quiet_client,
+)
 from workbench.store.mlflow_values import (
     cut_tags,
     dataset_inputs,
@@ -32,11 +36,13 @@ from workbench.store.mlflow_values import (
 )
 from workbench.store.runs import FINISHED, PARENT_TAG, RUN_ID, RUNNING, Input, StoredRun
 from workbench.store.server_copies import copies_folder
+from workbench.store.store_errors import store_error
 from workbench.store.tracking_uris import (
     check_uri,
     database_path,
     local_path,
     store_uri,
+    with_driver,
     without_password,
 )
 
@@ -49,6 +55,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _FAILURE = "workbench.failure"
+_MOST_POINTS = 800  # metrics in one request; MLflow takes 1,000 values
 _LONGEST_ID = 60  # characters of a wrong run id in a message
 
 
@@ -74,7 +81,7 @@ class Store:
         self.shown = without_password(self.uri)
         self._database = database_path(self.uri)
         self._lock: Any = nullcontext()
-        self.address = self.uri
+        self.address = with_driver(self.uri)
         self._opened = False
         if self._database:
             check_database(self._database, self.uri)
@@ -86,9 +93,16 @@ class Store:
         with self._guard("opened"):
             if self._database:
                 prepare_database(self._database, self.shown, mlflow_schema())
-            self._client = _quiet_client(self.address)
+            if self.address.startswith("postgresql"):
+                prepare_postgresql(self.address)
+            self._client = quiet_client(self.address)
             self._client.search_experiments(max_results=1)
         self._opened = True
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether machines that share no lock files can write to the store."""
+        return self._database is None
 
     def experiment(self, name: str) -> str:
         """Id of the experiment of that name, which is created on first use."""
@@ -98,8 +112,7 @@ class Store:
         with self._guard("written"):
             found = self._client.get_experiment_by_name(name)
             if found is None:
-                number = self._client.create_experiment(name, artifact_location=location)
-                found = self._client.get_experiment(number)
+                found = create_experiment(self._client, name, location)
             if found.lifecycle_stage == "deleted":
                 raise StoreError(
                     f"store {self.shown}: experiment '{name}' was deleted; restore it with "
@@ -215,9 +228,12 @@ class Store:
         """Write metrics (plain, or by step), parameters and tags to a run."""
         values = [(name, value, 0) for name, value in (metrics or {}).items()] + list(steps)
         with self._guard("written"):
+            points = points_of(values)
             self._client.log_batch(
-                run_id, points_of(values), params_of(params or {}), tags_of(tags or {})
+                run_id, points[:_MOST_POINTS], params_of(params or {}), tags_of(tags or {})
             )
+            for start in range(_MOST_POINTS, len(points), _MOST_POINTS):
+                self._client.log_batch(run_id, points[start : start + _MOST_POINTS])
 
     def logged_steps(self, run_id: str, metric: str) -> dict[int, float]:
         """Values of a metric by the step at which they were logged."""
@@ -279,6 +295,11 @@ class Store:
                 with suppress(FileNotFoundError):
                     self.repository(uri).delete_artifacts(name)
 
+    def delete(self, run_id: str) -> None:
+        """Delete a run; MLflow keeps it in its trash."""
+        with self._guard("written"):
+            self._client.delete_run(run_id)
+
     def end(self, run_id: str, status: str, reason: str = "") -> None:
         """Close a run and record the reason of a failure in a tag."""
         if reason:
@@ -314,7 +335,7 @@ class Store:
             ImportError,
         ) as error:
             self._check_there()
-            raise failure(error, what, self.shown) from error
+            raise store_error(error, self.shown, what) from error
 
     def _check_there(self) -> None:
         """Check that an opened database still has its records: SQLite would begin an empty one."""
@@ -327,13 +348,3 @@ class Store:
                 "while the work was going on; put it back, or run the same command again to start "
                 "from the beginning"
             ) from None
-
-
-def _quiet_client(uri: str) -> Any:
-    """A client that prints no log lines and sends no telemetry."""
-    from mlflow import MlflowClient
-
-    silence_logs()
-    # Without its own address, the client would use the registry of the global MLflow state.
-    registry = os.environ.get("MLFLOW_REGISTRY_URI") or uri
-    return MlflowClient(tracking_uri=uri, registry_uri=registry)

@@ -1,4 +1,4 @@
-"""The tables of MLflow's SQLite database: which revision it needs, and how it creates them.
+"""MLflow's client, and the tables of its database: which revision it needs, how it creates them.
 
 Only ``mlflow_store``, which sets MLflow's environment first, imports this module.
 """
@@ -6,11 +6,14 @@ Only ``mlflow_store``, which sets MLflow's environment first, imports this modul
 from __future__ import annotations
 
 import logging
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from workbench.store.database_files import Schema
+
+_TABLES_LOCK = 0x706661  # any number that other programs are unlikely to lock
 
 
 def silence_logs() -> None:
@@ -18,6 +21,29 @@ def silence_logs() -> None:
     # Errors that these libraries log are also raised, and are reported in one line.
     for name in ("mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def quiet_client(uri: str) -> Any:
+    """A client that prints no log lines and sends no telemetry."""
+    from mlflow import MlflowClient
+
+    silence_logs()
+    # Without its own address, the client would use the registry of the global MLflow state.
+    registry = os.environ.get("MLFLOW_REGISTRY_URI") or uri
+    return MlflowClient(tracking_uri=uri, registry_uri=registry)
+
+
+def create_experiment(client: Any, name: str, location: str | None) -> Any:
+    """Create an experiment, or find it if another process creates it at the same time."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found
 
 
 def mlflow_schema() -> Schema:
@@ -50,5 +76,29 @@ def _upgrade_tables(path: Path) -> None:
             tools._initialize_tables(engine)
         else:
             tools._upgrade_db(engine)
+    finally:
+        engine.dispose()
+
+
+def prepare_postgresql(uri: str) -> None:
+    """Create or upgrade the tables of a PostgreSQL database.
+
+    MLflow's own lock for this is a file, which processes on another machine do not see. A lock of
+    the database is released even when the process is killed.
+    """
+    from mlflow.store.db import utils
+    from sqlalchemy import text
+
+    silence_logs()
+    tools: Any = utils
+    engine = tools.create_sqlalchemy_engine(uri)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": _TABLES_LOCK})
+            head, revisions = _revisions()
+            if not tools._all_tables_exist(engine):
+                tools._initialize_tables(engine)
+            elif tools._get_schema_version(engine) in revisions - {head}:
+                tools._upgrade_db(engine)
     finally:
         engine.dispose()

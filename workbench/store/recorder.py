@@ -10,13 +10,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench import __version__
 from workbench.errors import DamagedRunError, LostStoreError, StoreError, WorkbenchError
 from workbench.models.processor import Processor, machine_name
 from workbench.models.weight_files import read_weights
+from workbench.store.claims import ClaimLostError, claimed
 from workbench.store.code_version import code_commit
 from workbench.store.jobs import Job
 from workbench.store.keys import file_hash, weights_fingerprint
@@ -101,22 +102,30 @@ class Recorder:
         if done:
             return done, False
         say = self.display.say
-        with self.work.lock(
-            job.key, lambda: say(f"{job.title}: another process is training it; waiting")
-        ):
-            done = self._find_trained(job)
-            if done:
-                return done, False
-            if self.fresh:
-                self.work.remove(job.key)
-            run_id = self.open(job.key, job.kind, job.title, job.params, parent)
-            with self.closing(run_id):
-                self.work.claim(job.key, self.store.address)
-                self.store.log_inputs(run_id, job.inputs)
-                outcome = self.work.outcome(job.key) or self._fit(job, run_id)
-                self._record(job, run_id, outcome, keep(outcome))
+        try:
+            with self.work.lock(
+                job.key, lambda: say(f"{job.title}: another process is training it; waiting")
+            ):
+                done = self._find_trained(job)
+                return (done, False) if done else (self._train(job, parent, keep), True)
+        except ClaimLostError as lost:
+            say(f"{job.title}: {lost.machine} is training it; waiting")
+            lost.wait()
+        return replace(self, fresh=False).train(job, parent, keep)
+
+    def _train(self, job: Job, parent: str | None, keep: Callable[[Outcome], bool]) -> StoredRun:
+        """Train and record; the caller holds the key's lock."""
+        if self.fresh:
             self.work.remove(job.key)
-            return self.store.run(run_id), True
+        run_id = self.open(job.key, job.kind, job.title, job.params, parent)
+        with self.closing(run_id), claimed(self.store, self.experiment, job.key, run_id) as held:
+            self.work.claim(job.key, self.store.address)
+            self.store.log_inputs(run_id, job.inputs)
+            outcome = self.work.outcome(job.key) or self._fit(job, run_id, held.check)
+            held.settle()
+            self._record(job, run_id, outcome, keep(outcome))
+        self.work.remove(job.key)
+        return self.store.run(run_id)
 
     def _find_trained(self, job: Job) -> StoredRun | None:
         """The finished run of a training, its texts repaired; None if it must be trained."""
@@ -175,7 +184,7 @@ class Recorder:
         except (KeyboardInterrupt, SystemExit):
             self._end(run_id, KILLED, "interrupted by the user")
             raise
-        except LostStoreError:  # the failure cannot be recorded
+        except (LostStoreError, ClaimLostError):  # nothing to record it in
             raise
         except BaseException as error:
             self._end(run_id, FAILED, f"{type(error).__name__}: {error}")
@@ -224,8 +233,12 @@ class Recorder:
             if not same(self.store, run, name, text):
                 self.store.attach_text(run.run_id, name, text)
 
-    def _fit(self, job: Job, run_id: str) -> Outcome:
-        """Train, evaluate once, and write the outcome to the work folder."""
+    def _fit(self, job: Job, run_id: str, check: Callable[[], None]) -> Outcome:
+        """Train, evaluate once, and write the outcome to the work folder.
+
+        Args:
+            check: called after each step; raises if another process does the work.
+        """
         model = job.make_model()
         live = LiveMetrics(self.store, run_id, self.display)
         with self.display.track(job.title, job.plan.epochs, lambda: job.work(model)) as advance:
@@ -235,6 +248,7 @@ class Recorder:
                 advance(epoch.number, f"loss {epoch.loss:.3f}")
 
             def on_step(epoch: int, step: int, steps: int) -> None:
+                check()
                 if step < steps:
                     advance(epoch - 1 + step / steps, f"epoch {epoch}, step {step} of {steps}")
 

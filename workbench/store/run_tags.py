@@ -13,6 +13,7 @@ PYTHON = "workbench.python"
 ADAPTATION = "workbench.adaptation"  # of a search: the run that trained the chosen network
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name, which its UI shows
 OWNER = "workbench.owner"
+CLAIM = "workbench.claim"  # time of the claim and heartbeat, in a store of several machines
 #: Metrics that a complete training, or a complete analysis, must have.
 EVALUATED = {"test_hits", "test_images", "train_seconds"}
 ANALYSED = {

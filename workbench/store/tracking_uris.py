@@ -36,6 +36,15 @@ def check_exists(uri: str | None) -> None:
         raise StoreError(f"store {shown}: does not exist yet; run 'workbench adapt' first")
 
 
+def with_driver(uri: str) -> str:
+    """The URI of a PostgreSQL store with the driver that the extra ``[postgresql]`` installs.
+
+    Newer versions of SQLAlchemy expect another one if the URI names none.
+    """
+    scheme, colon, rest = uri.partition(":")
+    return f"{scheme}+psycopg2{colon}{rest}" if scheme in ("postgresql", "postgres") else uri
+
+
 def without_password(uri: str) -> str:
     """The URI without its password, to be shown and recorded."""
     return re.sub(r"//[^/@]*@", "//", uri)

@@ -113,6 +113,12 @@ class TrainingSettings:
         """Whether a protocol learns from the network of full-fine."""
         return self.distils and self.objective != MUTUAL and self.teacher != SOURCE
 
+    @property
+    def has_teacher_runs(self) -> bool:
+        """Whether networks are trained to teach others before the protocols' own seeds."""
+        chain = self.assistant or self.generations > 1
+        return self.needs_full_fine or (self.distils and self.objective != MUTUAL and chain)
+
     def extras(self) -> dict[str, Any]:
         """Options that are recorded only if they have an effect, so old records stay valid."""
         known: dict[str, Any] = {"first_seed": self.first_seed} if self.first_seed else {}

@@ -34,7 +34,7 @@ from workbench.experiments.network_search.successive_halving import (
     plan_rungs,
     survivors,
 )
-from workbench.experiments.network_search.trials import Trial
+from workbench.experiments.network_search.trials import Trial, Wish
 from workbench.training.progress import Display
 from workbench.training.progress import Plan as Steps
 
@@ -57,6 +57,13 @@ class Runner(Protocol):
 
     def train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
         """Train a candidate, or find its recorded training."""
+
+    def ahead(self, wishes: Sequence[Wish], check: Callable[[], None]) -> None:
+        """Run trials that ``train`` will ask for at the same time, where that is possible.
+
+        Args:
+            check: called before trials begin; raises when no time is left.
+        """
 
     def possible(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates that can be built, without duplicates."""
@@ -158,6 +165,7 @@ class _State:
     def _rung(self, rung: Rung) -> None:
         """Train all candidates that are left, and keep the best of them."""
         first = self.plan.seeds[0]
+        self._ahead([(one, rung.epochs, first) for one in (FULL, *self.left)])
         self._train(FULL, rung.epochs, first)
         done = [self._train(candidate, rung.epochs, first) for candidate in self.left]
         rated = [Rated(trial.candidate, trial.cost, trial.accuracy) for trial in done]
@@ -171,6 +179,7 @@ class _State:
 
     def confirm(self) -> None:
         """Part 2: train the remaining seeds, the cheapest candidate first, until one is enough."""
+        self._ahead([(FULL, self.plan.epochs, seed) for seed in self.plan.seeds])
         for seed in self.plan.seeds:
             self._train(FULL, self.plan.epochs, seed)
         trained = {t.candidate: t.cost for t in self.trials if t.epochs == self.plan.epochs}
@@ -234,6 +243,14 @@ class _State:
             known += [t.accuracy for t in self.trials if t.candidate == SOURCE]
         return max(known, default=self.plan.tolerance) - self.plan.tolerance
 
+    def _ahead(self, wishes: Sequence[Wish]) -> None:
+        done = {(trial.candidate, trial.epochs, trial.seed) for trial in self.trials}
+        missing = [
+            wish for wish in wishes if wish not in done and not self.runner.is_recorded(*wish)
+        ]
+        if missing:
+            self.runner.ahead(missing, self.clock.check)
+
     def _train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
         wish = (candidate, epochs, seed)
         done = next((t for t in self.trials if (t.candidate, t.epochs, t.seed) == wish), None)
@@ -258,6 +275,7 @@ class _State:
         first = gap([t for t in self.trials if t.seed == self.plan.seeds[0]], candidate, epochs)
         if first is None or not self._enough(first[0] + _SLACK, 1, epochs):
             return False
+        self._ahead([(candidate, epochs, seed) for seed in self.plan.seeds[1:]])
         for seed in self.plan.seeds[1:]:
             self._train(candidate, epochs, seed)
         difference = gap(self.trials, candidate, epochs)

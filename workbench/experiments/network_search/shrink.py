@@ -23,6 +23,9 @@ from workbench.compression.methods import READS_ZEROS
 from workbench.compression.recipe_settings import ONNX_INT8
 from workbench.deployment.stage_names import INT8
 from workbench.errors import SettingsError
+from workbench.experiments.engines.adaptations import adapt_with
+from workbench.experiments.engines.engine_settings import EngineSettings
+from workbench.experiments.engines.engine_table import OpenEngine, open_engine
 from workbench.experiments.network_search.candidates import Candidate, candidate_grid
 from workbench.experiments.network_search.search import Clock, find
 from workbench.experiments.network_search.search_forecast import Plan, expected_steps
@@ -30,6 +33,7 @@ from workbench.experiments.network_search.search_page import search_page
 from workbench.experiments.network_search.search_record import write_search
 from workbench.experiments.network_search.search_result import Search
 from workbench.experiments.network_search.search_settings import SearchSettings
+from workbench.experiments.network_search.trial_cells import TrialRunner
 from workbench.experiments.network_search.trials import Trials
 from workbench.reporting.report.html import render
 from workbench.reporting.results import Adaptation
@@ -48,11 +52,15 @@ _CHOSEN = (
 )  # fmt: skip
 
 
-def shrink(*, display: Display | None = None, **options: Any) -> Search:
+def shrink(
+    *, display: Display | None = None, engine: EngineSettings | None = None, **options: Any
+) -> Search:
     """Find the cheapest network within the tolerance of the full one, and train it.
 
     Args:
         display: shows progress and messages; None shows nothing.
+        engine: runs trials that do not depend on each other at the same time; None runs all of
+            them in this process.
         **options: the fields of ``SearchSettings``, and those options of ``adapt`` that do not set
             the size of the network. ``tolerance`` is the number of percentage points that the
             network may be less accurate than the full one on the validation images.
@@ -65,6 +73,13 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
     """
     display = display or Display()
     search, options = checked_options(options)
+    with open_engine(engine, options) if engine else nullcontext() as opened:
+        return _shrink(search, options, display, opened)
+
+
+def _shrink(
+    search: SearchSettings, options: dict[str, Any], display: Display, engine: OpenEngine | None
+) -> Search:
     compared = {**options, "validation": search.validation}
     # Candidates differ in method and budget. The first one that needs further evidence (the shares
     # of zeros) stands for all when the responses are measured.
@@ -73,7 +88,7 @@ def shrink(*, display: Display | None = None, **options: Any) -> Search:
     prepared = prepare({**compared, **own}, display, several_sizes=True)
     steps = _steps(prepared, search) if display.is_watched else []
     with display.plan(steps) as plan:
-        return _search(prepared, search, compared, options, plan)
+        return _search(prepared, search, compared, options, plan, engine)
 
 
 def checked_options(options: dict[str, Any]) -> tuple[SearchSettings, dict[str, Any]]:
@@ -103,6 +118,7 @@ def _search(
     compared: dict[str, Any],
     options: dict[str, Any],
     plan: Steps,
+    engine: OpenEngine | None,
 ) -> Search:
     """Train the source network, search, and train the chosen network.
 
@@ -121,12 +137,13 @@ def _search(
         parent, finished = recorder.open_parent(key, title, _params(task, search), "shrink")
         with nullcontext() if finished else recorder.closing(parent):
             plan.limit(search.seconds)
-            trials = Trials(prepared, source, compared, search, parent)
+            runner = TrialRunner(engine) if engine else None
+            trials = Trials(prepared, source, compared, search, parent, runner)
             clock = Clock(search.seconds)
             with plan.step():
                 found = find(trials, search, _plan(task), clock, display, trials.work)
             with plan.step():
-                adaptation = _train(found.chosen, search, options, display)
+                adaptation = _train(found.chosen, search, options, display, engine)
                 store = recorder.store
                 report = store.run(parent).artifact(REPORT_FILE)
                 result = Search(found, adaptation, search.chosen(), parent, store.shown, report)
@@ -206,13 +223,16 @@ def _has_seen(task: Task) -> bool:
 
 
 def _train(
-    chosen: Candidate, search: SearchSettings, options: dict[str, Any], display: Display
+    chosen: Candidate,
+    search: SearchSettings,
+    options: dict[str, Any],
+    display: Display,
+    engine: OpenEngine | None,
 ) -> Adaptation:
     """Train the chosen and the full network on all training images, and test them."""
     protocols = ("full-fine", "pfa-fine") if chosen.method else ("full-fine",)
     stages = {"stages": (INT8,)} if search.runtime == ONNX_INT8 else {}
-    return adapt(
-        display=display,
-        fresh_source=False,
-        **{**options, **chosen.options(search.budget), **stages, "protocols": protocols},
-    )
+    own = {**options, **chosen.options(search.budget), **stages, "protocols": protocols}
+    if engine:
+        return adapt_with(engine, display, own, fresh_source=False)
+    return adapt(display=display, fresh_source=False, **own)

@@ -7,10 +7,10 @@ images are not used.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -69,6 +69,17 @@ class Trial:
         return self.hits / self.images
 
 
+#: A trial: the candidate, the epochs and the seed.
+Wish = tuple[Candidate, int, int]
+
+
+class Runner(Protocol):
+    """What trials need of ``trial_cells.TrialRunner``."""
+
+    def run(self, trials: Trials, wishes: Sequence[Wish]) -> None:
+        """Run the missing ones of these trials in other processes."""
+
+
 @dataclass
 class Trials:
     """Trains candidates, or finds them in the store.
@@ -78,14 +89,16 @@ class Trials:
         source: the source network.
         options: options of ``adapt`` that all candidates share, without epochs.
         search: what the search's cost is.
-        parent: id of the search's run.
+        parent: id of the search's run; None without one.
+        runner: runs several trials at once in other processes; None trains them one by one here.
     """
 
     prepared: Prepared
     source: SourceNetwork
     options: dict[str, Any]
     search: SearchSettings
-    parent: str
+    parent: str | None
+    runner: Runner | None = None
     _made: dict[Candidate, Analysis] = field(default_factory=dict)
     _grams: dict[str, Any] = field(default_factory=dict)
     _costs: dict[tuple[int, ...], float] = field(default_factory=dict)
@@ -98,6 +111,20 @@ class Trials:
     def is_recorded(self, candidate: Candidate, epochs: int, seed: int) -> bool:
         """Whether ``train`` finds the trial in the store instead of training."""
         return self._look_up(candidate, epochs, seed)[1] is not None
+
+    def ahead(self, wishes: Sequence[Wish], check: Callable[[], None]) -> None:
+        """Run trials that will be needed on the engine; without one, ``train`` does it later.
+
+        Args:
+            check: called before trials begin; raises when no time is left.
+        """
+        if self.runner:
+            check()
+            self.runner.run(self, wishes)
+
+    def key(self, candidate: Candidate, epochs: int, seed: int) -> str:
+        """Key of a trial's run."""
+        return self._look_up(candidate, epochs, seed)[0].key
 
     def train(self, candidate: Candidate, epochs: int, seed: int) -> Trial:
         """Train a candidate, or find its recorded training."""

@@ -1,4 +1,4 @@
-"""The row of a finished training in the results of an experiment, read from its run."""
+"""Rows of finished trainings, made from their runs in the store."""
 
 from __future__ import annotations
 

@@ -1,0 +1,108 @@
+"""A PostgreSQL database as the store: created by several processes at once, and used."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench.errors import StoreError
+from workbench.store.mlflow_store import Store
+from workbench.store.run_tags import CLAIM, KIND
+from workbench.store.runs import FINISHED
+
+pytest.importorskip("psycopg2", reason="needs psycopg2: pip install 'pfa-workbench[postgresql]'")
+PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+#: PostgreSQL refuses to run as root.
+OTHER_USER = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
+
+if not PROGRAMS:
+    pytest.skip("needs PostgreSQL in /usr/lib/postgresql", allow_module_level=True)
+if OTHER_USER and shutil.which("runuser") is None:
+    pytest.skip("needs runuser, because PostgreSQL refuses root", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """Address of an empty database of a server that listens on a socket in a folder only."""
+    folder = Path("/tmp") / f"workbench-postgresql-{os.getpid()}"  # a socket's path must be short
+    folder.mkdir()
+    programs = PROGRAMS[-1].parent
+    data = folder / "data"
+    if OTHER_USER:
+        shutil.chown(folder, "nobody")
+
+    def call(*words):
+        command = [*OTHER_USER, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        assert done.returncode == 0, done.stderr + done.stdout
+
+    try:
+        call(programs / "initdb", "-D", data, "-U", "me", "-A", "trust", "--no-sync")
+        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+        call(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
+        yield f"postgresql:///postgres?host={folder}&user=me"
+    finally:
+        subprocess.run(
+            [*OTHER_USER, str(programs / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"],
+            capture_output=True, check=False, cwd=folder,
+        )  # fmt: skip
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+FIRST_CONTACT = """
+import sys
+from workbench.store.mlflow_store import Store
+print(Store(sys.argv[1]).experiment("digits"))
+"""
+
+
+def test_processes_that_meet_an_empty_database_together_agree(database, tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", FIRST_CONTACT, database],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # MLflow's own lock is a file in this folder; other machines have other folders.
+            env={**os.environ, "TMPDIR": str(tmp_path / str(number))},
+        )
+        for number in range(3)
+        if (tmp_path / str(number)).mkdir() is None
+    ]  # fmt: skip
+    results = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], results
+    assert len({out for out, _ in results}) == 1
+
+
+def test_a_cell_is_recorded_with_a_claim_and_found_again(database, run_cli, tmp_path):
+    options = {"source": "digits", "target": "digits-0v1", "source_epochs": 1,
+               "schedule": "one-cycle", "tracking_uri": database}  # fmt: skip
+    cell = tmp_path / "cell.json"
+    cell.write_text(json.dumps({"kind": "source", "options": options}))
+    results = []
+    for _ in range(2):
+        status, out, err = run_cli("cell", cell)
+        assert status == 0, err
+        results.append(json.loads(out))
+    assert [result["new"] for result in results] == [True, False]
+    store = Store(database)
+    assert store.is_shared
+    (run,) = store.runs(list(store.experiments().values()), {KIND: "source"})
+    assert (run.status, CLAIM in run.tags) == (FINISHED, True)
+
+
+def test_more_metrics_than_one_request_takes(database):
+    store = Store(database)
+    run_id = store.start(store.experiment("digits"), "long", {}, {})
+    store.log(run_id, steps=[("train_loss", 1.0, step) for step in range(1700)])
+    assert set(store.logged_steps(run_id, "train_loss")) == set(range(1700))
+
+
+def test_a_database_that_does_not_answer_is_one_line_without_its_password():
+    with pytest.raises(StoreError) as caught:
+        Store("postgresql://me:secret@localhost:1/mlflow")
+    (line,) = caught.value.problems
+    assert "could not be opened" in line
+    assert "secret" not in line
