@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import workbench
+from workbench.adaptation import pipeline
+from workbench.adaptation.report_facts import without_folders
 from workbench.experiments.bench_report import method_and_budget
 from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import KIND
@@ -65,6 +67,24 @@ def test_every_adaptation_and_search_stores_its_report(recorded):
         assert headings(path.read_text()) == wanted
         assert path.stat().st_size < 5e6
     assert adaptation.report == str(store.fetch(store.run(adaptation.run_id), "report.html"))
+
+
+def test_an_adaptation_of_a_grid_has_no_report_until_somebody_adapts(recorded):
+    uri = recorded[0]
+    output = Path(uri.removeprefix("sqlite:///")).parent / "work"
+    options = {
+        **DIGITS, "target": "digits-0v1", "protocols": "full-fine", "tracking_uri": uri,
+        "output": output,
+    }  # fmt: skip
+    found = pipeline.adapt(store_report=False, **options)
+    store = Store(uri)
+    assert found.report == ""
+    assert store.fetch(store.run(found.run_id), "report.html") is None
+    again = workbench.adapt(**options)
+    assert (again.run_id, again.trained) == (found.run_id, 0)
+    first = Path(again.report).read_text()
+    assert headings(first)[0] == "networks"
+    assert pipeline.adapt(store_report=False, **options).report == again.report
 
 
 def test_the_report_of_a_run_shows_what_was_recorded(recorded, report):
@@ -142,6 +162,22 @@ def test_what_was_not_recorded_is_said_in_a_line(recorded, report):
     missing = html[html.index('id="missing"') :]
     assert missing.count("<li>") == 2
     assert "no class probabilities" in missing
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("run 'a': /home/ann/my runs/x/recipe.json is damaged", "run 'a': recipe.json is damaged"),
+        (
+            "/data/sets has no cifar100 images; use /mnt/x",
+            "sets has no cifar100 images; use /mnt/x",
+        ),
+        ("photos/cat/1.jpg: no such file", "photos/cat/1.jpg: no such file"),
+        ("'/a/b.png' and/or (/c/d e.png)", "'b.png' and/or (d e.png)"),
+    ],
+)
+def test_a_report_spreads_no_folders_of_this_machine(line, shown):
+    assert without_folders(line) == shown
 
 
 def test_an_existing_file_is_not_overwritten(report):

@@ -70,6 +70,8 @@ def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cl
     assert "| digits-3v8 | pfa-fine |" in page
     assert "workbench reproduce figure4 --source digits" in page
     assert (tmp_path / "docs/results/figure4-simplecnn-digits.png").stat().st_size > 10_000
+    assert list(tmp_path.rglob("result.json"))
+    assert not list(tmp_path.rglob("report.html"))  # the page is the report
     # Elsewhere, with the rows alone: nothing is trained, and the page is the same.
     (tmp_path / "docs/results/figure4-simplecnn-digits.md").unlink()
     elsewhere = ("--tracking-uri", "sqlite:///elsewhere.db", "--output", "elsewhere")

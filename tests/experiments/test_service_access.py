@@ -82,6 +82,16 @@ def test_the_own_page_may_send_forms(plain):
     assert "choose a known domain" in answer.text
 
 
+def test_a_body_that_is_not_json_and_an_unknown_page_are_explained(plain):
+    _, client, _ = plain
+    json = {"content-type": "application/json"}
+    answer = client.post("/api/jobs", content='{"source": }', headers=json)
+    assert answer.status_code == 422
+    assert answer.json()["problems"] == ["the body is not JSON: Expecting value at character 12"]
+    answer = client.get("/nowhere")
+    assert (answer.status_code, "there is no such page" in answer.text) == (404, True)
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -2,11 +2,15 @@
 
 import json
 import time
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from workbench.errors import SettingsError
 from workbench.training import progress
+from workbench.training.live_display import LiveDisplay
+from workbench.training.overall_progress import Overall
 from workbench.training.progress import Display
 from workbench.training.time_left import TRAINING, PlannedStep, duration
 
@@ -180,3 +184,19 @@ def test_work_that_ends_early_is_done(tmp_path, clock):
         pass
     done = [each["done"] for each in read_records(tmp_path / "progress.jsonl")]
     assert done[-2:] == [0.25, 1.0]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_narrow_terminal_shows_the_time_left_and_then_the_bar(columns):
+    console = Console(width=columns, force_terminal=True, color_system=None, file=StringIO())
+    overall = Overall()
+    overall.push([PlannedStep("", {TRAINING: 1.0})])
+    overall.limit(3600)
+    overall.begin_step()
+    overall.begin_task("full-fine · a domain with a very long name", 10, 1.0, TRAINING)
+    with console.capture() as capture:
+        console.print(LiveDisplay(console, overall)._picture())
+    first, second = capture.get().splitlines()
+    assert "left" in first
+    assert "full-fine" in second
+    assert max(len(first), len(second)) <= columns

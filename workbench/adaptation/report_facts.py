@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,15 @@ _UNKNOWN = "not recorded"
 _WEIGHTS = "source_weights"
 #: Options that name a folder of this machine, which a report must not spread.
 _PLACES = ("data_dir", "domains")
+
+
+#: The folders of an absolute path, after the start of a text, a space or a sign before a path.
+_FOLDERS = re.compile(r"(?<![^\s'\"(])/(?:[^/:;,'\n]+/)+")
+
+
+def without_folders(text: str) -> str:
+    """A message with the names of files, and without their folders."""
+    return _FOLDERS.sub("", text)
 
 
 def command_of(store: Store, run: StoredRun) -> dict[str, Any]:

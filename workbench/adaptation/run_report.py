@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workbench.adaptation.report_facts import CODE, adaptation_facts
+from workbench.adaptation.report_facts import CODE, adaptation_facts, without_folders
 from workbench.adaptation.run_images import find_target_images
 from workbench.data.checked_values import listed, mapped, short_text
 from workbench.data.image_batches import ImageSet
@@ -139,7 +139,7 @@ def collect_report(
     """
     report, missing = _summarised(store, found)
     if test is None:
-        return replace(report, missing=missing)
+        return replace(report, missing=list(map(without_folders, missing)))
     correlations = stored_correlations(store, found.run)
     if report.recipe is not None and not correlations:
         missing.append(
@@ -160,7 +160,7 @@ def collect_report(
         trainings=_trainings(store, found),
         answers=answers,
         pixels=pixels,
-        missing=missing,
+        missing=list(map(without_folders, missing)),
     )
 
 
@@ -224,8 +224,8 @@ def _answers(store: Store, found: RecordedAdaptation) -> tuple[Answers | None, l
     if lacking:
         missing.append(
             "Confusion matrices, calibration and differing images of "
-            f"{', '.join(lacking)}: an earlier version trained them and recorded no class "
-            "probabilities; the same command with --fresh records them."
+            f"{', '.join(lacking)}: no class probabilities are recorded (earlier versions did not "
+            "record them), or they are damaged; the same command with --fresh records them."
         )
     if not networks:
         return None, missing

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _BAR = 24  # characters; with the times beside it, a line has at most 79
+_LEAST_BAR = 4
 
 
 def can_move(console: Console) -> bool:
@@ -31,6 +32,7 @@ class LiveDisplay:
         from rich.live import Live
 
         self.note = ""
+        self._console = console
         self._overall = overall
         self._live: Any = Live(
             get_renderable=self._picture,
@@ -54,9 +56,12 @@ class LiveDisplay:
         from rich.text import Text
 
         overall = self._overall
+        words = overall_words(overall, time.monotonic())
         line = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=1.0, completed=overall.done, width=_BAR)
-        line.add_row(bar, Text(overall_words(overall, time.monotonic()), no_wrap=True))
+        room = min(_BAR, self._console.width - len(words) - 1)
+        bar = ProgressBar(total=1.0, completed=overall.done, width=room)
+        cells = [bar] if room >= _LEAST_BAR else []  # the numbers matter more
+        line.add_row(*cells, Text(words, no_wrap=True))
         current = f"{printable(overall.title)}  {self.note}".rstrip()
         return Group(line, Text(current, no_wrap=True, overflow="ellipsis"))
 

@@ -85,12 +85,13 @@ def _add_errors(app: FastAPI, shown: pages.Pages) -> None:
 
     @app.exception_handler(HTTPException)
     def explain_status(request: Request, error: HTTPException) -> Response:
-        return answer(request, RefusalError(error.status_code, str(error.detail)))
+        detail = "there is no such page" if error.status_code == 404 else str(error.detail)
+        return answer(request, RefusalError(error.status_code, detail))
 
 
 def _problem(found: Mapping[str, Any]) -> str:
     """One line for a field that FastAPI refused."""
     if found["type"] == "json_invalid":
-        _, character = found["loc"]
-        return f"the body is not JSON: {found['ctx']['error']} at character {character}"
+        _, before = found["loc"]
+        return f"the body is not JSON: {found['ctx']['error']} at character {before + 1}"
     return f"{'.'.join(str(part) for part in found['loc'][1:]) or 'body'}: {found['msg']}"
