@@ -14,6 +14,7 @@ from workbench.cli.analyze import analyze
 from workbench.cli.bench import bench
 from workbench.cli.clean import clean
 from workbench.cli.compare import compare
+from workbench.cli.doctor import doctor
 from workbench.cli.export import export
 from workbench.cli.predict import predict
 from workbench.cli.quantize import quantize
@@ -71,6 +72,7 @@ app.command("bench")(bench)
 app.command("ui")(ui)
 app.command("serve")(serve)
 app.command("clean")(clean)
+app.command("doctor")(doctor)
 
 
 def run_command() -> int:
