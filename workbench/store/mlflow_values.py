@@ -29,11 +29,11 @@ def stored_run(run: Any) -> StoredRun:
         metrics=dict(run.data.metrics),
         artifact_uri=run.info.artifact_uri,
         experiment=run.info.experiment_id,
-        started=_day(run.info.start_time),
+        started=day_of(run.info.start_time),
     )
 
 
-def _day(milliseconds: int | None) -> str:
+def day_of(milliseconds: int | None) -> str:
     """The day in UTC of a time since 1970; empty if it is unknown."""
     if milliseconds is None:
         return ""
