@@ -3,7 +3,8 @@
     python benchmarks/large_store.py FOLDER [--runs 100000] [--rounds 3]
 
 Records a small adaptation in FOLDER, times the look-ups, copies its runs by SQL until the store has
-that many, and times them again. The copies have their own ids, keys and parents; they share the
+that many, and times them again: seconds, and seconds of the CPU, which depend less on other work
+on the machine. The copies have their own ids, keys and parents; they share the
 files of the adaptation. Their curves are not copied: look-ups do not read them. With --folders each
 copy has an empty folder of artifacts, as 'clean' finds it.
 """
@@ -58,7 +59,9 @@ def fill(path, runs):
         copies = max(0, -(-runs // there) - 1)
         with database:
             database.execute("CREATE TEMP TABLE numbers (c INTEGER PRIMARY KEY)")
-            database.executemany("INSERT INTO numbers VALUES (?)", ((c + 1,) for c in range(copies)))
+            database.executemany(
+                "INSERT INTO numbers VALUES (?)", ((c + 1,) for c in range(copies))
+            )
             for table, changed in _COPIED.items():
                 columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
                 database.execute(f"CREATE TEMP TABLE original AS SELECT * FROM {table}")
@@ -107,20 +110,19 @@ def look_ups(uri, folder):
     }
 
 
-def median_seconds(calls, rounds):
-    """Median seconds of each call after one untimed call; one call alone if that is slow."""
-    found = {}
+def print_seconds(calls, rounds):
+    """Print medians of each call, after one untimed call; one call alone if that is slow."""
+    print(f"  {'':<26}{'seconds':>9}{'of the CPU':>12}")
     for name, call in calls.items():
         times = []
         for _ in range(rounds + 1):
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             call()
-            times.append(time.perf_counter() - start)
-            if times[0] > 20:
+            times.append((time.perf_counter() - start, time.process_time() - busy))
+            if times[0][0] > 20:
                 break
-        found[name] = statistics.median(times[1:] or times)
-        print(f"  {name:<26}{found[name]:8.3f} s", flush=True)
-    return found
+        wall, cpu = (statistics.median(each) for each in zip(*(times[1:] or times), strict=True))
+        print(f"  {name:<26}{wall:9.3f}{cpu:12.3f}", flush=True)
 
 
 def main():
@@ -143,7 +145,7 @@ def main():
         if options.folders:
             make_folders(path, folder / "artifacts/digits")
         print(f"{number:,} runs, {path.stat().st_size / 1e6:,.0f} MB:")
-        median_seconds(look_ups(uri, folder), options.rounds)
+        print_seconds(look_ups(uri, folder), options.rounds)
     print(f"load {os.getloadavg()[0]:.1f}")
 
 

@@ -8,6 +8,7 @@ even if its run is gone.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -52,10 +53,7 @@ def find_leftovers(tracking_uri: str | None, work: Work) -> list[Leftover]:
     store = Store(tracking_uri)
     # List folders before runs, so that a run that begins in between is known.
     roots = store.artifact_roots()
-    folders = {
-        number: [path for path in root.iterdir() if path.is_dir() and _RUN_ID.fullmatch(path.name)]
-        for number, root in roots.items()
-    }
+    folders = {number: _run_folders(root) for number, root in roots.items()}
     registered = registered_folders(store)
     models = {number: model_folders(root) for number, root in roots.items()}
     keys = work.begun(store.address)
@@ -75,11 +73,10 @@ def find_leftovers(tracking_uri: str | None, work: Work) -> list[Leftover]:
     done = {run.tags[KEY] for run in runs if KEY in run.tags and run.status == FINISHED}
     begun = {run.tags[KEY] for run in runs if KEY in run.tags} - done
     found = [
-        _leftover(folder, "artifacts of a run that is gone or deleted")
-        for number, paths in folders.items()
+        _leftover(roots[number] / name, "artifacts of a run that is gone or deleted")
+        for number, names in folders.items()
         if number in ours
-        for folder in sorted(paths)
-        if folder.name not in known
+        for name in sorted(names - known)
     ]
     found += [
         _leftover(folder, "model of a run that is gone or deleted", folder.name)
@@ -102,6 +99,12 @@ def remove(leftovers: list[Leftover], tracking_uri: str | None) -> None:
         forget_models(Store(tracking_uri), models)
     for leftover in leftovers:
         shutil.rmtree(leftover.path, ignore_errors=True)
+
+
+def _run_folders(root: Path) -> set[str]:
+    """Names of the folders that are named by a run's id."""
+    with os.scandir(root) as entries:
+        return {each.name for each in entries if _RUN_ID.fullmatch(each.name) and each.is_dir()}
 
 
 def _leftover(path: Path, reason: str, model: str = "") -> Leftover:

@@ -155,7 +155,7 @@ class Store:
         if not (self._database and experiments):
             return self.runs(experiments, {})
         with self._guard("read"):
-            return read_tags(self._database, Wanted(experiments), names)
+            return read_tags(self._database, experiments, names)
 
     def run(self, run_id: str) -> StoredRun:
         """One run by its id.

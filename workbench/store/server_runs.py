@@ -29,14 +29,16 @@ def search(client: Any, wanted: Wanted) -> list[StoredRun]:
             order_by=["attributes.start_time DESC"],
             page_token=token,
         )
-        found += [run for run in map(stored_run, page) if wanted.params.items() <= run.params.items()]
+        found += [
+            run for run in map(stored_run, page) if wanted.params.items() <= run.params.items()
+        ]
         token = page.token
         if not token:
             return found
 
 
 def _query(wanted: Wanted) -> str:
-    """The search in MLflow's language, which has no escape for a quote: such values are left out."""
+    """The search in MLflow's language. It has no escape for a quote; such values are left out."""
     terms = [f"tags.`{name}` = '{value}'" for name, value in wanted.tags.items()]
     terms += [
         f"params.`{name}` = '{value}'" for name, value in wanted.params.items() if "'" not in value

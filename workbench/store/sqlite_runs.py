@@ -20,9 +20,10 @@ from workbench.store.runs import FINISHED, KEY, KIND, StoredRun, Wanted
 _PATIENCE = 20.0  # seconds that another program may hold the database
 #: MLflow has no index by a tag's value. It ignores this one, which takes 150 bytes a run.
 _INDEX = "workbench_tags"
+_INDEXED = (KEY, KIND)
 _CREATE_INDEX = (
-    f"CREATE INDEX IF NOT EXISTS {_INDEX} ON tags (key, value, run_uuid) "
-    f"WHERE key = '{KEY}' OR key = '{KIND}'"
+    f"CREATE INDEX IF NOT EXISTS {_INDEX} ON tags (key, value, run_uuid) WHERE "
+    + " OR ".join(f"key = '{name}'" for name in _INDEXED)
 )
 _COLUMNS = "run_uuid, name, status, artifact_uri, experiment_id, start_time"
 #: Tables with the values of runs, and how a value is read.
@@ -55,27 +56,32 @@ def read_runs(path: Path, wanted: Wanted) -> list[StoredRun]:
     ]  # fmt: skip
 
 
-def read_tags(path: Path, wanted: Wanted, names: Sequence[str]) -> list[StoredRun]:
-    """The wanted runs with these tags only, without parameters and metrics, newest first."""
+def read_tags(path: Path, experiments: Sequence[str], names: Sequence[str]) -> list[StoredRun]:
+    """All runs with these tags only, without parameters and metrics, newest first.
+
+    Reads each tag of all runs in the order of an index, which is faster than run by run.
+    """
     with _opened(path) as database:
-        rows = _choose(database, wanted)
-        tags = _values(database, "tags", names)
-    return [_run(row, tags.get(row[0], {}), {}, {}) for row in rows]
+        rows = database.execute(*query_of(Wanted(experiments))).fetchall()
+        tags: dict[str, dict[str, str]] = {row[0]: {} for row in rows}
+        for name in names:
+            query = f"SELECT run_uuid, value FROM tags WHERE key = {_mark(name)}"
+            for run_id, value in database.execute(query, () if name in _INDEXED else (name,)):
+                if run_id in tags:
+                    tags[run_id][name] = value
+    return [_run(row, tags[row[0]], {}, {}) for row in rows]
 
 
 def query_of(wanted: Wanted) -> tuple[str, list[Any]]:
-    """The SQL that chooses runs, and its values.
-
-    Names of the workbench's own tags are written into it, because SQLite plans a query before it
-    knows values, and would not use a partial index.
-    """
+    """The SQL that chooses runs, and its values."""
     marks = ", ".join("?" * len(wanted.experiments))
     terms = ["lifecycle_stage = 'active'", f"experiment_id IN ({marks})"]
     values: list[Any] = [int(number) for number in wanted.experiments]
     for name, value in wanted.tags.items():
-        mark = f"'{name}'" if name in (KEY, KIND) else "?"
-        terms.append(f"run_uuid IN (SELECT run_uuid FROM tags WHERE key = {mark} AND value = ?)")
-        values += [value] if mark != "?" else [name, value]
+        terms.append(
+            f"run_uuid IN (SELECT run_uuid FROM tags WHERE key = {_mark(name)} AND value = ?)"
+        )
+        values += [value] if name in _INDEXED else [name, value]
     for name, value in wanted.params.items():
         terms.append(
             "EXISTS (SELECT 1 FROM params WHERE key = ? AND params.run_uuid = runs.run_uuid "
@@ -88,6 +94,11 @@ def query_of(wanted: Wanted) -> tuple[str, list[Any]]:
     limit = -1 if wanted.limit is None else wanted.limit
     order = "ORDER BY start_time DESC, run_uuid LIMIT ?"
     return f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join(terms)} {order}", [*values, limit]
+
+
+def _mark(name: str) -> str:
+    """A tag's name in SQL: SQLite uses the partial index only for names that it can read."""
+    return f"'{name}'" if name in _INDEXED else "?"
 
 
 @contextmanager
@@ -105,16 +116,15 @@ def _choose(database: sqlite3.Connection, wanted: Wanted) -> list[tuple[Any, ...
     return rows
 
 
-def _values(
-    database: sqlite3.Connection, table: str, names: Sequence[str] | None = None
-) -> dict[str, dict[str, Any]]:
+def _values(database: sqlite3.Connection, table: str) -> dict[str, dict[str, Any]]:
     """Values of the chosen runs by the run's id and the value's name."""
     found: dict[str, dict[str, Any]] = {}
-    query = f"SELECT v.run_uuid, v.key, {_VALUES[table]} FROM chosen c CROSS JOIN {table} v "
-    for name in [None] if names is None else names:
-        which = "ON v.run_uuid = c.run_uuid" + ("" if name is None else " AND v.key = ?")
-        for run_id, key, value in database.execute(query + which, () if name is None else (name,)):
-            found.setdefault(run_id, {})[key] = value
+    query = (
+        f"SELECT v.run_uuid, v.key, {_VALUES[table]} FROM chosen c CROSS JOIN {table} v "
+        "ON v.run_uuid = c.run_uuid"
+    )
+    for run_id, key, value in database.execute(query):
+        found.setdefault(run_id, {})[key] = value
     return found
 
 

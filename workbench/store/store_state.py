@@ -14,6 +14,8 @@ from workbench.store.mlflow_store import Store
 from workbench.store.mlflow_tables import mlflow_schema
 from workbench.store.tracking_uris import check_uri, database_path, store_uri, without_password
 
+_LOCKED_SECONDS = 5.0  # that another program may hold the database
+
 
 @dataclass(frozen=True)
 class StoreState:
@@ -72,7 +74,9 @@ def _of_file(path: Path, uri: str, shown: str) -> StoreState:
 def _runs(path: Path, shown: str) -> int:
     """Number of runs; takes the lock of a writer for an instant."""
     try:
-        with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as database:
+        with closing(
+            sqlite3.connect(path, timeout=_LOCKED_SECONDS, isolation_level=None)
+        ) as database:
             database.execute("BEGIN IMMEDIATE")
             number = int(database.execute("SELECT count(*) FROM runs").fetchone()[0])
             database.execute("ROLLBACK")
