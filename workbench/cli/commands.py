@@ -15,6 +15,7 @@ from workbench.cli.bench import bench
 from workbench.cli.cell import cell
 from workbench.cli.clean import clean
 from workbench.cli.compare import compare
+from workbench.cli.doctor import doctor
 from workbench.cli.export import export
 from workbench.cli.predict import predict
 from workbench.cli.quantize import quantize
@@ -73,6 +74,7 @@ app.command("cell")(cell)
 app.command("ui")(ui)
 app.command("serve")(serve)
 app.command("clean")(clean)
+app.command("doctor")(doctor)
 
 
 def run_command() -> int:

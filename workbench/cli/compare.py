@@ -38,6 +38,10 @@ def compare(
     limit: Annotated[
         int | None, typer.Option(help="Show at most so many rows.", rich_help_panel=_PANEL)
     ] = None,
+    newest: Annotated[
+        int,
+        typer.Option(help="Read only so many of the newest runs.", rich_help_panel=_PANEL),
+    ] = 5000,
     columns: Annotated[
         str,
         typer.Option(
@@ -50,7 +54,7 @@ def compare(
     ] = None,
     **chosen: Any,
 ) -> None:
-    """Compare all finished runs of the store in one table.
+    """Compare the finished runs of the store in one table.
 
     The columns have the names source, domain, model, method, training, seeds, protocol,
     accuracy, size, parameters, footprint, flops, flops_ratio, latency, latency_64 (a batch
@@ -88,6 +92,7 @@ def compare(
         tracking_uri=chosen["tracking_uri"],
         source=source,
         target=target,
+        newest=newest,
         say=display.say,
         **rules,
     )

@@ -118,12 +118,14 @@ def _adaptation(store: Store, run: StoredRun) -> RecordedAdaptation:
 
 def _newest(store: Store, target: str) -> StoredRun:
     """The newest finished adaptation of a target."""
-    runs = store.runs(list(store.experiments().values()), {KIND: "adapt"}, finished=True)
-    found = next((run for run in runs if run.params.get("domain") == target), None)
-    if found is None:
+    experiments = list(store.experiments().values())
+    tags, params = {KIND: "adapt"}, {"domain": target}
+    found = store.runs(experiments, tags, params=params, finished=True, limit=1)
+    if not found:
+        runs = store.runs(experiments, tags, finished=True)
         known = sorted({run.params["domain"] for run in runs if "domain" in run.params})
         raise SettingsError(
             f"--target {target}: store {store.shown} has no finished adaptation of it"
             f"{did_you_mean(target, known)}"
         )
-    return found
+    return found[0]

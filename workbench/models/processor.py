@@ -104,8 +104,12 @@ def int8_instructions() -> str:
     Without them, int8 networks are slower, and onnxruntime adds two products in 16 bits, which can
     overflow with 8-bit weights.
     """
-    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
-    return ", ".join(name for name in _INT8 if name in flags)
+    return ", ".join(name for name in _INT8 if cpu_has(name))
+
+
+def cpu_has(flag: str) -> bool:
+    """Whether the CPU has instructions of that name in Linux; False if it is unknown."""
+    return flag in (_cpuinfo("flags") or _cpuinfo("Features")).split()
 
 
 def is_arm() -> bool:

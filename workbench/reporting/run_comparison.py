@@ -9,7 +9,7 @@ from statistics import fmean
 
 from workbench.compression.recipe_settings import RECIPE_OPTIONS
 from workbench.data.checked_values import number
-from workbench.errors import DamagedRunError, StoreError
+from workbench.errors import DamagedRunError, SettingsError, StoreError
 from workbench.reporting.charts import comparison_chart
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.run_selection import selection_of
@@ -23,6 +23,7 @@ from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.plans import LATER_OPTIONS
 from workbench.training.protocols import PROTOCOLS
 
+NEWEST = 5000  # runs that are read; more take seconds
 #: Parameters in which all runs of one row agree; the runs differ only in their seeds.
 _SETTINGS = (
     "source", "domain", "model", "epochs", "schedule", "learning_rate", "batch_size",
@@ -63,6 +64,7 @@ def compare(
     sort: str | None = None,
     descending: bool = False,
     limit: int | None = None,
+    newest: int = NEWEST,
     say: Callable[[str], None] = lambda warning: None,
 ) -> list[ComparedResult]:
     """Collect every finished protocol in the store, with the seeds of equal settings combined.
@@ -71,23 +73,26 @@ def compare(
         tracking_uri: the MLflow store; the default one when None.
         source, target: restrict the comparison to this source or domain.
         where, sort, descending, limit: which rows, and in which order; see ``run_selection``.
-        say: called with one line for each damaged run, which is skipped.
+        newest: largest number of trainings that are read, and of stages, the newest first.
+        say: called with one line for each damaged run, which is skipped, and with one line if
+            there are more runs than ``newest``.
 
     Raises:
-        SettingsError: for conditions or a column that are wrong.
+        SettingsError: for conditions or a column that are wrong, or ``newest`` below 1.
         StoreError: when there is no store, or no finished run in it that can be read.
     """
     selection = selection_of(where, sort, descending, limit)
+    if newest < 1:
+        raise SettingsError(f"--newest {newest}: must be at least 1")
     check_exists(tracking_uri)
     store = Store(tracking_uri)
     experiments = store.experiments()
     chosen = [number for name, number in experiments.items() if source in (None, name)]
-    runs = [
+    wanted = [
         run
         for kind in ("protocol", "stage")
-        for run in store.runs(chosen, {KIND: kind}, finished=True)
+        for run in _newest(store, chosen, kind, target, newest, say)
     ]
-    wanted = [run for run in runs if target in (None, run.params.get("domain"))]
     groups = _grouped(store, wanted, say)
     if not groups:
         what = f" for {target or source}" if target or source else ""
@@ -105,6 +110,25 @@ def compare(
         ),
     )  # fmt: skip
     return selection.apply(rows)
+
+
+def _newest(
+    store: Store,
+    experiments: Sequence[str],
+    kind: str,
+    target: str | None,
+    newest: int,
+    say: Callable[[str], None],
+) -> list[StoredRun]:
+    """The newest finished runs of a kind; says so if there are others."""
+    params = {} if target is None else {"domain": target}
+    runs = store.runs(experiments, {KIND: kind}, params=params, finished=True, limit=newest + 1)
+    if len(runs) > newest:
+        say(
+            f"only the {newest:,} newest runs of kind '{kind}' are read, so rows of older ones may "
+            "lack seeds; --newest N reads more, --source and --target read fewer"
+        )
+    return runs[:newest]
 
 
 def draw_comparison(rows: Sequence[ComparedResult], path: Path) -> None:

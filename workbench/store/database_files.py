@@ -121,6 +121,11 @@ def prepare_database(path: Path, shown: str, schema: Schema) -> None:
     _make(path, part, schema)
 
 
+def recorded_revision(path: Path) -> str | None:
+    """Revision of MLflow's tables in a file that ``check_database`` accepts; None without any."""
+    return _revision(path, _tables(path))
+
+
 def _make(path: Path, part: Path, schema: Schema) -> None:
     """Build an empty database in ``part`` and rename it to ``path``."""
     _remove(part)

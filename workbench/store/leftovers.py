@@ -8,17 +8,18 @@ even if its run is gone.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.errors import StoreError
-from workbench.store.mlflow_models import forget_models, model_folders
+from workbench.store.mlflow_models import forget_models, model_folders, run_of_model
 from workbench.store.mlflow_store import Store
 from workbench.store.model_registry import registered_folders
 from workbench.store.run_tags import KEY, KIND
-from workbench.store.runs import FINISHED
+from workbench.store.runs import FINISHED, MODEL_TAG
 from workbench.store.tracking_uris import store_exists, store_uri
 from workbench.store.unfinished_work import Work
 
@@ -52,38 +53,37 @@ def find_leftovers(tracking_uri: str | None, work: Work) -> list[Leftover]:
     store = Store(tracking_uri)
     # List folders before runs, so that a run that begins in between is known.
     roots = store.artifact_roots()
-    folders = {
-        number: [path for path in root.iterdir() if path.is_dir() and _RUN_ID.fullmatch(path.name)]
-        for number, root in roots.items()
-    }
+    folders = {number: _run_folders(root) for number, root in roots.items()}
     registered = registered_folders(store)
-    unused = {
-        number: {
-            folder: run_id
-            for folder, run_id in model_folders(root).items()
-            if folder / "artifacts" not in registered
-        }
-        for number, root in roots.items()
-    }
+    models = {number: model_folders(root) for number, root in roots.items()}
     keys = work.begun(store.address)
-    runs = store.runs(list(store.experiments().values()), {})
+    runs = store.tagged_runs(list(store.experiments().values()), (KEY, KIND, MODEL_TAG))
     known = {run.run_id for run in runs}
+    # Reading the description of a model takes milliseconds, so only those in doubt are read.
+    in_use = {run.tags.get(MODEL_TAG) for run in runs}
+    unused = {
+        number: [
+            folder
+            for folder in paths
+            if folder.name not in in_use and folder / "artifacts" not in registered
+        ]
+        for number, paths in models.items()
+    }
     ours = {run.experiment for run in runs if KIND in run.tags}
     done = {run.tags[KEY] for run in runs if KEY in run.tags and run.status == FINISHED}
     begun = {run.tags[KEY] for run in runs if KEY in run.tags} - done
     found = [
-        _leftover(folder, "artifacts of a run that is gone or deleted")
-        for number, paths in folders.items()
+        _leftover(roots[number] / name, "artifacts of a run that is gone or deleted")
+        for number, names in folders.items()
         if number in ours
-        for folder in sorted(paths)
-        if folder.name not in known
+        for name in sorted(names - known)
     ]
     found += [
         _leftover(folder, "model of a run that is gone or deleted", folder.name)
-        for number, models in unused.items()
+        for number, in_doubt in unused.items()
         if number in ours
-        for folder, run_id in models.items()
-        if run_id not in known
+        for folder in in_doubt
+        if (run_id := run_of_model(folder)) and run_id not in known
     ]
     for key in keys:
         if key not in begun and not work.is_locked(key):
@@ -99,6 +99,12 @@ def remove(leftovers: list[Leftover], tracking_uri: str | None) -> None:
         forget_models(Store(tracking_uri), models)
     for leftover in leftovers:
         shutil.rmtree(leftover.path, ignore_errors=True)
+
+
+def _run_folders(root: Path) -> set[str]:
+    """Names of the folders that are named by a run's id."""
+    with os.scandir(root) as entries:
+        return {each.name for each in entries if _RUN_ID.fullmatch(each.name) and each.is_dir()}
 
 
 def _leftover(path: Path, reason: str, model: str = "") -> Leftover:

@@ -151,23 +151,25 @@ def _description(run_id: str, known: Described) -> str:
     )
 
 
-def model_folders(root: Path) -> dict[Path, str]:
-    """Folders of models that the workbench loads, and the id of the run that each belongs to.
+def model_folders(root: Path) -> list[Path]:
+    """Folders of models, whoever wrote them.
 
     Args:
         root: folder of an experiment's artifacts.
     """
-    found = {}
-    for path in sorted(root.glob("models/m-*/artifacts/MLmodel")):
-        try:
-            described = yaml.safe_load(path.read_text(encoding="utf-8"))
-            loader = described["flavors"]["python_function"]["loader_module"]
-            run_id = described["run_id"]
-        except (OSError, ValueError, TypeError, LookupError, yaml.YAMLError):
-            continue  # not ours, or damaged
-        if loader == LOADER and isinstance(run_id, str):
-            found[path.parent.parent] = run_id
-    return found
+    return sorted(root.glob("models/m-*"))
+
+
+def run_of_model(folder: Path) -> str | None:
+    """Id of the run that a model belongs to; None if the workbench does not load the model."""
+    try:
+        text = (folder / "artifacts/MLmodel").read_text(encoding="utf-8")
+        described = yaml.safe_load(text)
+        loader = described["flavors"]["python_function"]["loader_module"]
+        run_id = described["run_id"]
+    except (OSError, ValueError, TypeError, LookupError, yaml.YAMLError):
+        return None  # not ours, or damaged
+    return run_id if loader == LOADER and isinstance(run_id, str) else None
 
 
 def forget_models(store: Store, models: Sequence[str]) -> None:

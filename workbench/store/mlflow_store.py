@@ -34,8 +34,10 @@ from workbench.store.mlflow_values import (
     tags_of,
     user_name,
 )
-from workbench.store.runs import FINISHED, PARENT_TAG, RUN_ID, RUNNING, Input, StoredRun
+from workbench.store.runs import PARENT_TAG, RUN_ID, RUNNING, Input, StoredRun, Wanted
 from workbench.store.server_copies import copies_folder
+from workbench.store.server_runs import search
+from workbench.store.sqlite_runs import add_index, read_runs, read_tags
 from workbench.store.store_errors import store_error
 from workbench.store.tracking_uris import (
     check_uri,
@@ -93,6 +95,7 @@ class Store:
         with self._guard("opened"):
             if self._database:
                 prepare_database(self._database, self.shown, mlflow_schema())
+                add_index(self._database)
             if self.address.startswith("postgresql"):
                 prepare_postgresql(self.address)
             self._client = quiet_client(self.address)
@@ -136,28 +139,36 @@ class Store:
         return {number: path for number, path in found.items() if path and path.is_dir()}
 
     def runs(
-        self, experiments: Sequence[str], tags: Mapping[str, str], *, finished: bool = False
+        self,
+        experiments: Sequence[str],
+        tags: Mapping[str, str],
+        *,
+        params: Mapping[str, str] | None = None,
+        finished: bool = False,
+        limit: int | None = None,
     ) -> list[StoredRun]:
-        """All runs with these tags that are not deleted, newest first."""
+        """Runs with these tags and parameters that are not deleted, newest first.
+
+        Args:
+            limit: number of runs; None for all.
+        """
+        wanted = Wanted(experiments, tags, params or {}, finished, limit)
         if not experiments:
             return []
-        terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
-        terms += [f"attributes.status = '{FINISHED}'"] if finished else []
-        found: list[StoredRun] = []
-        token = None
         with self._guard("read"):
-            while True:
-                page = self._client.search_runs(
-                    list(experiments),
-                    " and ".join(terms),
-                    max_results=1000,
-                    order_by=["attributes.start_time DESC"],
-                    page_token=token,
-                )
-                found += [stored_run(run) for run in page]
-                token = page.token
-                if not token:
-                    return found
+            if self._database:
+                return read_runs(self._database, wanted)
+            return search(self._client, wanted)
+
+    def tagged_runs(self, experiments: Sequence[str], names: Sequence[str]) -> list[StoredRun]:
+        """All runs that are not deleted, with at least these tags, but without their metrics.
+
+        In a SQLite store, this reads little of each run.
+        """
+        if not (self._database and experiments):
+            return self.runs(experiments, {})
+        with self._guard("read"):
+            return read_tags(self._database, experiments, names)
 
     def run(self, run_id: str) -> StoredRun:
         """One run by its id.

@@ -7,10 +7,12 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from workbench.store.runs import Input, StoredRun
 
+_DAY = 86_400_000  # milliseconds
 _TAG_LIMIT = 7500  # MLflow silently truncates tags at 8,000 characters
 
 
@@ -29,15 +31,19 @@ def stored_run(run: Any) -> StoredRun:
         metrics=dict(run.data.metrics),
         artifact_uri=run.info.artifact_uri,
         experiment=run.info.experiment_id,
-        started=_day(run.info.start_time),
+        started=day_of(run.info.start_time),
     )
 
 
-def _day(milliseconds: int | None) -> str:
+def day_of(milliseconds: int | None) -> str:
     """The day in UTC of a time since 1970; empty if it is unknown."""
-    if milliseconds is None:
-        return ""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
+    return "" if milliseconds is None else _day(milliseconds // _DAY)
+
+
+@cache
+def _day(days: int) -> str:
+    """The day that begins so many days after the first one of 1970."""
+    return datetime.fromtimestamp(days * _DAY // 1000, UTC).date().isoformat()
 
 
 def user_name() -> str:

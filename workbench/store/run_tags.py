@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from workbench.store.runs import KEY as KEY
 from workbench.store.runs import KIND as KIND
 from workbench.store.stored_results import LATENCIES_FILE, RECIPE_FILE
 
-KEY, WEIGHTS = "workbench.key", "workbench.weights"
+WEIGHTS = "workbench.weights"
 HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
 FILE = "workbench.file"  # name of the hashed file, if it is not that of the kind
 VERSION, MACHINE = "workbench.version", "workbench.machine"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from workbench.store.tracking_uris import local_path
 
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
-PARENT_TAG, KIND = "mlflow.parentRunId", "workbench.kind"
+PARENT_TAG, KEY, KIND = "mlflow.parentRunId", "workbench.key", "workbench.kind"
 NOTE_TAG = "mlflow.note.content"  # text on the page of a run or a model
 MODEL_TAG = "workbench.model"  # id of the MLflow model that holds the run's network
 MODEL_DATA = "data"  # folder of the network's file in an MLflow model
@@ -99,3 +99,21 @@ class Input:
     images: int
     classes: int
     context: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs to read; deleted runs are never read.
+
+    Attributes:
+        experiments: ids of experiments.
+        tags, params: values that the runs have.
+        finished: only runs that are FINISHED.
+        limit: number of runs, the newest first; None for all.
+    """
+
+    experiments: Sequence[str]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    finished: bool = False
+    limit: int | None = None
