@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -24,8 +24,17 @@ PACKAGE = "pfa-workbench"
 _OLDEST_PYTHON = (3, 11)
 #: Extras of developers, which no command needs.
 _FOR_DEVELOPERS = ("dev", "docs")
-#: Libraries that are loaded, because their files can be broken; the rest is only looked up.
-_LOADED = ("numpy", "torch", "torchvision", "torch_pruning", "mlflow", "sklearn", "safetensors")
+#: Libraries that are loaded, because their files can be broken, and one that they need. The
+#: others are only looked up.
+_LOADED = {
+    "numpy": "",
+    "torch": "numpy",
+    "torchvision": "torch",
+    "torch_pruning": "torch",
+    "mlflow": "numpy",
+    "sklearn": "numpy",
+    "safetensors": "",
+}
 _SHOWN = ("torch", "torchvision", "mlflow", "numpy")
 _TOGETHER = "pip install --force-reinstall torch torchvision, both from the same index"
 
@@ -45,17 +54,33 @@ def versions() -> list[Line]:
     return lines
 
 
-def loading() -> list[Line]:
-    """Whether the libraries that most depend on the machine can be loaded."""
-    lines = []
-    for name in _LOADED:
+def broken_libraries() -> dict[str, str]:
+    """Load the libraries that most depend on the machine; the reasons of those that fail, by name.
+
+    A library whose own libraries fail is not tried, because its reason would be misleading; its
+    reason is empty.
+    """
+    broken: dict[str, str] = {}
+    for name, base in _LOADED.items():
+        if base in broken:
+            broken[name] = ""
+            continue
         try:
             importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a broken library may raise anything
-            why = f"{type(error).__name__}: {brief(Exception(str(error)))}"
-            text = f"{name} cannot be loaded ({why}); {_reinstall(name)}"
-            lines.append(Line("problem", "loading", text))
-    return lines or [Line("ok", "loading", f"{', '.join(_LOADED)} can be loaded")]
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a broken one may raise anything
+            broken[name] = f"{type(error).__name__}: {brief(Exception(str(error)))}"
+    return broken
+
+
+def loading(broken: Mapping[str, str]) -> list[Line]:
+    """The result of ``broken_libraries`` as lines."""
+    if not broken:
+        return [Line("ok", "loading", f"{', '.join(_LOADED)} can be loaded")]
+    return [
+        Line("problem", "loading", f"{name} cannot be loaded ({why}); {_reinstall(name)}")
+        for name, why in broken.items()
+        if why
+    ]
 
 
 def torch_pair() -> list[Line]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from workbench.errors import WorkbenchError, brief
 
+T = TypeVar("T")
 Level = Literal["ok", "note", "problem"]
 
 
@@ -35,20 +36,27 @@ class Check:
         name: what it checks, for a failure of the check itself.
         find: returns its lines; may raise anything.
         needed: whether a failure is a problem; otherwise it is a note.
+        library: without this one, the check is left out.
     """
 
     name: str
     find: Callable[[], Sequence[Line]]
     needed: bool = True
+    library: str = ""
+
+
+def quietly(find: Callable[[], T]) -> T:
+    """Call a function without its warnings, which would appear between the lines."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return find()
 
 
 def lines_of(check: Check) -> list[Line]:
     """The lines of a check, or one line about its failure."""
     failed: Level = "problem" if check.needed else "note"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return list(check.find())
+        return list(quietly(check.find))
     except WorkbenchError as error:
         return [Line(failed, check.name, problem) for problem in error.problems]
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a broken library may raise anything
