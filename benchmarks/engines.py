@@ -98,7 +98,9 @@ def main():
         print(f"{args.cells} cells of {args.epochs} epochs, in a loop in one process:")
         print(f"  {threads} threads {every:7.1f} s")
         print(f"  1 thread  {one:7.1f} s ({every / one:.2f} times as fast)")
-        print("local engine, one thread a cell:")
+        first = EngineSettings.of(engine="local", workers=1, cpus_per_cell=1)
+        started = sum(engine_seconds(first, fresh()[:1]))
+        print(f"local engine, one thread a cell (its first cell took {started:.1f} s):")
         for workers in map(int, args.workers.split(",")):
             settings = EngineSettings.of(engine="local", workers=workers, cpus_per_cell=1)
             _, seconds = engine_seconds(settings, fresh())

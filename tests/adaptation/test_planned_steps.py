@@ -62,3 +62,15 @@ def test_one_plan_covers_the_whole_command(follow, name):
     last = [each["done"] for each in found if each["step"].startswith("pfa-fine · digits-0v1")]
     assert last
     assert max(last) < 1.0, "the end of an earlier adaptation is not that of the command"
+
+
+def test_cells_of_an_engine_are_a_part_of_the_plan(follow):
+    """Only the driver writes the file: the cells are one step, and ``adapt`` only concludes."""
+    words = (*ADAPT, "--lr", "0.02", "--engine", "local", "--workers", "1")
+    found = follow(*words, "--cpus-per-cell", "1")
+    cells = [each["done"] for each in found if each["step"] == "cells (local)"]
+    assert len(set(cells)) >= 5, "the source, the analysis and four trainings or more"
+    assert cells[0] == 0.0
+    assert cells[-1] > 0.7, "only the verdict is left"
+    trainings = ("source · digits ·", "full-fine ·", "pfa-fine ·")
+    assert not [each for each in found if each["step"].startswith(trainings)]
