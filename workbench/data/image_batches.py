@@ -46,8 +46,7 @@ class Share:
 
     def size(self, size: int) -> int:
         """Number of its images of a batch of ``size``."""
-        part = self.part(size)
-        return part.stop - part.start
+        return len(range(size)[self.part(size)])
 
     def places(self, sizes: Sequence[int]) -> Tensor:
         """Its places in the order of an epoch with batches of these sizes: int64, ascending."""

@@ -76,8 +76,8 @@ def join() -> bool:
 def leave() -> None:
     """End the other processes; the first process calls this at its end."""
     if _team.in_step:
-        _send(None)
-        distributed.destroy_process_group()
+        with _explained("another process has ended before the command"):
+            _send(None)
 
 
 def is_first() -> bool:
@@ -169,12 +169,13 @@ def _check_count(plan: Plan, images: int, processor: Processor) -> None:
 
 def next_training() -> SharedTraining | None:
     """The first process's next training; None at the end of its command."""
-    length = torch.zeros(1, dtype=torch.int64)
-    distributed.broadcast(length, 0)
-    if not length.item():
-        return None
-    content = torch.empty(int(length), dtype=torch.uint8)
-    distributed.broadcast(content, 0)
+    with _explained("the first process has ended before its command"):
+        length = torch.zeros(1, dtype=torch.int64)
+        distributed.broadcast(length, 0)
+        if not length.item():
+            return None
+        content = torch.empty(int(length), dtype=torch.uint8)
+        distributed.broadcast(content, 0)
     file = io.BytesIO(content.numpy().tobytes())
     # The sender is the first process of this very command, so its pickle is not a stranger's.
     training: SharedTraining = torch.load(file, map_location="cpu", weights_only=False)
@@ -193,7 +194,7 @@ def _send(training: SharedTraining | None) -> None:
 
 
 @contextmanager
-def together(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
+def together(model: nn.Module) -> Iterator[nn.Module]:
     """Train a network on the parts of all processes inside the block.
 
     Yields:
@@ -206,8 +207,9 @@ def together(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
         yield model
         return
     _team.in_step = False
+    lost = "another process of this training has ended; read its message, then run the same command"
     try:
-        with ExitStack() as stack:
+        with _explained(f"{lost} again to continue"), ExitStack() as stack:
             device = next(model.parameters()).device
             _team.masks = Masks(_team.share, torch.Generator(device))
             stack.enter_context(shared_dropout(model, _team.masks))
@@ -217,18 +219,18 @@ def together(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     except TrainingError:  # the loss is the same in all processes
         _team.in_step = True
         raise
+
+
+@contextmanager
+def _explained(problem: str) -> Iterator[None]:
+    """Raise a ProcessError with this problem if a call to the other processes fails inside."""
+    try:
+        yield
     except RuntimeError as error:
-        if not _is_lost(error):
-            raise
-        raise ProcessError(
-            "another process of this training has ended; read its message, then run the same "
-            "command again to continue"
-        ) from error
-
-
-def _is_lost(error: RuntimeError) -> bool:
-    """Whether a collective call has failed; gloo has no error of its own."""
-    return isinstance(error, distributed.DistError) or "gloo" in str(error)
+        # gloo has no error of its own.
+        if isinstance(error, distributed.DistError) or "gloo" in str(error):
+            raise ProcessError(problem) from error
+        raise
 
 
 def in_step(batches: Iterator[Item], sizes: Sequence[int]) -> Iterator[Item]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ def shared_dropout(model: nn.Module, masks: Masks) -> Iterator[None]:
             del part.forward
 
 
-def _drop(part: nn.modules.dropout._DropoutNd, masks: Masks, x: Tensor) -> Tensor:
+def _drop(part: Any, masks: Masks, x: Tensor) -> Tensor:
     if not part.training or not 0 < part.p < 1:
         return type(part).forward(part, x)  # type: ignore[no-any-return]
     return x * masks.draw(x, part.p, by_channel=type(part) in _OF_CHANNELS)

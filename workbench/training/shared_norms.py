@@ -69,8 +69,8 @@ class _SharedNorm(torch.autograd.Function):
         wide = _wide(x)
         places = [place for place in range(x.ndim) if place != 1]
         own = wide.new_tensor([x.numel() / x.shape[1]])
-        *total, count = _summed(torch.cat([wide.sum(places), own])).split([x.shape[1], 1])
-        mean = total[0] / count
+        sums = _summed(torch.cat([wide.sum(places), own]))
+        mean, count = sums[:-1] / sums[-1], sums[-1]
         centred = wide - _channels(mean, x)
         variance = _summed(centred.square().sum(places)) / count
         scale = torch.rsqrt(variance + eps)
