@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from workbench.cli.torchrun import run_in_first
 from workbench.compression.forward_path import path_on_noise
@@ -25,6 +24,7 @@ from workbench.data.known_sets import Images
 from workbench.data.streamed_images import Stream
 from workbench.errors import WorkbenchError
 from workbench.models.processor import resolve_processor
+from workbench.models.weight_files import save_tensors
 from workbench.training import processes
 from workbench.training.checkpoints import Checkpoint
 from workbench.training.distillation import Teacher
@@ -83,7 +83,7 @@ def command():
     for name, options in CASES.items():
         losses, weights = train(images(), **options)
         (folder / f"{name}.json").write_text(json.dumps(losses))
-        save_file(weights, folder / f"{name}.safetensors")
+        save_tensors(weights, folder / f"{name}.safetensors", {})
     train(images(), checkpoint=Checkpoint(folder / "two.safetensors", "key"))
     resumed, _ = train(images(), checkpoint=Checkpoint(folder / "one.safetensors", "key"))
     (folder / "resumed.json").write_text(json.dumps(resumed))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,26 +98,18 @@ def test_the_end_of_one_process_ends_all(tmp_path):
     assert f"exitcode  : -{signal.SIGKILL:d}" in done.stderr
 
 
-def test_only_the_first_process_records(run_cli, tmp_path):
-    options = ["train", "--source", "digits", "--model", "simplecnn", "--epochs", "2"]
-    options += ["--schedule", "one-cycle", "--lr", "0.0005", "--batch-size", "500"]
-    done = torchrun(
-        "-m", "workbench", *options, "--out", "two.safetensors", "--output", "two",
-        "--tracking-uri", "sqlite:///two.db", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("test accuracy on digits") == 1
-    status, out, _ = run_cli(
-        *options,
-        "--out",
-        "one.safetensors",
-        "--output",
-        "one",
-        "--tracking-uri",
-        "sqlite:///one.db",
+def test_only_the_first_process_records(run_cli, tmp_path, _empty_store):
+    shutil.copyfile(_empty_store(), tmp_path / "two.db")
+    options = (
+        "train --source digits --model simplecnn --epochs 2 --schedule one-cycle --lr 0.0005 "
+        "--batch-size 500 --device cpu --precision fp32 --tracking-uri sqlite:///{0}.db "
+        "--output {0} --out {0}.safetensors"
     )
+    done = torchrun("-m", "workbench", *options.format("two").split(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    status, out, _ = run_cli(*options.format("one").split())
     assert status == 0
-    assert done.stdout.replace("two.safetensors", "one.safetensors") == out
+    assert done.stdout == out.replace("one.safetensors", "two.safetensors")
     (one,), (two,) = runs(tmp_path / "one.db"), runs(tmp_path / "two.db")
     assert losses_of(tmp_path / "two.db", two) == pytest.approx(
         losses_of(tmp_path / "one.db", one), abs=1e-5
