@@ -98,8 +98,8 @@ def test_the_end_of_one_process_ends_all(tmp_path):
     assert f"exitcode  : -{signal.SIGKILL:d}" in done.stderr
 
 
-def test_only_the_first_process_records(run_cli, tmp_path, _empty_store):
-    shutil.copyfile(_empty_store(), tmp_path / "two.db")
+def test_only_the_first_process_records(run_cli, tmp_path, request):
+    shutil.copyfile(request.getfixturevalue("_empty_store")(), tmp_path / "two.db")
     options = (
         "train --source digits --model simplecnn --epochs 2 --schedule one-cycle --lr 0.0005 "
         "--batch-size 500 --device cpu --precision fp32 --tracking-uri sqlite:///{0}.db "
