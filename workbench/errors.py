@@ -80,6 +80,12 @@ class CellsError(WorkbenchError):
     exit_code = 1
 
 
+class ProcessError(WorkbenchError):
+    """One of the processes of a training has failed, and the others have stopped."""
+
+    exit_code = 1
+
+
 class DiskError(WorkbenchError):
     """The disk is full or cannot be written; work that was finished before is kept."""
 

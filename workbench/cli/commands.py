@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from workbench.cli.reproduce import reproduce
 from workbench.cli.serve import serve
 from workbench.cli.shrink import shrink
 from workbench.cli.standard_streams import checked_stdout, print_error
+from workbench.cli.torchrun import is_started_by_torchrun, run_in_first
 from workbench.cli.train import train
 from workbench.cli.ui import ui
 from workbench.errors import WorkbenchError, printable
@@ -82,9 +84,21 @@ def run_command() -> int:
 
     An error that the user can fix prints one line per problem on stderr.
     """
+    if is_started_by_torchrun():
+        return _run(lambda: run_in_first(lambda: _run(_parse)))
+    return _run(_parse)
+
+
+def _parse() -> int:
+    status = app(standalone_mode=False)
+    return status if isinstance(status, int) else 0
+
+
+def _run(command: Callable[[], int]) -> int:
+    """Call a command; print its errors and return its exit status."""
     try:
         with checked_stdout():
-            status = app(standalone_mode=False)
+            status = command()
             sys.stdout.flush()
     except WorkbenchError as error:
         for problem in error.problems:
@@ -98,7 +112,7 @@ def run_command() -> int:
             raise
         _explain_usage(error)
         return 2
-    return status if isinstance(status, int) else 0
+    return status
 
 
 def _explain_usage(error: Any) -> None:

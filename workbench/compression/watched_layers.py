@@ -28,10 +28,10 @@ is a branch in training mode to a path that was accepted before. Where seeds are
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -66,6 +66,9 @@ class _Passes(threading.local):
     """The running pass of each thread: DataParallel runs copies in several threads."""
 
     now: _Pass | None = None
+
+    def __reduce__(self) -> tuple[type[_Passes], tuple[()]]:
+        return _Passes, ()  # a running pass stays in its process
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,11 @@ def watch(network: nn.Module, path: Sequence[str]) -> list[RemovableHandle]:
         NetworkError: not here, but from the forward pass whose path differs.
     """
     watched = _Watched(path, _tree(path), _tree(path), _Passes())
-    handles = [network.register_forward_pre_hook(_beginning(watched))]
+    handles = [network.register_forward_pre_hook(_Beginning(watched))]
     for name, module in network.named_modules():
         if has_values(module):
-            handles.append(module.register_forward_pre_hook(_entering(watched, name)))
-    return [*handles, network.register_forward_hook(_ending(watched))]
+            handles.append(module.register_forward_pre_hook(_Entering(watched, name)))
+    return [*handles, network.register_forward_hook(_Ending(watched))]
 
 
 @contextmanager
@@ -120,37 +123,40 @@ def watching(network: nn.Module, path: Sequence[str]) -> Iterator[None]:
             handle.remove()
 
 
-# The hooks are functions, not methods: a copied network shares its functions, and their state,
-# with the original.
+@dataclass(frozen=True)
+class _Hook:
+    """A hook whose copies share its state, as those of a function do: copies are watched too."""
+
+    watched: _Watched
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
 
 
-def _beginning(watched: _Watched) -> Callable[..., None]:
-    def begin(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+class _Beginning(_Hook):
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        watched = self.watched
         known = watched.trained if module.training else watched.proven
         watched.passes.now = _Pass(module, inputs, known)
 
-    return begin
 
+@dataclass(frozen=True)
+class _Entering(_Hook):
+    name: str
 
-def _entering(watched: _Watched, name: str) -> Callable[..., None]:
-    passes = watched.passes
-
-    def enter(_module: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        now = passes.now
+    def __call__(self, _module: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        now = self.watched.passes.now
         if now is not None:  # None: a layer is called outside a pass of the network
-            now.place = now.place.get(name) or _leave(watched, now, name)
-
-    return enter
+            now.place = now.place.get(self.name) or _leave(self.watched, now, self.name)
 
 
-def _ending(watched: _Watched) -> Callable[..., None]:
-    def end(*_: Any) -> None:
+class _Ending(_Hook):
+    def __call__(self, *_: Any) -> None:
+        watched = self.watched
         now, watched.passes.now = watched.passes.now, None
         if now is not None and _END not in now.place:
             _leave(watched, now, _END)
             watched.passes.now = None
-
-    return end
 
 
 def _leave(watched: _Watched, now: _Pass, name: str | None) -> _Tree:

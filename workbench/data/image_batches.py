@@ -6,9 +6,9 @@ images in random order and with random views, for training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -23,11 +23,62 @@ from workbench.data.streamed_images import Stream
 ImageSet: TypeAlias = Images | Stream
 #: Images (uint8, shape (b, c, h, w)) and labels (int64, shape (b,)), both on the device.
 Batch: TypeAlias = tuple[Tensor, Tensor]
-#: Yields one epoch's batches, given the batch sizes, whether to augment, and a generator.
-Feed: TypeAlias = Callable[[Sequence[int], bool, torch.Generator], Iterator[Batch]]
 
 #: Pixels of a batch without gradients, so that the activations of large images fit in memory.
 _MOST_PIXELS = 2**20
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process's part of every batch.
+
+    Attributes:
+        number: of the process, from 0.
+        count: of all processes.
+    """
+
+    number: int = 0
+    count: int = 1
+
+    def part(self, size: int) -> slice:
+        """Its images of a batch of ``size``; the parts differ by at most one image."""
+        return slice(size * self.number // self.count, size * (self.number + 1) // self.count)
+
+    def size(self, size: int) -> int:
+        """Number of its images of a batch of ``size``."""
+        return len(range(size)[self.part(size)])
+
+    def places(self, sizes: Sequence[int]) -> Tensor:
+        """Its places in the order of an epoch with batches of these sizes: int64, ascending."""
+        starts = np.cumsum([0, *sizes])
+        parts = [
+            np.arange(size)[self.part(size)] + at for size, at in zip(sizes, starts, strict=False)
+        ]
+        return torch.from_numpy(np.concatenate(parts))
+
+
+#: All images of every batch.
+WHOLE = Share()
+
+
+class Feed(Protocol):
+    """The images of a training."""
+
+    def __call__(
+        self,
+        sizes: Sequence[int],
+        augment: bool,
+        generator: torch.Generator,
+        share: Share = WHOLE,
+    ) -> Iterator[Batch]:
+        """Yield one epoch's batches.
+
+        Args:
+            sizes: of the whole batches.
+            augment: whether the images are cropped and flipped.
+            generator: draws order and views of all images, whatever the share.
+            share: the part of every batch to yield; only its files are decoded.
+        """
 
 
 def batches(images: ImageSet, size: int, device: torch.device) -> Iterator[Batch]:
@@ -75,7 +126,9 @@ def open_feed(
         pixels = torch.from_numpy(images.pixels).to(device)
         labels = torch.from_numpy(images.labels).to(device)
 
-    def epoch(sizes: Sequence[int], augment: bool, generator: torch.Generator) -> Iterator[Batch]:
+    def epoch(
+        sizes: Sequence[int], augment: bool, generator: torch.Generator, share: Share = WHOLE
+    ) -> Iterator[Batch]:
         padding, flip = (source.crop, source.flip) if augment else (0, False)
         order = torch.randperm(len(images), generator=generator)
         cut = augment and boxed
@@ -83,6 +136,10 @@ def open_feed(
             views = draw_boxes(len(images), flip, generator)
         else:
             views = draw_views(len(images), padding, flip, generator)
+        if share.count > 1:
+            places = share.places(sizes)
+            order, views = order[places], views[places]
+            sizes = [share.size(size) for size in sizes]
         if isinstance(images, Stream):
             found = images.batches(order.numpy(), sizes, device, views if cut else None)
         else:

@@ -36,6 +36,7 @@ from workbench.store.run_tags import (
     KIND,
     MACHINE,
     OWNER,
+    PROCESSES,
     PYTHON,
     VERSION,
     WEIGHTS,
@@ -55,6 +56,7 @@ from workbench.store.unfinished_work import WEIGHTS_FILE, Outcome, Work, disk_er
 from workbench.training.checkpoints import Epoch
 from workbench.training.evaluation import evaluate
 from workbench.training.loop import fit
+from workbench.training.processes import share
 from workbench.training.progress import Display
 
 
@@ -158,6 +160,7 @@ class Recorder:
             VERSION: __version__,
             PYTHON: platform.python_version(),
             MACHINE: machine_name(self.processor.device),
+            **({PROCESSES: str(count)} if (count := share().count) > 1 else {}),
             **({COMMIT: commit} if (commit := code_commit()) else {}),
         }
         return self.store.start(self.experiment, title, tags, params, parent=parent)

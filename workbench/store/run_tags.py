@@ -11,6 +11,7 @@ HASH, FINGERPRINT = "workbench.sha256", "workbench.fingerprint"
 FILE = "workbench.file"  # name of the hashed file, if it is not that of the kind
 VERSION, MACHINE = "workbench.version", "workbench.machine"
 PYTHON = "workbench.python"
+PROCESSES = "workbench.processes"  # of torchrun, if there is more than one
 ADAPTATION = "workbench.adaptation"  # of a search: the run that trained the chosen network
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name, which its UI shows
 OWNER = "workbench.owner"

@@ -57,11 +57,7 @@ def _write_down(
     average: WeightAverage | None,
     progress: Progress,
 ) -> None:
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, weight in model.named_parameters():
-        tensors[f"momentum.{name}"] = optimizer.state[weight]["momentum_buffer"]
-    if average:
-        tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
+    tensors = _state(model, optimizer, average)
     metadata = {"key": checkpoint.key, "progress": json.dumps(asdict(progress))}
     save_tensors(tensors, checkpoint.path, metadata)
 
@@ -82,6 +78,61 @@ def _take_up(
         progress = _progress_from(metadata.get("progress", ""))
     except (OSError, SafetensorError, ValueError):
         return Progress()  # missing, or truncated by a full disk: start again
+    _put_state(tensors, model, optimizer, average)
+    return progress
+
+
+@dataclass(frozen=True, eq=False)
+class Handover:
+    """The state of a training for another process.
+
+    Attributes:
+        tensors: all its values; empty before the first epoch, when they are those of the network.
+    """
+
+    progress: Progress
+    tensors: dict[str, Tensor]
+
+
+def handover_of(
+    progress: Progress,
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    average: WeightAverage | None,
+) -> Handover:
+    """Collect the state of a training for another process."""
+    return Handover(progress, _state(model, optimizer, average) if progress.epochs else {})
+
+
+def take_over(
+    handover: Handover,
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    average: WeightAverage | None,
+) -> Progress:
+    """Continue with the state of a training in another process."""
+    if handover.tensors:
+        _put_state(handover.tensors, model, optimizer, average)
+    return handover.progress
+
+
+def _state(
+    model: nn.Module, optimizer: torch.optim.SGD, average: WeightAverage | None
+) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, weight in model.named_parameters():
+        tensors[f"momentum.{name}"] = optimizer.state[weight]["momentum_buffer"]
+    if average:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
+    return tensors
+
+
+def _put_state(
+    tensors: dict[str, Tensor],
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    average: WeightAverage | None,
+) -> None:
     model.load_state_dict(_named(tensors, "model."))
     if average:
         average.load(_named(tensors, "average."))
@@ -89,7 +140,6 @@ def _take_up(
         buffer = tensors[f"momentum.{name}"].to(weight.device)
         # The fused step requires the buffer in the memory layout of the weight.
         optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(buffer)
-    return progress
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

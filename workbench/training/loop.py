@@ -3,6 +3,8 @@
 In each epoch, ``fit`` draws the order and the views of the images and takes one step per batch.
 The random numbers of an epoch depend on (seed, epoch) alone, so an interrupted training
 continues from its last saved epoch with the same numbers as an uninterrupted one.
+
+Several processes can share a training; in one process, the calls of ``processes`` do nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +24,17 @@ from workbench.data.image_batches import Feed, ImageSet, open_feed
 from workbench.errors import TrainingError
 from workbench.models.networks import place, scaled_norms
 from workbench.models.processor import Processor
-from workbench.training.checkpoints import Checkpoint, Epoch, Progress, _take_up, _write_down
+from workbench.training import processes
+from workbench.training.checkpoints import (
+    Checkpoint,
+    Epoch,
+    Handover,
+    Progress,
+    _take_up,
+    _write_down,
+    handover_of,
+    take_over,
+)
 from workbench.training.distillation import Guide
 from workbench.training.mixing import label_loss, mixer_of
 from workbench.training.norm_statistics import estimate_norms
@@ -40,6 +52,7 @@ def fit(
     processor: Processor,
     teacher: Guide | None = None,
     checkpoint: Checkpoint | None = None,
+    handover: Handover | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None,
 ) -> Progress:
@@ -54,6 +67,7 @@ def fit(
         processor: device and precision.
         teacher: the network learns from it in addition to the labels.
         checkpoint: where the state is saved; a training found there is resumed.
+        handover: the state of the training in the first process, for the other ones.
         on_epoch: called after each epoch.
         on_step: called after each step with the epoch's number, the step's number, and the
             number of steps per epoch.
@@ -73,13 +87,17 @@ def fit(
     optimizer = make_optimizer(model.parameters(), plan)
     average = WeightAverage(model, plan.ema) if plan.ema and plan.epochs else None
     progress = _take_up(checkpoint, model, optimizer, average) if checkpoint else Progress()
+    if handover:
+        progress = take_over(handover, model, optimizer, average)
+    state = partial(handover_of, progress, model, optimizer, average)
+    processes.send_training(model, images, source, plan, seed, processor, teacher, state)
     saved = time.monotonic()
     taught = teacher.attached(model) if teacher else nullcontext()
-    with _reproducible(device), taught:
+    with _reproducible(device), taught, processes.together(model) as network:
         for number in range(len(progress.epochs) + 1, plan.epochs + 1):
             start = time.perf_counter()
             total, rate = _train_epoch(
-                model, optimizer, feed, len(images), source, plan, number, seed, processor,
+                network, optimizer, feed, len(images), source, plan, number, seed, processor,
                 teacher, average, on_step,
             )  # fmt: skip
             # The host waits for the device between two epochs, and never within one.
@@ -96,9 +114,9 @@ def fit(
                 _write_down(checkpoint, model, optimizer, average, progress)
                 saved = time.monotonic()
             on_epoch(epoch)
-        if average:
-            average.hand_over()
-            estimate_norms(model, feed, len(images), source, batch_size=plan.batch_size, seed=seed)
+    if average and processes.is_first():
+        average.hand_over()
+        estimate_norms(model, feed, len(images), source, batch_size=plan.batch_size, seed=seed)
     return progress
 
 
@@ -132,12 +150,13 @@ def _train_epoch(
     device = processor.torch_device
     sizes = batch_sizes(images, plan.batch_size)
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", number))
-    torch.manual_seed(derive_seed(seed, "dropout", number))
+    processes.seed_dropout(seed, number)
     total = torch.zeros((), device=device)
     scales = _norm_scales(model) if plan.sparsity else []
-    mixer = mixer_of(plan, seed, number)
+    mixer = mixer_of(plan, processes.own_seed(seed), number)
     rate = 0.0
-    for index, (inputs, labels) in enumerate(feed(sizes, plan.augment, generator)):
+    batches = processes.in_step(feed(sizes, plan.augment, generator, processes.share()), sizes)
+    for index, (inputs, labels) in enumerate(batches):
         rate = learning_rate(plan, (number - 1) * len(sizes) + index, plan.epochs * len(sizes))
         optimizer.param_groups[0]["lr"] = rate
         inputs = normalise(inputs, source)
@@ -156,13 +175,13 @@ def _train_epoch(
         if scales:
             loss = loss + plan.sparsity * torch.stack([s.abs().sum() for s in scales]).sum()
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(processes.weighted(loss, len(labels), sizes[index]))
         optimizer.step()
         if average:
             average.update((number - 1) * len(sizes) + index)
         total += loss.detach() * len(labels)
         on_step(number, index + 1, len(sizes))
-    return total, rate
+    return processes.summed(total), rate
 
 
 def _norm_scales(model: nn.Module) -> list[Tensor]:
