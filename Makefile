@@ -1,6 +1,6 @@
 # make demo   install into .venv and run the main job on a real data set that comes along
 # make test   install if needed; lint, types, import contract, tests
-# make test-all   the same with the slow tests (every group of the largest networks)
+# make test-all   the same with the slow tests (every group of the largest networks, a Ray cluster)
 # make docs   build the documentation site into build/site
 # make pictures   make the pictures of the documentation again (needs a Chromium)
 PYTHON ?= python3
@@ -39,6 +39,7 @@ test: lint
 	@echo "test: lint, types, import contract and tests passed"
 
 test-all: lint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(PYTEST) -m ""
 	@echo "test-all: everything passed"
 
