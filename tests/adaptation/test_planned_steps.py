@@ -69,8 +69,8 @@ def test_cells_of_an_engine_are_a_part_of_the_plan(follow):
     words = (*ADAPT, "--lr", "0.02", "--engine", "local", "--workers", "1")
     found = follow(*words, "--cpus-per-cell", "1")
     cells = [each["done"] for each in found if each["step"] == "cells (local)"]
-    assert len(set(cells)) >= 5, "the source, the analysis and four trainings or more"
-    assert cells[0] == 0.0
+    assert len(set(cells)) >= 5, "an analysis, and four trainings"
+    assert cells[0] < 0.5, "the source network may be recorded"
     assert cells[-1] > 0.7, "only the verdict is left"
     trainings = ("source · digits ·", "full-fine ·", "pfa-fine ·")
     assert not [each for each in found if each["step"].startswith(trainings)]
