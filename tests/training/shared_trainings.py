@@ -84,6 +84,8 @@ def command():
         losses, weights = train(images(), **options)
         (folder / f"{name}.json").write_text(json.dumps(losses))
         save_tensors(weights, folder / f"{name}.safetensors", {})
+    parts, _ = train(images(), replace(PLAN, norm_parts=2))
+    (folder / "parts.json").write_text(json.dumps(parts))
     train(images(), checkpoint=Checkpoint(folder / "two.safetensors", "key"))
     resumed, _ = train(images(), checkpoint=Checkpoint(folder / "one.safetensors", "key"))
     (folder / "resumed.json").write_text(json.dumps(resumed))

@@ -133,6 +133,22 @@ def losses_of(store, run):
     return [each.value for each in sorted(history, key=lambda each: each.step)]
 
 
+def test_norms_on_parts_of_a_batch_compute_something_else(shared):
+    assert read(shared, "parts") != pytest.approx(read(shared, "plain"), abs=1e-3)
+    assert "norm_parts" not in shared_trainings.PLAN.parts()
+
+
+def test_an_option_for_several_processes_is_refused_in_one(run_cli):
+    status, _, err = run_cli(
+        "train", "--source", "digits", "--out", "a.safetensors", "--no-sync-batch-norm"
+    )
+    assert status == 2
+    assert err == (
+        "workbench: --no-sync-batch-norm has no effect in one process; start it by torchrun or "
+        "leave it out\n"
+    )
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_the_shares_of_a_batch_are_its_images_once(count):
     sizes, shares = (8, 9, 11), [Share(number, count) for number in range(count)]

@@ -12,6 +12,7 @@ from workbench.errors import SettingsError
 from workbench.models.networks import check_image_size, check_model
 from workbench.models.weight_files import check_weights
 from workbench.training.plans import Plan, training_plan
+from workbench.training.processes import share
 from workbench.training.settings import (
     TrainingSettings,
     check_names,
@@ -35,6 +36,7 @@ class SourceSettings:
         sparsity: weight of network slimming's penalty, in [0, 1).
         ema, label_smoothing, mixup, cutmix: as in ``training.plans.Plan``.
         reflect_crops: as ``reflect`` there.
+        sync_batch_norm: whether batch norms use the batches of all processes of torchrun.
         device, precision: processor and number format.
     """
 
@@ -55,6 +57,7 @@ class SourceSettings:
     mixup: float = 0.0
     cutmix: float = 0.0
     reflect_crops: bool = False
+    sync_batch_norm: bool = True
     device: str = TrainingSettings.device
     precision: str = TrainingSettings.precision
 
@@ -76,6 +79,11 @@ class SourceSettings:
             problems.append(
                 f"--sparsity {self.sparsity:g} is not within [0, 1); try 1e-4, or 1e-5 for a "
                 "residual network"
+            )
+        if not self.sync_batch_norm and share().count == 1:
+            problems.append(
+                "--no-sync-batch-norm has no effect in one process; start it by torchrun or leave "
+                "it out"
             )
         problems += check_regularisers(self.ema, self.label_smoothing, self.mixup, self.cutmix)
         return [*problems, *check_weights(self.weights)]
@@ -125,5 +133,6 @@ def resolve_source(settings: SourceSettings) -> SourceTask:
         mixup=settings.mixup,
         cutmix=settings.cutmix,
         reflect=settings.reflect_crops,
+        norm_parts=0 if settings.sync_batch_norm else share().count,
     )
     return SourceTask(settings, source, model, plan)

@@ -42,6 +42,12 @@ def train(
             help="Pad images by reflection instead of zeros before they are cropped.",
         ),
     ] = False,
+    sync_batch_norm: Annotated[
+        bool,
+        typer.Option(
+            help="Under torchrun, batch norms use the batches of all processes, not their own part."
+        ),
+    ] = True,
     seed: Annotated[int, typer.Option(help="Seed of the weights, order, crops and dropout.")] = 0,
     **chosen: Any,
 ) -> None:
@@ -61,6 +67,7 @@ def train(
         "weights": weights,
         "sparsity": sparsity,
         "reflect_crops": reflect_crops,
+        "sync_batch_norm": sync_batch_norm,
         "seed": seed,
     }
     chosen = merge_options(context, {**own, **chosen}, ("source",))

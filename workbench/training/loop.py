@@ -93,7 +93,7 @@ def fit(
     processes.send_training(model, images, source, plan, seed, processor, teacher, state)
     saved = time.monotonic()
     taught = teacher.attached(model) if teacher else nullcontext()
-    with _reproducible(device), taught, processes.together(model) as network:
+    with _reproducible(device), taught, processes.together(model, plan) as network:
         for number in range(len(progress.epochs) + 1, plan.epochs + 1):
             start = time.perf_counter()
             total, rate = _train_epoch(

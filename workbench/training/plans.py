@@ -19,6 +19,7 @@ _START = 0.04  # of the peak rate, at the first step of a one-cycle training
 #: Fields of a plan that are recorded only if they are used.
 LATER_OPTIONS = (
     "sparsity", "label_smoothing", "reflect", "ema", "mixup", "cutmix", "scale_dropout",
+    "norm_parts",
 )  # fmt: skip
 
 
@@ -42,6 +43,8 @@ class Plan:
         mixup, cutmix: alpha of the mixtures (``mixing``); 0 is off.
         scale_dropout: whoever makes the compressed network lowers its dropout rates
             (``scaled_dropout``).
+        norm_parts: number of processes whose batch norms use their own part of the batch; 0 if
+            they use the whole batch.
     """
 
     epochs: int
@@ -59,6 +62,7 @@ class Plan:
     mixup: float = 0.0
     cutmix: float = 0.0
     scale_dropout: bool = False
+    norm_parts: int = 0
 
     @property
     def alone(self) -> str:

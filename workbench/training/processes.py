@@ -160,10 +160,11 @@ def _check_count(plan: Plan, images: int, processor: Processor) -> None:
             f"--nproc-per-node {gpus}"
         )
     smallest = min(batch_sizes(images, plan.batch_size))
-    if smallest < count:
+    least = 2 if plan.norm_parts else 1  # a batch norm cannot train on one image
+    if smallest < least * count:
         raise SettingsError(
-            f"the smallest batch of this training has {smallest} images, fewer than the {count} "
-            "processes of torchrun; use fewer processes or another --batch-size"
+            f"the smallest batch of this training has {smallest} images, fewer than {least} for "
+            f"each of the {count} processes; use fewer processes or another --batch-size"
         )
 
 
@@ -194,7 +195,7 @@ def _send(training: SharedTraining | None) -> None:
 
 
 @contextmanager
-def together(model: nn.Module) -> Iterator[nn.Module]:
+def together(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     """Train a network on the parts of all processes inside the block.
 
     Yields:
@@ -213,7 +214,8 @@ def together(model: nn.Module) -> Iterator[nn.Module]:
             device = next(model.parameters()).device
             _team.masks = Masks(_team.share, torch.Generator(device))
             stack.enter_context(shared_dropout(model, _team.masks))
-            stack.enter_context(shared_norms(model))
+            if not plan.norm_parts:
+                stack.enter_context(shared_norms(model))
             yield nn.parallel.DistributedDataParallel(model)
         _team.in_step = True
     except TrainingError:  # the loss is the same in all processes
@@ -240,7 +242,7 @@ def in_step(batches: Iterator[Item], sizes: Sequence[int]) -> Iterator[Item]:
         sizes: of the whole batches.
 
     Raises:
-        WorkbenchError: the error of the first process that has one, in all processes.
+        ProcessError: the error of the first process that has one, in all processes.
     """
     if _team.share.count == 1:
         yield from batches

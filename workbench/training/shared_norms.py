@@ -8,7 +8,7 @@ values z, the gradient of the input is w / s (dy - (sum dy + z sum(z dy)) / n), 
 over all processes, too. The gradients of weight and bias are averaged later, with all the others.
 Cost: three all-reduces per norm and step (two of them forward), of one or two numbers a channel.
 When it does not help: for large parts (64 images a process) on a slow network, where the waiting
-costs more than the better statistics bring.
+costs more than the better statistics bring (``--no-sync-batch-norm``).
 
 torch's ``SyncBatchNorm`` does the same on GPUs and refuses the CPU; this one runs on both.
 """
