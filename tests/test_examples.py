@@ -62,7 +62,7 @@ def test_own_images(follow, draw_folder, tmp_path):
     draw_folder(tmp_path / "photos", dict.fromkeys(("cat", "dog", "fox", "owl"), 12), suffix=".jpg")
     shown = follow("own_images.md")
     assert "classes:      cat, dog" in shown
-    assert re.search(r"^(full|pfa)-fine: \d+\.\d %", shown, re.MULTILINE)  # the verdict
+    assert re.search(r"^(full|pfa)-fine: \d+\.\d\d %", shown, re.MULTILINE)  # the verdict
     assert "pets.safetensors: " in shown
     assert "verified on all" in shown
     predicted = re.findall(
@@ -101,7 +101,7 @@ def test_the_notebook_runs_and_shows_a_verdict_and_pictures(tmp_path):
     for book in (made, stored):
         outputs = [each for cell in book["cells"] for each in cell.get("outputs", [])]
         said = "".join("".join(each.get("text", "")) for each in outputs)
-        assert re.match(r"(full|pfa)-fine( .*)?: \d+\.\d %|source: \d+\.\d %", said)
+        assert re.match(r"(full|pfa)-fine( .*)?: \d+\.\d\d %|source: \d+\.\d\d %", said)
         assert sum("image/png" in each.get("data", {}) for each in outputs) == 2
 
 

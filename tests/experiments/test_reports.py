@@ -170,7 +170,7 @@ def test_what_was_not_recorded_is_said_in_a_line(recorded, report):
         ("run 'a': /home/ann/my runs/x/recipe.json is damaged", "run 'a': recipe.json is damaged"),
         (
             "/data/sets has no cifar100 images; use /mnt/x",
-            "sets has no cifar100 images; use /mnt/x",
+            "sets has no cifar100 images; use x",
         ),
         ("photos/cat/1.jpg: no such file", "photos/cat/1.jpg: no such file"),
         ("'/a/b.png' and/or (/c/d e.png)", "'b.png' and/or (d e.png)"),

@@ -17,7 +17,7 @@ def doctor(**chosen: Any) -> None:
 
     Each line is ok, note or problem. The command also measures how fast the default networks
     train here, in a few seconds, and what that means for the paper's schedule. The exit
-    status is 1 if something is broken that the workbench needs, otherwise 0.
+    status is 1 if something that other commands need is broken, otherwise 0.
 
     \b
     Example:
