@@ -20,6 +20,8 @@ LONG = (
     "test_reproduce.py",
     "test_architectures.py",
     "test_stages.py",
+    "test_service.py",
+    "test_engines.py",
 )
 #: Programs that can be the browser of the tests, the first on PATH is used.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -64,6 +64,7 @@ def test_one_plan_covers_the_whole_command(follow, name):
     assert max(last) < 1.0, "the end of an earlier adaptation is not that of the command"
 
 
+@pytest.mark.slow
 def test_cells_of_an_engine_are_a_part_of_the_plan(follow):
     """Only the driver writes the file: the cells are one step, and ``adapt`` only concludes."""
     words = (*ADAPT, "--lr", "0.02", "--engine", "local", "--workers", "1")

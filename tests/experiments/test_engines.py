@@ -255,6 +255,7 @@ def test_slurm_and_several_machines_are_refused_in_one_line(tmp_path, monkeypatc
         pass
 
 
+@pytest.mark.slow
 def test_one_cell_through_submitit(undisturbed, capsys):
     pytest.importorskip("submitit")
     folder = undisturbed.parent / "one-job"

@@ -273,6 +273,7 @@ def test_an_imagenet_table_runs_on_a_folder(run_cli, tmp_path, draw_folder):
     assert f"{100 * int(source['top_hits']) / 12:.2f} % top-5" in page
 
 
+@pytest.mark.slow
 def test_figure_1_compares_recipes_and_starts(run_cli, tmp_path):
     status, _, err = run_cli(
         "reproduce", "figure1", *QUICK, "--footprints", "0.2", "--draws", 2,

@@ -85,6 +85,7 @@ def undisturbed(tmp_path_factory):
     return folder, go_on(folder)
 
 
+@pytest.mark.slow
 def test_killed_in_the_source_training_it_goes_on_from_the_last_epoch(undisturbed, tmp_path):
     folder, whole = undisturbed
     process = start(tmp_path)

@@ -98,6 +98,7 @@ def test_the_end_of_one_process_ends_all(tmp_path):
     assert f"exitcode  : -{signal.SIGKILL:d}" in done.stderr
 
 
+@pytest.mark.slow
 def test_only_the_first_process_records(run_cli, tmp_path, request):
     shutil.copyfile(request.getfixturevalue("_empty_store")(), tmp_path / "two.db")
     options = (

@@ -171,6 +171,7 @@ def test_it_pays_for_several_seeds_on_small_sets_on_a_gpu():
     assert not pays(1000, 5, CPU)
 
 
+@pytest.mark.slow
 def test_an_adaptation_whose_seeds_train_together_comes_to_the_same(run_cli, monkeypatch):
     command = (
         "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
