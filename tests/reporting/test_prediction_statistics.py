@@ -1,4 +1,4 @@
-"""Confusion, calibration and differing images, held against their definitions."""
+"""Confusion, calibration and differing images follow their definitions."""
 
 import numpy as np
 import pytest

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.data.whole_files import write_through
-from workbench.errors import StoreError
+from workbench.errors import LostStoreError, StoreError
 from workbench.store.tracking_uris import without_password
 
 _REMEDY = "name another by --tracking-uri"
@@ -72,6 +72,20 @@ def check_database(path: Path, uri: str) -> None:
         ) from None
     if names and not _is_mlflows(path, names):
         raise StoreError(f"store {shown}: {path} is a database, but not MLflow's; {_REMEDY}")
+
+
+def check_still_there(path: Path, shown: str) -> None:
+    """Check that an opened database still has its records: SQLite would begin an empty one.
+
+    Raises:
+        LostStoreError: when the file was removed or emptied.
+    """
+    there = os.path.isfile(path)
+    if not there or not path.stat().st_size:
+        raise LostStoreError(
+            f"store {shown}: {path} was {'emptied' if there else 'removed'} while the work was "
+            "going on; put it back, or run the same command again to start from the beginning"
+        ) from None
 
 
 def prepare_database(path: Path, shown: str, schema: Schema) -> None:

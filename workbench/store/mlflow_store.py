@@ -16,8 +16,12 @@ from typing import Any
 
 from filelock import FileLock
 
-from workbench.errors import LostStoreError, MissingRunError, StoreError
-from workbench.store.database_files import check_database, prepare_database
+from workbench.errors import MissingRunError, StoreError
+from workbench.store.database_files import (
+    check_database,
+    check_still_there,
+    prepare_database,
+)
 from workbench.store.experiment_views import show
 from workbench.store.mlflow_tables import (
     create_experiment,
@@ -349,13 +353,5 @@ class Store:
             raise store_error(error, self.shown, what) from error
 
     def _check_there(self) -> None:
-        """Check that an opened database still has its records: SQLite would begin an empty one."""
-        if not (self._opened and self._database):
-            return
-        there = os.path.isfile(self._database)
-        if not there or not self._database.stat().st_size:
-            raise LostStoreError(
-                f"store {self.shown}: {self._database} was {'emptied' if there else 'removed'} "
-                "while the work was going on; put it back, or run the same command again to start "
-                "from the beginning"
-            ) from None
+        if self._opened and self._database:
+            check_still_there(self._database, self.shown)

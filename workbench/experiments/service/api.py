@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from workbench.data.catalog import IMAGENET, SOURCES
 from workbench.experiments.service.access import REPORT_POLICY
 from workbench.experiments.service.event_stream import EventStreams
-from workbench.experiments.service.job_records import LOG_FILE, OPTIONS_FILE
+from workbench.experiments.service.job_records import LOG_FILE
 from workbench.experiments.service.job_requests import OPTIONS, JobRequest
 from workbench.experiments.service.job_status import FILES
 from workbench.experiments.service.service import Service
 from workbench.experiments.service.upload_store import Upload
 from workbench.models.networks import NETWORKS
-from workbench.store.stored_results import REPORT_FILE
+from workbench.store.stored_results import OPTIONS_FILE, REPORT_FILE
 
 _JSON_TYPES = {
     str: "string", int: "integer", float: "number", bool: "boolean", list: "array",

@@ -1,6 +1,6 @@
 """The queue of jobs: bounded, kept on the disk, executed by a few workers.
 
-Every change is written to the disk before anybody is told. After a restart, jobs that were waiting
+Every change is written to the disk before a client sees it. After a restart, jobs that were waiting
 or running wait again; what they had trained is in the store.
 """
 

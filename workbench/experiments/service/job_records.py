@@ -20,9 +20,8 @@ STATES = (QUEUED, RUNNING, DONE, FAILED, CANCELLED)
 #: States that only a client changes.
 FINAL = (DONE, FAILED, CANCELLED)
 JOB_ID = re.compile(r"[0-9a-f]{16}")
-JOB_FILE, OPTIONS_FILE = "job.json", "options.yaml"
-PROGRESS_FILE, LOG_FILE = "progress.jsonl", "log.txt"
-RESULT_FILE, ONNX_FILE = "result.json", "network.onnx"
+JOB_FILE, PROGRESS_FILE = "job.json", "progress.jsonl"
+LOG_FILE, ONNX_FILE = "log.txt", "network.onnx"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from workbench.data.catalog import IMAGENET, SOURCES
 from workbench.domains.new_files import folder_text, write_domain
 from workbench.domains.search import search_path
 from workbench.errors import SettingsError, WorkbenchError, did_you_mean, printable
-from workbench.experiments.service.job_records import OPTIONS_FILE, Job, JobFolder, new_id
+from workbench.experiments.service.job_records import Job, JobFolder, new_id
 from workbench.experiments.service.settings import ServiceSettings
 from workbench.experiments.service.upload_store import (
     IMAGES,
@@ -34,6 +34,7 @@ from workbench.experiments.service.upload_store import (
     plain_name,
 )
 from workbench.models.external_networks import DEFAULT_WEIGHTS
+from workbench.store.stored_results import OPTIONS_FILE
 
 UPLOAD, ROOT = "upload:", "root:"
 #: Options of ``adapt`` that a client may not set: paths, addresses, and what is set elsewhere.

@@ -16,14 +16,13 @@ from workbench.experiments.service.job_records import (
     LOG_FILE,
     ONNX_FILE,
     QUEUED,
-    RESULT_FILE,
     RUNNING,
     Job,
 )
 from workbench.experiments.service.job_requests import without_paths
 from workbench.experiments.service.refusals import RefusalError, not_found
 from workbench.experiments.service.settings import ServiceSettings
-from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE, REPORT_FILE
+from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE, REPORT_FILE, RESULT_FILE
 from workbench.store.unfinished_work import WEIGHTS_FILE
 
 if TYPE_CHECKING:

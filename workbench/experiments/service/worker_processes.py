@@ -25,11 +25,10 @@ from workbench.errors import SettingsError
 from workbench.experiments.service.job_records import (
     LOG_FILE,
     ONNX_FILE,
-    OPTIONS_FILE,
     PROGRESS_FILE,
-    RESULT_FILE,
 )
 from workbench.experiments.service.settings import TOKEN_ENVIRONMENT, ServiceSettings
+from workbench.store.stored_results import OPTIONS_FILE, RESULT_FILE
 from workbench.store.tracking_uris import ENVIRONMENT as STORE_ENVIRONMENT
 from workbench.training.progress_records import VARIABLE as PROGRESS_ENVIRONMENT
 from workbench.training.progress_records import ProgressRecords

@@ -28,6 +28,11 @@ _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down
 _PARTS = ("kept", "removed", "inactive")
 _HEIGHT = 300
 _WORDS = {"field": "words", "type": "nominal"}
+_ACCURACY_AND_INTERVAL = (
+    {"field": "accuracy", "title": "accuracy, %", "format": ".2f"},
+    {"field": "low", "title": "interval from", "format": ".1f"},
+    {"field": "high", "title": "to", "format": ".1f"},
+)
 
 
 def trade_off(series: Sequence[str], forms: Sequence[str], series_title: str) -> Spec:
@@ -74,9 +79,7 @@ def trade_off(series: Sequence[str], forms: Sequence[str], series_title: str) ->
                     "description": _WORDS,
                     "tooltip": [
                         {"field": "network", "title": "network"},
-                        {"field": "accuracy", "title": "accuracy, %", "format": ".2f"},
-                        {"field": "low", "title": "interval from", "format": ".1f"},
-                        {"field": "high", "title": "to", "format": ".1f"},
+                        *_ACCURACY_AND_INTERVAL,
                         {"field": "cost_text", "title": "cost"},
                     ],
                 },
@@ -247,9 +250,7 @@ def accuracy_by_group(series: Sequence[str], groups: int) -> Spec:
                     "tooltip": [
                         {"field": "group", "title": "domain"},
                         {"field": "series", "title": "method"},
-                        {"field": "accuracy", "title": "accuracy, %", "format": ".2f"},
-                        {"field": "low", "title": "interval from", "format": ".1f"},
-                        {"field": "high", "title": "to", "format": ".1f"},
+                        *_ACCURACY_AND_INTERVAL,
                         {"field": "seeds", "title": "seeds"},
                     ],
                 },
