@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from processes import spawn
@@ -155,3 +157,10 @@ def test_no_time_is_not_an_error(run_cli):
     assert status == 0, err
     assert "the search is not complete" in out
     assert "the time is over" in err
+
+
+def test_a_search_that_tried_no_network_has_a_report(run_cli):
+    status, out, err = run_cli("shrink", *SMALL, "--time", "0.001s")
+    assert status == 0, err
+    (path,) = re.findall(r"^report +(\S+)$", out, re.MULTILINE)
+    assert "The time was over before a network was tried." in Path(path).read_text()

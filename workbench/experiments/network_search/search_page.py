@@ -98,7 +98,7 @@ def _checked(content: object) -> dict[str, Any]:
     if settings.get("cost") not in _TITLES:
         raise ValueError("its cost is unknown")
     short_text("chosen", saved.get("chosen"))
-    for row in listed("networks", saved.get("networks"), 1):
+    for row in listed("networks", saved.get("networks")):
         fields = mapped("a network", row)
         short_text("network", fields.get("network"))
         for value in listed("accuracies", fields.get("accuracies"), 1):
@@ -113,6 +113,9 @@ def _checked(content: object) -> dict[str, Any]:
 def _section(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> Section:
     """The table and the chart of all networks that were tried."""
     unit, networks = settings["cost"], saved["networks"]
+    title = "Networks of the search"
+    if not networks:
+        return Section("search", title, ["The time was over before a network was tried."], [])
     points, rows = [], []
     for each in networks:
         accuracy = sum(each["accuracies"]) / len(each["accuracies"])
@@ -156,4 +159,4 @@ def _section(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> Section:
         "other training images. The ring marks the chosen network."
     ]
     table = Table(caption, _COLUMNS, rows, marked)
-    return Section("search", "Networks of the search", lines, [chart, table])
+    return Section("search", title, lines, [chart, table])
