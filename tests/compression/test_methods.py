@@ -18,10 +18,12 @@ from workbench.adaptation.task import resolve
 from workbench.compression import method_names
 from workbench.compression.evidence import collect, filter_weights, norm_scales
 from workbench.compression.filter_prices import with_prices
+from workbench.compression.measurements import MEASUREMENTS
+from workbench.compression.measurements import zeros as zero_outputs
 from workbench.compression.methods import RECIPES, SELECTIONS, apoz, fp, fpgm, network_slimming
 from workbench.compression.recipe_from_evidence import keep_counts, make_recipe
 from workbench.compression.recipe_options import RecipeOptions
-from workbench.compression.responses import measure_responses, measure_zeros
+from workbench.compression.responses import measure_responses
 from workbench.compression.tracing import find_structure
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
@@ -68,9 +70,8 @@ def images():
 def evidence_on(model, images):
     structure = find_structure(model, (1, 8, 8))
     looks = (structure.groups, images, DIGITS, CPU)
-    found = collect(
-        model, measure_responses(model, *looks), structure, measure_zeros(model, *looks)
-    )
+    measured = {name: measure(model, *looks) for name, measure in MEASUREMENTS.items()}
+    found = collect(model, measure_responses(model, *looks), structure, measured)
     return structure, with_prices(found, model, structure, (1, 8, 8))
 
 
@@ -119,8 +120,8 @@ def test_zeros_are_counted_behind_the_relu(chain, images):
         three = model.three(two).relu()
     for group, activation in zip(evidence, (one, two, three), strict=True):
         expected = naive.apoz(activation.flatten(2).numpy())
-        np.testing.assert_allclose(group.zeros, expected, atol=1e-12)
-        assert 0 < group.zeros.mean() < 1
+        np.testing.assert_allclose(group.measured["zeros"], expected, atol=1e-12)
+        assert 0 < group.measured["zeros"].mean() < 1
 
 
 def test_zeros_of_a_stream_are_counted_at_its_addition():
@@ -128,7 +129,7 @@ def test_zeros_of_a_stream_are_counted_at_its_addition():
     rng = np.random.default_rng(0)
     seen = Images(rng.integers(0, 256, (6, 3, 32, 32), dtype=np.uint8), np.zeros(6, dtype=np.int64))
     groups = [g for g in find_structure(model, (3, 32, 32)).groups if g.response.layer is None][:1]
-    zeros = measure_zeros(model, groups, seen, SOURCES["cifar10"], CPU)
+    zeros = zero_outputs.measure(model, groups, seen, SOURCES["cifar10"], CPU)
     relus = []
     block = model.get_submodule(groups[0].response.inside)
     block.register_forward_hook(lambda m, i, output: relus.append(output))
@@ -222,10 +223,10 @@ def test_one_threshold_for_the_scales_of_all_layers(cnn):
 
 
 def test_what_is_silent_far_more_often_than_its_layer_goes(chain):
-    group = replace(chain[2][2], zeros=np.array([0.1, 0.1, 0.1, 0.1, 0.9]))
+    group = replace(chain[2][2], measured={"zeros": np.array([0.1, 0.1, 0.1, 0.1, 0.9])})
     assert apoz.counts([group], RecipeOptions(threshold=1.0)) == [4]
     assert chosen("apoz", group, 4) == [0, 1, 2, 3]
-    alike = replace(group, zeros=np.full(5, 0.4))
+    alike = replace(group, measured={"zeros": np.full(5, 0.4)})
     assert apoz.counts([alike], RecipeOptions(threshold=0.0)) == [5]
     assert apoz.counts([alike], RecipeOptions(threshold=-1.0)) == [1]
 
@@ -300,9 +301,11 @@ def test_filters_in_another_order_are_selected_in_that_order(cnn, selection):
         correlation=evidence.correlation[np.ix_(order, order)],
         weights=evidence.weights[order],
         scales=evidence.scales[order],
-        zeros=evidence.zeros[order] + 1e-9 * order,  # no ties: those go by place
+        # no ties: those go by place
+        measured={"zeros": evidence.measured["zeros"][order] + 1e-9 * order},
     )
-    evidence = replace(evidence, zeros=evidence.zeros + 1e-9 * np.arange(len(order)))
+    in_order = evidence.measured["zeros"] + 1e-9 * np.arange(len(order))
+    evidence = replace(evidence, measured={"zeros": in_order})
     kept = chosen(selection, evidence, 40)
     assert sorted(order[chosen(selection, moved, 40)].tolist()) == kept
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,10 +26,11 @@ from workbench.compression.correlation_record import (
 from workbench.compression.costs import Costs, count_costs, measure_latencies
 from workbench.compression.evidence import Evidence, collect
 from workbench.compression.filter_prices import with_prices
-from workbench.compression.methods import READS_PRICES, READS_ZEROS
+from workbench.compression.measurements import MEASUREMENTS
+from workbench.compression.method_names import PRICES, reads
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
-from workbench.compression.responses import measure_responses, measure_zeros
+from workbench.compression.responses import measure_responses
 from workbench.compression.structure import Structure
 from workbench.compression.watched_layers import watching
 from workbench.models.networks import find_network
@@ -172,7 +173,13 @@ def _measure(loaded: LoadedTask, source: SourceNetwork, display: Display) -> Ana
 
 
 def gather(
-    loaded: LoadedTask, network: nn.Module, structure: Structure, display: Display, title: str
+    loaded: LoadedTask,
+    network: nn.Module,
+    structure: Structure,
+    display: Display,
+    title: str,
+    *,
+    also_read: Set[str] = frozenset(),
 ) -> tuple[Evidence, ...]:
     """Collect the evidence that the task's method needs about every filter group.
 
@@ -180,13 +187,14 @@ def gather(
         network: analysed on the target's training images.
         structure: its filter groups.
         title: of the progress bar.
+        also_read: what other methods read that will use the same evidence (``method_names.READS``).
 
     Raises:
         NetworkError: when the network runs other layers on these images than in its proof.
     """
     task, options = loaded.task, loaded.task.recipe_options()
     looks = (structure.groups, loaded.train, task.source, loaded.processor.torch_device)
-    silent = READS_ZEROS & {options.recipe, options.selection}
+    needed = reads(options.recipe, options.selection) | also_read
 
     def work() -> float:
         return pass_work(count_costs(network, task.source.shape).flops, len(loaded.train))
@@ -196,8 +204,12 @@ def gather(
         watching(network, structure.path),
     ):
         moments = measure_responses(network, *looks, lambda seen: advance(seen, "images"))
-        zeros = measure_zeros(network, *looks) if silent else None
-    return collect(network, moments, structure, zeros)
+        measured = {
+            name: measure(network, *looks)
+            for name, measure in MEASUREMENTS.items()
+            if name in needed
+        }
+    return collect(network, moments, structure, measured)
 
 
 def decide(
@@ -225,7 +237,7 @@ def decide(
     options = replace(task.recipe_options(), steps_left=steps_left, fixed=fixed_layers(task))
     widths = {group.name: group.filters for group in source_structure(task).groups}
     evidence = [replace(found, full_filters=widths[found.group.name]) for found in evidence]
-    if options.recipe in READS_PRICES:
+    if PRICES in reads(options.recipe):
         evidence = with_prices(evidence, network, structure, shape)
     candidate = Candidate(
         network,

@@ -17,7 +17,7 @@ from workbench.adaptation.source_and_target import (
     fit_source,
 )
 from workbench.compression.budget_limits import Budget
-from workbench.compression.method_names import FILE, METHODS
+from workbench.compression.method_names import FILE, METHODS, Method
 from workbench.compression.recipe_files import RecipeFile, read_recipe_file
 from workbench.compression.recipe_options import RecipeOptions
 from workbench.data.catalog import SOURCES, Source
@@ -131,10 +131,10 @@ class Task:
     def recipe_options(self) -> RecipeOptions:
         """The options of the recipe, without the budget."""
         settings = self.settings
-        recipe, selection = METHODS.get(settings.recipe.method, (FILE, RecipeOptions.selection))
+        method = METHODS.get(settings.recipe.method, Method(FILE, RecipeOptions.selection))
         return RecipeOptions(
-            recipe=recipe,
-            selection=settings.recipe.selection or selection,
+            recipe=method.recipe,
+            selection=settings.recipe.selection or method.selection,
             threshold=self.energy,
             divergence=settings.recipe.divergence,
             gamma_map=settings.recipe.gamma_map,

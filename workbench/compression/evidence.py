@@ -7,7 +7,7 @@ how often a filter's output is zero. All of it is collected once, as arrays.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,9 @@ class Evidence:
             group.
         scales: shape (n,): absolute scales of the batch norm after the filters, averaged over
             several batch norms; None without one.
-        zeros: shape (n,), in [0, 1]: share of the filter's outputs that are zero after ReLU; None
-            if not measured.
+        measured: further arrays, by their name in ``measurements.MEASUREMENTS``; only those that
+            the recipe or the selection reads. "zeros" has shape (n,) and values in [0, 1]: the
+            share of the filter's outputs that are zero after ReLU.
         price: price of one filter, from ``filter_prices``; None if not computed.
         full_filters: filters of the group in the full network, which is wider than ``group`` in
             the later steps of iterative PFA; None if it is ``group`` itself.
@@ -68,7 +69,7 @@ class Evidence:
     images: int
     weights: NDArray[np.floating]
     scales: Array | None = None
-    zeros: Array | None = None
+    measured: Mapping[str, Array] = field(default_factory=dict)
     price: FilterPrice | None = None
     full_filters: int | None = None
 
@@ -77,7 +78,7 @@ def collect(
     network: nn.Module,
     responses: Mapping[str, pfa.StreamingCovariance],
     structure: Structure,
-    zeros: Mapping[str, Array] | None = None,
+    measured: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> tuple[Evidence, ...]:
     """Collect the evidence on every filter group, in the network's order.
 
@@ -85,13 +86,13 @@ def collect(
         network: the network on which the responses were measured.
         responses: moments by filter group, from ``responses.measure_responses``.
         structure: the network's filter groups.
-        zeros: arrays by filter group, from ``responses.measure_zeros``.
+        measured: for each measurement, its arrays by filter group.
     """
-    found = []
+    collected = []
     for group in structure.groups:
         moments = responses[group.name]
         covariance = moments.covariance
-        found.append(
+        collected.append(
             Evidence(
                 group=group,
                 spectrum=pfa.spectrum(covariance),
@@ -101,10 +102,10 @@ def collect(
                 images=moments.count,
                 weights=filter_weights(network, group),
                 scales=norm_scales(network, group),
-                zeros=zeros[group.name] if zeros else None,
+                measured={name: arrays[group.name] for name, arrays in (measured or {}).items()},
             )
         )
-    return tuple(found)
+    return tuple(collected)
 
 
 def filter_weights(network: nn.Module, group: FilterGroup) -> NDArray[np.floating]:

@@ -6,20 +6,43 @@ recipe can be combined with every selection.
 
 from __future__ import annotations
 
-#: (recipe, selection) of each method.
-METHODS: dict[str, tuple[str, str]] = {
-    "pfa-kl": ("pfa-kl", "pfa"),
-    "pfa-en": ("pfa-en", "pfa"),
-    "pfa-cost": ("pfa-cost", "pfa"),
-    "fp": ("uniform", "fp"),
-    "fpgm": ("uniform", "fpgm"),
-    "apoz": ("apoz", "apoz"),
-    "network-slimming": ("network-slimming", "network-slimming"),
-    "random": ("random", "random"),
-    "uniform": ("uniform", "pfa"),
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """A compression method.
+
+    Attributes:
+        recipe: how many filters each layer keeps, a name in ``methods.RECIPES``.
+        selection: which filters, a name in ``methods.SELECTIONS``.
+    """
+
+    recipe: str
+    selection: str
+
+
+METHODS: dict[str, Method] = {
+    "pfa-kl": Method("pfa-kl", "pfa"),
+    "pfa-en": Method("pfa-en", "pfa"),
+    "pfa-cost": Method("pfa-cost", "pfa"),
+    "fp": Method("uniform", "fp"),
+    "fpgm": Method("uniform", "fpgm"),
+    "apoz": Method("apoz", "apoz"),
+    "network-slimming": Method("network-slimming", "network-slimming"),
+    "random": Method("random", "random"),
+    "uniform": Method("uniform", "pfa"),
 }
-RECIPES = tuple(dict.fromkeys(recipe for recipe, _ in METHODS.values()))
-SELECTIONS = tuple(dict.fromkeys(selection for _, selection in METHODS.values()))
+RECIPES = tuple(dict.fromkeys(method.recipe for method in METHODS.values()))
+SELECTIONS = tuple(dict.fromkeys(method.selection for method in METHODS.values()))
+#: The prices of filters, which are computed, not measured (``compression.filter_prices``).
+PRICES = "prices"
+#: What recipes and selections read in addition to responses and weights: measurements
+#: (``compression.measurements``), and prices.
+READS: dict[str, tuple[str, ...]] = {
+    "apoz": ("zeros",),
+    "pfa-cost": (PRICES,),
+}
 #: The recipe and the selection that use batch norms' scales.
 SCALES = "network-slimming"
 #: The method of a budget for which the user names none (docs/results compares them).
@@ -31,3 +54,8 @@ COST_AWARE = "pfa-cost"
 COSTS = ("flops", "params")
 #: The method of a recipe that a file gives; it is no choice of ``--method``.
 FILE = "file"
+
+
+def reads(*names: str) -> set[str]:
+    """What these recipes and selections read in addition to responses and weights."""
+    return {item for name in names for item in READS.get(name, ())}

@@ -22,6 +22,7 @@ from workbench.compression.method_names import (
     REFERENCE,
     SCALES,
     SELECTIONS,
+    Method,
 )
 from workbench.errors import SettingsError, check_choice
 
@@ -117,12 +118,11 @@ class RecipeSettings:
         own = METHODS.get(self.method)
         if own is None or self.recipe not in (None, *RECIPES):
             return self
-        recipe, selection = self.recipe or own[0], self.selection or own[1]
-        named = [name for name, pair in METHODS.items() if pair == (recipe, selection)]
+        whole = Method(self.recipe or own.recipe, self.selection or own.selection)
+        named = [name for name, method in METHODS.items() if method == whole]
         if named:
             return replace(self, method=named[0], recipe=None, selection=None)
-        method = next(name for name, pair in METHODS.items() if pair[0] == recipe == name)
-        return replace(self, method=method, recipe=None, selection=selection)
+        return replace(self, method=whole.recipe, recipe=None, selection=whole.selection)
 
     @property
     def label(self) -> str:
@@ -132,7 +132,8 @@ class RecipeSettings:
     @property
     def reads_scales(self) -> bool:
         """Whether the recipe or the selection uses the scales of the source's batch norms."""
-        return SCALES in (*METHODS.get(self.method, ()), self.selection)
+        own = METHODS.get(self.method)
+        return SCALES in (own and own.recipe, own and own.selection, self.selection)
 
     @property
     def budget(self) -> Budget | None:

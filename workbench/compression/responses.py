@@ -14,12 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from itertools import islice
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.compression.forward_path import Additions
@@ -28,11 +24,12 @@ from workbench.data.augmentation import normalise
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet, batches
 from workbench.errors import NetworkError
-from workbench.models.networks import BatchNorm, place
+from workbench.models.networks import place
 from workbench.models.processor import exact_fp32
 from workbench.pfa import StreamingCovariance
 
 BATCH_SIZE = 256
+#: Images, uint8, and their labels.
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
@@ -67,78 +64,14 @@ def measure_responses(
             raise NetworkError(f"layer '{group.name}': {error}; check the weights") from None
 
     points = [(group, group.response) for group in groups]
-    _observe(model, points, batches(images, BATCH_SIZE, device), source, collect, on_batch)
+    observe(model, points, batches(images, BATCH_SIZE, device), source, collect, on_batch)
     silent = [name for name, found in moments.items() if found.count != len(images)]
     if silent:
         raise NetworkError(f"layer '{silent[0]}' does not run exactly once in a forward pass")
     return moments
 
 
-def measure_zeros(
-    model: nn.Module,
-    groups: Sequence[FilterGroup],
-    images: ImageSet,
-    source: Source,
-    device: torch.device,
-) -> dict[str, NDArray[np.float64]]:
-    """Measure the share of zeros after ReLU over images and positions, by filter group.
-
-    ReLU sets non-positive values to zero. They are counted in the response or, if a batch norm
-    reads the response directly, in the output of the batch norm.
-
-    The arguments are those of ``measure_responses``. The arrays have shape (n,) and values in
-    [0, 1].
-    """
-    place(model, device).eval()
-    zeros = {group.name: np.zeros(group.filters) for group in groups}
-    places = dict.fromkeys(zeros, 0)
-
-    def collect(group: FilterGroup, output: Tensor) -> None:
-        rows, dims = _channels(group, model, output)
-        silent = (rows <= 0).sum(dim=(0, *dims))
-        zeros[group.name] += silent.cpu().numpy()
-        places[group.name] += rows.numel() // group.filters
-
-    norms = _norms_behind(model, groups, batches(images, 1, device), source)
-    points = [
-        (group, replace(group.response, layer=norms.get(group.name, group.response.layer)))
-        for group in groups
-    ]
-    _observe(model, points, batches(images, BATCH_SIZE, device), source, collect)
-    return {name: count / places[name] for name, count in zeros.items()}
-
-
-def _norms_behind(
-    model: nn.Module, groups: Sequence[FilterGroup], images: Batches, source: Source
-) -> dict[str, str]:
-    """By filter group, the batch norm that reads its response directly, if there is one."""
-    responses: dict[str, Tensor] = {}
-    found: dict[str, str] = {}
-
-    def hook_of(layer: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            found.update({name: layer for name, seen in responses.items() if seen is inputs[0]})
-
-        return hook
-
-    handles = [
-        part.register_forward_pre_hook(hook_of(name))
-        for name, part in model.named_modules()
-        if isinstance(part, BatchNorm)
-    ]
-    points = [(group, group.response) for group in groups if group.response.layer is not None]
-    try:
-        _observe(
-            model, points, islice(images, 1), source,
-            lambda group, output: responses.update({group.name: output}),
-        )  # fmt: skip
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
-def _observe(
+def observe(
     model: nn.Module,
     points: Sequence[tuple[FilterGroup, ResponsePoint]],
     images: Batches,
@@ -174,7 +107,7 @@ def _observe(
             handle.remove()
 
 
-def _channels(
+def filters_of(
     group: FilterGroup, model: nn.Module, output: Tensor
 ) -> tuple[Tensor, tuple[int, ...]]:
     """The group's filters in an output, and the dimensions of positions (or tokens)."""
@@ -188,7 +121,7 @@ def _channels(
 
 def _pool(group: FilterGroup, model: nn.Module, output: Tensor) -> Tensor:
     """Maximum over positions (or tokens): shape (b, filters)."""
-    output, places = _channels(group, model, output)
+    output, places = filters_of(group, model, output)
     return output.amax(dim=places) if places else output
 
 

@@ -21,6 +21,7 @@ from workbench.compression.method_names import (
     REFERENCE,
     SCALES,
     SELECTIONS,
+    Method,
 )
 from workbench.compression.recipe_settings import RecipeSettings
 from workbench.data.user_paths import user_path
@@ -121,7 +122,7 @@ def bench(
     # penalty. Its footprint is still that of PFA-KL on the source network of the other methods.
     apart = slimming_weights is not None or "weights" not in options
     whole = [{**options, "target": target} for target in targets]
-    slims = any(SCALES in pair for pair in networks.values())
+    slims = any(SCALES in (each.recipe, each.selection) for each in networks.values())
     first = _reference_parts(whole, asked[:1]) if apart and slims else []
     slimming = _Slimming(slimming_weights, {})
     check_parts([*first, *_parts(whole, networks, budgets, asked, slimming)])
@@ -190,11 +191,14 @@ def _sizes(references: Sequence[Part], results: Path) -> dict[str, int]:
 
 def _networks(
     methods: Sequence[str], recipes: Sequence[str], selections: Sequence[str]
-) -> dict[str, tuple[str, str]]:
-    """(recipe, selection) of every network to compare, by its label."""
-    pairs = [METHODS[method] for method in methods]
-    pairs += [(recipe, selection) for recipe in recipes for selection in selections]
-    return {RecipeSettings.of(recipe=r, selection=s).label: (r, s) for r, s in pairs}
+) -> dict[str, Method]:
+    """The method of every network to compare, by its label."""
+    every = [METHODS[method] for method in methods]
+    every += [Method(recipe, selection) for recipe in recipes for selection in selections]
+    return {
+        RecipeSettings.of(recipe=each.recipe, selection=each.selection).label: each
+        for each in every
+    }
 
 
 def _problems(
@@ -240,7 +244,7 @@ def _weight_problems(slimming_weights: Path | None) -> list[str]:
 
 def _parts(
     whole: Sequence[Mapping[str, Any]],
-    networks: Mapping[str, tuple[str, str]],
+    networks: Mapping[str, Method],
     budgets: Sequence[Budget],
     seeds: range,
     slimming: _Slimming,
@@ -255,7 +259,7 @@ def _parts(
 
 def _target_parts(
     options: Mapping[str, Any],
-    networks: Mapping[str, tuple[str, str]],
+    networks: Mapping[str, Method],
     budgets: Sequence[Budget],
     seeds: range,
     slimming: _Slimming,
@@ -265,14 +269,15 @@ def _target_parts(
     if _knows_classes(full):
         found.append(Part(full, (SOURCE,), seeds, (SOURCE, "")))
     for budget in budgets:
-        for label, (recipe, selection) in networks.items():
-            own = {**options, "recipe": recipe, "selection": selection}
-            if not (budget[1] == REFERENCE and recipe == REFERENCE):
+        for label, method in networks.items():
+            parts = (method.recipe, method.selection)
+            own = {**options, "recipe": method.recipe, "selection": method.selection}
+            if not (budget[1] == REFERENCE and method.recipe == REFERENCE):
                 own |= dict([budget])
-            if SCALES in (recipe, selection):
+            if SCALES in parts:
                 own |= slimming.options(options["target"], budget)
             name = (label, budget_label(budget))
-            if "random" in (recipe, selection):
+            if "random" in parts:
                 found += [
                     Part({**own, "draw": seed}, (TRAINED,), range(seed, seed + 1), name)
                     for seed in seeds

@@ -73,7 +73,3 @@ SELECTIONS: dict[str, Selection] = {
     "apoz": keep_highest(apoz.scores),
     "random": random.choose,
 }
-#: Recipes and selections that use the shares of zeros, which need one more pass over the images.
-READS_ZEROS = {"apoz"}
-#: Recipes that use the price of one filter of each group.
-READS_PRICES = {"pfa-cost"}

@@ -39,14 +39,13 @@ def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
 
 def scores(evidence: Evidence) -> Array:
     """Shape (n,): share of non-zero outputs of each filter; the largest are kept."""
-    assert evidence.zeros is not None  # measured where a method needs it
-    return 1.0 - evidence.zeros
+    return 1.0 - evidence.measured["zeros"]
 
 
 def _deviations(evidence: Evidence) -> Array:
     """Shape (n,): standard deviations above the layer's mean; 0 if all filters are equal."""
-    assert evidence.zeros is not None  # measured where a method needs it
-    centred = evidence.zeros - evidence.zeros.mean()
+    zeros = evidence.measured["zeros"]
+    centred = zeros - zeros.mean()
     spread = centred.std()
     deviations: Array = centred / spread if spread > _ROUNDING else np.zeros_like(centred)
     return deviations

@@ -19,7 +19,7 @@ from workbench.adaptation.source_and_target import shared_images
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.step_work import guessed_sizes
 from workbench.adaptation.task import Task
-from workbench.compression.methods import READS_ZEROS
+from workbench.compression.method_names import reads
 from workbench.compression.recipe_settings import ONNX_INT8
 from workbench.deployment.stage_names import INT8
 from workbench.errors import SettingsError
@@ -81,9 +81,9 @@ def _shrink(
     search: SearchSettings, options: dict[str, Any], display: Display, engine: OpenEngine | None
 ) -> Search:
     compared = {**options, "validation": search.validation}
-    # Candidates differ in method and budget. The first one that needs further evidence (the shares
-    # of zeros) stands for all when the responses are measured.
-    first = next((name for name in search.recipes if name in READS_ZEROS), search.recipes[0])
+    # Candidates differ in method and budget. Any one could stand for all when the task is
+    # prepared; this one is part of the keys of recorded searches.
+    first = next((name for name in search.recipes if "zeros" in reads(name)), search.recipes[0])
     own = Candidate(search.budgets[0], first).options(search.budget)
     prepared = prepare({**compared, **own}, display, several_sizes=True)
     steps = _steps(prepared, search) if display.is_watched else []

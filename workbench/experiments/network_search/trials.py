@@ -26,6 +26,7 @@ from workbench.adaptation.task import resolve
 from workbench.adaptation.training_jobs import protocol_job
 from workbench.compression.costs import count_costs, measure_latencies
 from workbench.compression.evidence import Evidence
+from workbench.compression.method_names import METHODS, reads
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipe_settings import ONNX, ONNX_INT8
 from workbench.errors import SettingsError
@@ -212,7 +213,11 @@ class Trials:
             model, structure = self.source.build(task), source_structure(task)
             title = f"analysis · {task.domain.name}"
             display = self.prepared.recorder.display
-            self._evidence = gather(self.loaded, model, structure, display, title)
+            every = (METHODS[name] for name in self.search.recipes)
+            also_read = reads(*(part for each in every for part in (each.recipe, each.selection)))
+            self._evidence = gather(
+                self.loaded, model, structure, display, title, also_read=also_read
+            )
             self._network = rebuild(model, head_rows(self.loaded), structure)
         return self._network
 

@@ -1,0 +1,28 @@
+"""The table of measurements, which recipes and selections read beside responses and weights.
+
+Each measurement is one pass over the target's images. It is made only if the recipe or the
+selection reads it (``method_names.READS``). A new measurement needs one file here and its line in
+the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from workbench.compression.evidence import Array
+from workbench.compression.measurements import zeros
+from workbench.compression.structure import FilterGroup
+from workbench.data.catalog import Source
+from workbench.data.image_batches import ImageSet
+
+#: Returns an array by filter group, from the arguments of ``responses.measure_responses``.
+Measurement = Callable[
+    [nn.Module, Sequence[FilterGroup], ImageSet, Source, torch.device], Mapping[str, Array]
+]
+
+MEASUREMENTS: dict[str, Measurement] = {
+    "zeros": zeros.measure,
+}

@@ -1,0 +1,82 @@
+"""Share of zeros after ReLU, by filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workbench.compression.evidence import Array
+from workbench.compression.responses import BATCH_SIZE, Batches, filters_of, observe
+from workbench.compression.structure import FilterGroup
+from workbench.data.catalog import Source
+from workbench.data.image_batches import ImageSet, batches
+from workbench.models.networks import BatchNorm, place
+
+
+def measure(
+    model: nn.Module,
+    groups: Sequence[FilterGroup],
+    images: ImageSet,
+    source: Source,
+    device: torch.device,
+) -> dict[str, Array]:
+    """Measure the share of zeros after ReLU over images and positions, by filter group.
+
+    ReLU sets non-positive values to zero. They are counted in the response or, if a batch norm
+    reads the response directly, in the output of the batch norm.
+
+    The arguments are those of ``measure_responses``. The arrays have shape (n,) and values in
+    [0, 1].
+    """
+    place(model, device).eval()
+    zeros = {group.name: np.zeros(group.filters) for group in groups}
+    places = dict.fromkeys(zeros, 0)
+
+    def collect(group: FilterGroup, output: Tensor) -> None:
+        rows, dims = filters_of(group, model, output)
+        silent = (rows <= 0).sum(dim=(0, *dims))
+        zeros[group.name] += silent.cpu().numpy()
+        places[group.name] += rows.numel() // group.filters
+
+    norms = _norms_behind(model, groups, batches(images, 1, device), source)
+    points = [
+        (group, replace(group.response, layer=norms.get(group.name, group.response.layer)))
+        for group in groups
+    ]
+    observe(model, points, batches(images, BATCH_SIZE, device), source, collect)
+    return {name: count / places[name] for name, count in zeros.items()}
+
+
+def _norms_behind(
+    model: nn.Module, groups: Sequence[FilterGroup], images: Batches, source: Source
+) -> dict[str, str]:
+    """By filter group, the batch norm that reads its response directly, if there is one."""
+    responses: dict[str, Tensor] = {}
+    found: dict[str, str] = {}
+
+    def hook_of(layer: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            found.update({name: layer for name, seen in responses.items() if seen is inputs[0]})
+
+        return hook
+
+    handles = [
+        part.register_forward_pre_hook(hook_of(name))
+        for name, part in model.named_modules()
+        if isinstance(part, BatchNorm)
+    ]
+    points = [(group, group.response) for group in groups if group.response.layer is not None]
+    try:
+        observe(
+            model, points, islice(images, 1), source,
+            lambda group, output: responses.update({group.name: output}),
+        )  # fmt: skip
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
