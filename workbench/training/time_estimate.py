@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import statistics
 import time
 
 import torch
@@ -24,7 +23,8 @@ LONG_SECONDS = 300.0
 #: One-cycle epochs that make a source network good enough to specialise from.
 SHORT_SOURCE = 12
 _SLOW = 5e9  # FLOPs per second that any processor reaches, even with small networks
-_TIMED = 2  # timed steps, after one untimed step
+#: Untimed and timed steps. The first steps on a GPU load its kernels: they take ten times as long.
+_STEPS = {"cpu": (1, 2), "cuda": (10, 20)}
 _TIMED_BATCH = 64  # images: on a CPU a step's time is proportional to them
 
 
@@ -48,7 +48,7 @@ def estimate_seconds(
     """Estimate the seconds of a training, without evaluation and without reading images.
 
     Args:
-        model: the network; a copy of it is trained on noise for three steps.
+        model: the network; a copy of it is trained on noise for a few steps.
         source: shape and normalisation of the images.
         images: number of training images.
         plan: schedule and hyper-parameters.
@@ -70,16 +70,23 @@ def _seconds_per_step(
     shape = (batch, *source.shape)
     images = torch.randint(0, source.white + 1, shape, dtype=torch.uint8, generator=generator)
     images, labels = images.to(device), torch.arange(batch, device=device) % 2
-    times = []
+    untimed, timed = _STEPS[device.type]
+    start = 0.0
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for _ in range(1 + _TIMED):
-            start = time.perf_counter()
+        for step in range(untimed + timed):
+            if step == untimed:
+                _wait(device)
+                start = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
                 logits = model(normalise(images, source))
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(nn.functional.cross_entropy(logits.float(), labels))
             optimizer.step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - start)
-    return statistics.fmean(times[1:])
+        _wait(device)
+    return (time.perf_counter() - start) / timed
+
+
+def _wait(device: torch.device) -> None:
+    """Wait until a GPU has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -34,6 +34,8 @@ _LOADED = {
     "mlflow": "numpy",
     "sklearn": "numpy",
     "safetensors": "",
+    "vl_convert": "",
+    "fastapi": "",
 }
 _SHOWN = ("torch", "torchvision", "mlflow", "numpy")
 _TOGETHER = "pip install --force-reinstall torch torchvision, both from the same index"
