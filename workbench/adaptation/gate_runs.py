@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import Any
 
 from torch import nn
 
@@ -22,6 +23,7 @@ from workbench.adaptation.protocol_plans import gate_plan, plan_params
 from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
 from workbench.adaptation.run_keys import gate_penalty, gates_key
 from workbench.adaptation.source_network import SourceNetwork, source_structure
+from workbench.compression.budget_limits import BUDGETS
 from workbench.compression.costs import count_costs
 from workbench.compression.evidence import Array
 from workbench.compression.rebuild import rebuild
@@ -39,6 +41,10 @@ from workbench.training.processes import share
 from workbench.training.protocols import PROTOCOLS
 
 _CHECKPOINT = 60.0  # seconds between two checkpoints
+#: Options that adaptations with the same gates may have in common: all budgets share them.
+_SHARED: dict[str, Any] = {
+    **dict.fromkeys(BUDGETS), "protocols": ("pfa-fine",), "seeds": 1, "first_seed": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,11 +111,13 @@ def gates_job(loaded: LoadedTask, source: SourceNetwork) -> Job:
         kind="gates",
         title=f"{task.gates} gates · {task.domain.name}",
         params={
-            **task.params(),
+            "domain": task.domain.name,
+            "source": task.source.name,
+            "model": task.model,
+            "method": task.gates,
             "protocol": "gates",
             "seed": 0,
             "head": task.settings.training.head,
-            "gates": task.gates,
             "gate_penalty": gate_penalty(task),
             "source_weights": source.fingerprint[:12],
             "data": loaded.data["train"][:12],
@@ -117,7 +125,7 @@ def gates_job(loaded: LoadedTask, source: SourceNetwork) -> Job:
             **plan_params(plan, loaded.processor),
         },
         metrics=cost_metrics(costs, costs),
-        artifacts={OPTIONS_FILE: adaptation_options(task), **recorded_inputs(task)},
+        artifacts={OPTIONS_FILE: adaptation_options(task, **_SHARED), **recorded_inputs(task)},
         inputs=subject_inputs(loaded),
         card=Card.of(task.model, task.source, classes, images=task.domain.source),
         make_model=lambda: gated(start(), structure, shape, method, len(classes), seed=0),

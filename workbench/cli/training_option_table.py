@@ -55,6 +55,6 @@ TRAINING_OPTIONS: dict[str, Option] = {
     "gate_penalty": Option(
         float | None,
         _REGULARISATION,
-        "Penalty on open gates; more closes more filters. (default: 1)",
+        "Penalty on open gates; more closes more filters. (default: 0.3 for vib, 1 for gal)",
     ),
 }

@@ -14,8 +14,9 @@ where m = 0. With a budget, the filters of all layers are ranked by m, and those
 kept.
 Training: the authors train for 100 epochs of CIFAR-10 with rate 0.01 and take a step of the masks
 after every 200 steps. Their lambda is 0.05 to 0.1 for VGG and 0.6 to 0.8 for residual networks.
-Here eta = 0.01 and lambda = ``--gate-penalty`` x 16 / (eta T^2) for T steps: with a penalty of 1,
-a mask that the data do not hold back closes after about half of the training, whatever its length.
+Here lambda = ``--gate-penalty`` / n for n filters in the network, and eta = n min(16 / T^2, 1/64)
+times the factor of the learning rate, for T steps: with a penalty of 1, a mask that the data do not
+hold back closes after about half of the training, whatever its length.
 Their code adds a third term to D's loss that labels f_S as real; it works against the second one
 and is left out.
 Cost: ``--gate-epochs`` epochs of the full network on the target, with one more forward pass of the
@@ -39,7 +40,7 @@ from workbench.training.distillation import LabelLoss
 from workbench.training.gates.gated_network import Gate, GatedNetwork
 
 PENALTY = 1.0
-_RATE = 0.01  # eta, before the schedule of the learning rate
+_MOST_RATE = 1 / 64  # of eta, times the number of filters
 _HIDDEN = (128, 256, 128)
 _LEAST = 1e-12
 
@@ -156,12 +157,8 @@ def discrimination(critic: nn.Module, logits: Tensor, wanted: Tensor) -> Tensor:
 
 def take_step(gated: GatedNetwork, share: float, penalty: float, steps: int) -> None:
     """Update all masks."""
-    rate = _RATE * share * steps
+    filters = sum(group.filters for group in gated.places)
+    rate = filters * min(16 / steps**2, _MOST_RATE)
     for gate in gated.own:
         assert isinstance(gate, MaskGate)
-        gate.take_step(rate, strength(penalty, steps))
-
-
-def strength(penalty: float, steps: int) -> float:
-    """Lambda for a training of this many steps."""
-    return penalty * 16 / (_RATE * steps**2)
+        gate.take_step(rate * share * steps, penalty / filters)

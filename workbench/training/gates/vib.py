@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from workbench.training.distillation import LabelLoss
 from workbench.training.gates.gated_network import Gate, GatedNetwork
 
-PENALTY = 1.0
+PENALTY = 0.3
 _EPSILON = 1e-8
 _SPREAD = 0.01  # standard deviation of the initial values
 _START = -9.0  # of log sigma^2
