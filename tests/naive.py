@@ -293,3 +293,38 @@ def relation_loss(ours: np.ndarray, theirs: np.ndarray) -> float:
     return 25 * huber(distances(ours), distances(theirs)) + 50 * huber(
         cosines(ours), cosines(theirs)
     )
+
+
+def mean_information(gates, positions):
+    """VIB's penalty: nats per filter, weighted by the square root of the positions of its layer.
+
+    Args:
+        gates: for each layer, the means and the logarithms of the variances of its gates.
+    """
+    total = weights = 0.0
+    for (means, logs), count in zip(gates, positions, strict=True):
+        for mean, log in zip(means, logs, strict=True):
+            total += math.sqrt(count) * 0.5 * math.log(1 + mean**2 / (math.exp(log) + 1e-8))
+            weights += math.sqrt(count)
+    return total / weights
+
+
+def fista(wanted, rate, penalty, steps):
+    """GAL's steps for the loss 1/2 |m - wanted|^2 + penalty |m|_1 with m >= 0, from m = 1."""
+    masks = places = [1.0] * len(wanted)
+    inertia, seen = 1.0, []
+    for _ in range(steps):
+        moved = [y - rate * (y - w) for y, w in zip(places, wanted, strict=True)]
+        new = [max(abs(v) - rate * penalty, 0.0) * (1 if v > 0 else 0) for v in moved]
+        uphill = sum((y - n) * (n - m) for y, n, m in zip(places, new, masks, strict=True))
+        inertia = 1.0 if uphill > 0 else inertia
+        later = (1 + math.sqrt(1 + 4 * inertia**2)) / 2
+        places = [n + (inertia - 1) / later * (n - m) for n, m in zip(new, masks, strict=True)]
+        masks, inertia = new, later
+        seen.append(new)
+    return seen
+
+
+def surprise(logits):
+    """Mean cross-entropy of binary logits whose labels are all 1."""
+    return sum(math.log(1 + math.exp(-each)) for each in logits) / len(logits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from workbench.compression.correlation_record import (
     write_correlations,
 )
 from workbench.compression.costs import Costs, count_costs, measure_latencies
-from workbench.compression.evidence import Evidence, collect
+from workbench.compression.evidence import Array, Evidence, collect
 from workbench.compression.filter_prices import with_prices
 from workbench.compression.measurements import MEASUREMENTS
 from workbench.compression.method_names import PRICES, reads
@@ -96,7 +96,7 @@ def analyse(
                 options = adaptation_options(task)
                 for name, text in {OPTIONS_FILE: options, **recorded_inputs(task)}.items():
                     recorder.store.attach_text(run_id, name, text)
-                result = measure() if measure else _measure(loaded, source, display)
+                result = measure() if measure else measure_analysis(loaded, source, display)
                 prepared = result.prepared
                 _record_analysis(result, recorder, run_id)
             done = recorder.store.run(run_id)
@@ -126,6 +126,11 @@ def _remarks(analysis: Analysis, task: Task) -> list[str]:
             f"{weights} has no record of a penalty; train one with "
             f"'workbench train --sparsity {penalty:g}'"
         )
+    if task.gates:
+        lines.append(
+            f"{task.gates}: its cost includes {task.gate_epochs} epochs of the full network with "
+            "gates"
+        )
     if task.budget and analysis.recipe.threshold is not None:
         method = task.settings.recipe.method
         name = _THRESHOLDS.get(method, "a threshold")
@@ -150,11 +155,26 @@ def _remarks(analysis: Analysis, task: Task) -> list[str]:
     return lines
 
 
-def _measure(loaded: LoadedTask, source: SourceNetwork, display: Display) -> Analysis:
+def measure_analysis(
+    loaded: LoadedTask,
+    source: SourceNetwork,
+    display: Display,
+    trained: Mapping[str, Mapping[str, Array]] | None = None,
+) -> Analysis:
+    """Analyse the source network in one shot.
+
+    Args:
+        trained: scores of trained gates by filter group, by the name of their method.
+    """
     task = loaded.task
     model = source.build(task)
     structure = source_structure(task)
     evidence = gather(loaded, model, structure, display, f"analysis · {task.domain.name}")
+    for name, scores in (trained or {}).items():
+        evidence = tuple(
+            replace(found, measured={**found.measured, name: scores[found.group.name]})
+            for found in evidence
+        )
     full = rebuild(model, head_rows(loaded), structure)
     recipe, unrounded = decide(loaded, full, structure, evidence)
     small = rebuild(full, recipe.kept, structure)

@@ -26,6 +26,7 @@ from torch import nn
 
 from workbench.adaptation.analysis import analyse, compare_costs, decide, gather
 from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.gate_runs import analyse_with_gates
 from workbench.adaptation.initial_networks import make_network
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.source_network import SourceNetwork, source_structure
@@ -47,11 +48,14 @@ Kept = Mapping[str, tuple[int, ...]]
 def analyse_in_steps(
     loaded: LoadedTask, source: SourceNetwork, recorder: Recorder, parent: str | None
 ) -> Analysis:
-    """Find or measure the analysis of a task, in one shot or in the steps of ``--steps``.
+    """Find or measure the analysis of a task: in one shot, in the steps of ``--steps``, or with
+    trained gates.
 
     Args:
         parent: id of the parent run of new runs.
     """
+    if loaded.task.gates:
+        return analyse_with_gates(loaded, source, recorder, parent)
     steps = loaded.task.settings.recipe.steps
     return (analyse if steps == 1 else iterate)(loaded, source, recorder, parent)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.gate_runs import train_gates
 from workbench.adaptation.iterative_pfa import analyse_in_steps
 from workbench.adaptation.latency_runs import measure_runtimes
 from workbench.adaptation.preparation import Prepared, prepare
@@ -144,7 +145,7 @@ def predict_costs(
     if not options.get("compensate"):
         prepared = _without_compensation(prepared)
     call, recorder = prepared.call, prepared.recorder
-    kinds = ("source", "analysis")
+    kinds = ("source", "gates", "analysis")
     states = _states(prepared) if display.is_watched else []
     states = [state for state in states if state.step.kind in kinds]
     _announce(prepared, [state for state in states if state.step.kind == "source"])
@@ -153,6 +154,9 @@ def predict_costs(
         if source is None:
             with plan.step():
                 source = train_source(call.task, call.processor, recorder)
+        if call.task.gates:
+            with plan.step():
+                train_gates(prepared.loaded, source, recorder, None)
         with plan.step():
             analysis = analyse_in_steps(prepared.loaded, source, recorder, None)
     if path is not None:
@@ -225,6 +229,9 @@ def _execute(
                 source = train_source(call.task, call.processor, own)
                 continue
             assert source is not None  # given, or trained by the first step
+            if step.kind == "gates":
+                train_gates(loaded, source, recorder, parent)
+                continue
             if step.kind == "analysis":
                 analysis = analyse_in_steps(loaded, source, recorder, parent)
                 check_stages(loaded, analysis.recipe)

@@ -65,6 +65,16 @@ def repair_plan(loaded: LoadedTask) -> Plan:
     return fit_to(plan, len(loaded.source_images[0]))
 
 
+def gate_plan(loaded: LoadedTask) -> Plan:
+    """The plan of the training of gates: that of fine-tuning, with its own length.
+
+    The weights are not averaged, because the average of a gate is not the gate that was trained.
+    """
+    task = loaded.task
+    plan = replace(task.fine_plan, ema=0.0, scale_dropout=False)
+    return fit_to(stretch(plan, task.gate_epochs), len(loaded.train))
+
+
 def step_plan(loaded: LoadedTask) -> Plan:
     """The plan of the training between two steps: an equal share of the fine-tuning epochs."""
     task = loaded.task

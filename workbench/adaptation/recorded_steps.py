@@ -8,7 +8,7 @@ from workbench.adaptation.analysis import find_analysis
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.preparation import Call
-from workbench.adaptation.run_keys import analysis_key, protocol_key, repair_key
+from workbench.adaptation.run_keys import analysis_key, gates_key, protocol_key, repair_key
 from workbench.adaptation.source_and_target import load_source_images
 from workbench.adaptation.source_training import source_task_of
 from workbench.adaptation.stage_runs import stage_key
@@ -90,6 +90,9 @@ def _look_up(step: Step, found: _Found, say: Say) -> tuple[_Found, list[StepStat
         key, run = _source_run(found, say)
         weights = run.tags.get(FINGERPRINT) if run else None
         return replace(found, weights=weights), [StepState(step, step.title, run, key)]
+    if step.kind == "gates":
+        key, run = _gates_run(found)
+        return found, [StepState(step, step.title, run, key)]
     if step.kind == "analysis":
         key, run, analysis = _analysis_run(found)
         return replace(found, analysis=analysis), [StepState(step, step.title, run, key)]
@@ -143,6 +146,12 @@ def _analysis_run(found: _Found) -> tuple[str | None, StoredRun | None, Analysis
     key = analysis_key(found.loaded, found.weights)
     run, analysis = find_analysis(found.loaded, found.weights, found.recorder) or (None, None)
     return key, run, analysis
+
+
+def _gates_run(found: _Found) -> _KeyAndRun:
+    if found.loaded is None or found.recorder is None or found.weights is None:
+        return None, None
+    return _find(gates_key(found.loaded, found.weights), found.recorder)
 
 
 def _repair_run(found: _Found) -> _KeyAndRun:

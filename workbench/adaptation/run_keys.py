@@ -7,7 +7,12 @@ from typing import Any
 
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask, settings_dict
-from workbench.adaptation.protocol_plans import protocol_plan, repair_plan, step_plan
+from workbench.adaptation.protocol_plans import (
+    gate_plan,
+    protocol_plan,
+    repair_plan,
+    step_plan,
+)
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import SourceNetwork, model_parts
 from workbench.adaptation.task import Task
@@ -16,6 +21,7 @@ from workbench.compression.recipes import Recipe
 from workbench.models.processor import Processor
 from workbench.store.keys import key_of
 from workbench.training.distillation_options import ALL_CLASSES, FULL_FINE, SOFT_TARGETS
+from workbench.training.gates import GATE_METHODS
 from workbench.training.plans import Plan
 from workbench.training.protocols import Protocol
 
@@ -48,7 +54,7 @@ def protocol_key(
     if protocol.inherited:
         parts |= {"weights": weights, "head": loaded.task.settings.training.head}
     if protocol.inherited and protocol.compressed:
-        parts |= step_parts(loaded) | repair_parts(loaded)
+        parts |= step_parts(loaded) | repair_parts(loaded) | gate_parts(loaded, weights)
         if loaded.task.settings.recipe.compensate:
             parts["compensate"] = True
     if protocol.distilled:
@@ -87,6 +93,7 @@ def analysis_key(loaded: LoadedTask, weights: str) -> str:
             **task.recipe_parts,
             **_runtime_parts(task),
             **step_parts(loaded),
+            **gate_parts(loaded, weights),
         },
     )
 
@@ -108,6 +115,39 @@ def step_parts(loaded: LoadedTask) -> dict[str, Any]:
         "step_plan": step_plan(loaded).parts(),
         "head": task.settings.training.head,
     }
+
+
+def gates_key(loaded: LoadedTask, weights: str) -> str:
+    """Key of the training of gates in the full network.
+
+    Args:
+        weights: fingerprint of the source weights.
+    """
+    task = loaded.task
+    return key_of(
+        "protocol",
+        {
+            **loaded.data,
+            **model_parts(task.model, task.source),
+            "protocol": "gates",
+            "weights": weights,
+            "head": task.settings.training.head,
+            "gates": task.gates,
+            "penalty": gate_penalty(task),
+            **_how(gate_plan(loaded), loaded.processor),
+        },
+    )
+
+
+def gate_parts(loaded: LoadedTask, weights: str) -> dict[str, Any]:
+    """The part of a key for trained gates; empty without them."""
+    return {"gates": gates_key(loaded, weights)} if loaded.task.gates else {}
+
+
+def gate_penalty(task: Task) -> float:
+    """The penalty on open gates: the user's, or the default of the method."""
+    given = task.settings.training.gate_penalty
+    return GATE_METHODS[task.gates].penalty if given is None else given
 
 
 def repair_parts(loaded: LoadedTask) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from workbench.compression.method_names import GATES
 from workbench.compression.recipe_settings import ONNX, ONNX_INT8, RecipeSettings
 from workbench.data.catalog import IMAGENET
 from workbench.data.user_paths import user_path
@@ -19,6 +20,7 @@ from workbench.deployment.stage_names import INT8, STAGES
 from workbench.errors import check_choice, did_you_mean
 from workbench.reporting.verdict_rules import check_tolerance
 from workbench.store.settings import RecordSettings
+from workbench.training.distillation_options import ALL_CLASSES
 from workbench.training.settings import TrainingSettings
 
 PREFERENCES = ("speed", "size", "accuracy")
@@ -137,9 +139,37 @@ def check_together(settings: Settings) -> list[str]:
             f"--repair-epochs {settings.training.repair_epochs}: the workbench has no {IMAGENET} "
             "images; leave it out, or use the folder of your copy as --source"
         )
+    problems += _check_gates(settings)
     if settings.what.weights is not None and settings.training.source_epochs is not None:
         problems.append("--source-epochs has no effect with --weights; leave one out")
     return problems
+
+
+def _check_gates(settings: Settings) -> list[str]:
+    """Lines for options that cannot be combined with a training of gates, or need one."""
+    name, training = settings.recipe.gates, settings.training
+    if not name:
+        return [
+            f"--{option.replace('_', '-')} has no effect without a method that trains gates "
+            f"({' or '.join(GATES)}); leave it out"
+            for option in training.gate_options
+        ]
+    taught = training.distils and training.teacher in ALL_CLASSES
+    others = {
+        f"--steps {settings.recipe.steps}": settings.recipe.steps > 1,
+        "--compensate": settings.recipe.compensate,
+        "--repair-epochs": training.repair_epochs > 0,
+        f"--teacher {training.teacher}": taught,
+    }
+    return [
+        f"{option} with {name}: the network with trained gates has only the target's classes; "
+        "leave one out"
+        if option.startswith("--teacher")
+        else f"{option} with {name}: pfa-fine starts from the network with trained gates instead; "
+        "leave one out"
+        for option, is_used in others.items()
+        if is_used
+    ]
 
 
 def _check_stages(settings: Settings) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.gate_runs import gates_job
 from workbench.adaptation.iterative_pfa import analyse_in_steps
 from workbench.adaptation.kept_weights import keeps_alone
 from workbench.adaptation.preparation import Prepared
@@ -73,6 +74,15 @@ def _source(prepared: Prepared, step: SingleStep, check: Check) -> StepRun:
     return StepRun(job.key, run, new)
 
 
+def _gates(prepared: Prepared, step: SingleStep, check: Check) -> StepRun:
+    if not prepared.loaded.task.gates:
+        raise SettingsError("kind 'gates': the options name no method that trains gates")
+    job = gates_job(prepared.loaded, _source_of(prepared))
+    check(job.key)
+    run, new = prepared.recorder.train(job, step.parent, lambda outcome: True)
+    return StepRun(job.key, run, new)
+
+
 def _analysis(prepared: Prepared, step: SingleStep, check: Check) -> StepRun:
     source, recorder = _source_of(prepared), prepared.recorder
     key = analysis_key(prepared.loaded, source.fingerprint)
@@ -130,6 +140,7 @@ def _training(prepared: Prepared, step: SingleStep, check: Check) -> StepRun:
 
 SINGLE_STEPS: Mapping[str, Callable[[Prepared, SingleStep, Check], StepRun]] = {
     "source": _source,
+    "gates": _gates,
     "analysis": _analysis,
     "repair": _repair,
     "teacher": _teacher,

@@ -24,6 +24,7 @@ from workbench.models.external_networks import DEFAULT_WEIGHTS, pretrained
 from workbench.models.networks import build_network, scaled_norms
 from workbench.models.weight_files import has_card, put_weights, read_card, read_weights
 from workbench.store.keys import weights_fingerprint
+from workbench.training.gates.gated_network import check_gates
 from workbench.training.scaled_dropout import has_dropout
 
 
@@ -107,11 +108,14 @@ def check_network(task: Task) -> None:
 
     Raises:
         SettingsError: when a recipe file, ``--only`` or ``--skip`` does not fit the network.
-        NetworkError: when the network cannot be compressed, or has no batch norm whose scales the
-            method needs.
+        NetworkError: when the network cannot be compressed, has no batch norm whose scales the
+            method needs, or cannot have gates.
     """
     structure, fixed = source_structure(task), fixed_layers(task)
     check_dropout(task)
+    if task.gates:
+        network = build_network(task.model, task.source.shape, len(task.source.classes))
+        check_gates(network, structure, task.source.shape)
     if not task.settings.recipe.reads_scales:
         return
     network = build_network(task.model, task.source.shape, len(task.source.classes))

@@ -92,6 +92,8 @@ def _work(loaded: LoadedTask, state: StepState, sizes: NetworkSizes) -> tuple[st
         form = task.trained_on
         epochs = task.source_plan.epochs
         return TRAINING, training_work(sizes.source, sum(form.train_images), epochs)
+    if step.kind == "gates":
+        return TRAINING, training_work(sizes.full, images, task.gate_epochs)
     if step.kind == "analysis":
         return ANALYSIS, pass_work(sizes.full, images) * task.settings.recipe.steps
     if step.kind == "repair":

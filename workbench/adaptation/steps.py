@@ -13,7 +13,7 @@ from workbench.adaptation.task import Task
 from workbench.training.distillation_options import generation_seed
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
 
-Kind = Literal["source", "analysis", "repair", "teacher", "link", "protocol", "stage"]
+Kind = Literal["source", "gates", "analysis", "repair", "teacher", "link", "protocol", "stage"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Step:
     """One step.
 
     Attributes:
-        kind: train the source network, analyse the target, train the compressed network on the
-            source's images, train a teacher, train a network of a chain of teachers, run a
-            protocol, or apply a stage to one of its networks.
+        kind: train the source network, train its gates, analyse the target, train the compressed
+            network on the source's images, train a teacher, train a network of a chain of
+            teachers, run a protocol, or apply a stage to one of its networks.
         title: its name on the screen.
         protocol: the protocol to run; None for the source and the analysis.
         seeds: the seeds to run it with; empty for the source and the analysis.
@@ -47,6 +47,9 @@ def steps_of(task: Task) -> list[Step]:
     if task.settings.what.weights is None:
         epochs = task.source_plan.epochs
         steps.append(Step("source", f"source training: {task.source.name}, {epochs} epochs"))
+    if task.gates:
+        where = f"{task.domain.name}, {task.gate_epochs} epochs"
+        steps.append(Step("gates", f"gates ({task.gates}): {where}"))
     steps.append(Step("analysis", f"analysis: {task.settings.recipe.method}"))
     training = task.settings.training
     if training.repair_epochs:

@@ -69,6 +69,16 @@ class Task:
         return self.settings.recipe.budget
 
     @property
+    def gates(self) -> str:
+        """The method whose gates are trained before the analysis; "" without one."""
+        return self.settings.recipe.gates
+
+    @property
+    def gate_epochs(self) -> int:
+        """Epochs of the training of gates."""
+        return self.settings.training.gate_epochs or self.fine_plan.epochs
+
+    @property
     def recipe_parts(self) -> dict[str, Any]:
         """The options of the recipe that differ from their defaults, for keys and records.
 

@@ -50,7 +50,9 @@ def may_take_long(call: Call) -> bool:
     """Whether all trainings together may take five minutes, judged by their FLOPs."""
     task = call.task
     training = task.settings.training
-    plan = replace(task.plan, epochs=task.plan.epochs * training.seeds * len(training.protocols))
+    epochs = task.plan.epochs * training.seeds * len(training.protocols)
+    epochs += task.gate_epochs if task.gates else 0
+    plan = replace(task.plan, epochs=epochs)
     network = _full_network(task)
     source = task.settings.what.weights is None and may_be_long(
         network, task.trained_on, sum(task.trained_on.train_images), task.source_plan
@@ -74,6 +76,7 @@ def time_needed(call: Call, states: Sequence[StepState]) -> TimeNeeded:
         source, short = (each * epochs for epochs in (task.source_plan.epochs, SHORT_SOURCE))
     repair = any(state.step.kind == "repair" for state in to_do)
     epochs = [_epochs(task, state) for state in to_do if _is_trained(state)]
+    epochs += [task.gate_epochs for state in to_do if state.step.kind == "gates"]
     target = an_image(task.source) * task.domain.images()[0] * sum(epochs) if epochs else 0.0
     if repair:
         images = sum(task.trained_on.train_images) * task.settings.training.repair_epochs

@@ -268,6 +268,8 @@ def _protocol_params(
         params["source_weights"] = weights[:12]
     if protocol.compressed:
         params |= task.network_parts(inherited=protocol.inherited)
+    if protocol.compressed and task.gates:
+        params |= task.settings.training.gate_options
     if protocol.compressed and task.energy is not None:
         params["energy"] = task.energy
     if protocol.inherited:

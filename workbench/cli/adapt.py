@@ -17,6 +17,7 @@ from workbench.cli.options import (
     DISTILLATION,
     ENGINE,
     FROM_FILE,
+    GATES,
     LAYERS,
     NETWORK,
     RECIPE,
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 @takes(
     *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "validation", "tolerance", "prefer",
     *DISTILLATION, "stages", *STAGE_OPTIONS, *TRAINING, "weight_decay", "repair_epochs",
-    *REGULARISERS, "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json", "quiet",
-    "config", "like", *ENGINE, **FROM_FILE,
+    *GATES, *REGULARISERS, "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json",
+    "quiet", "config", "like", *ENGINE, **FROM_FILE,
 )  # fmt: skip
 def adapt(
     context: typer.Context,

@@ -15,6 +15,7 @@ from workbench.cli.merged_options import (
 from workbench.cli.options import (
     BUDGET,
     FROM_FILE,
+    GATES,
     LAYERS,
     NETWORK,
     RECIPE,
@@ -24,8 +25,8 @@ from workbench.cli.options import (
 
 
 @takes(
-    *NETWORK, *RECIPE, *BUDGET, *LAYERS, "source_epochs", "schedule", "device", "precision", *WHERE,
-    "fresh", "json", "quiet", "config", "like", **FROM_FILE,
+    *NETWORK, *RECIPE, *BUDGET, *LAYERS, *GATES, "source_epochs", "schedule", "device", "precision",
+    *WHERE, "fresh", "json", "quiet", "config", "like", **FROM_FILE,
 )  # fmt: skip
 def analyze(
     context: typer.Context,

@@ -34,6 +34,7 @@ TRAINING = (
     "epochs", "source_epochs", "schedule", "lr", "fine_lr", "batch_size", "device", "precision",
 )  # fmt: skip
 REGULARISERS = ("ema", "label_smoothing", "mixup", "cutmix")
+GATES = ("gate_epochs", "gate_penalty")
 DISTILLATION = (
     "objective", "teacher", "temperature", "distill_weight", "generations", "assistant",
 )  # fmt: skip

@@ -46,4 +46,15 @@ TRAINING_OPTIONS: dict[str, Option] = {
         "Epochs of the compressed network on the source's images, before the target.",
         _Training.repair_epochs,
     ),
+    "gate_epochs": Option(
+        int | None,
+        _REGULARISATION,
+        "Epochs of the full network with gates, before the analysis, for the methods vib and gal. "
+        "(default: as many as the fine-tuning)",
+    ),
+    "gate_penalty": Option(
+        float | None,
+        _REGULARISATION,
+        "Penalty on open gates; more closes more filters. (default: 0.3 for vib, 1 for gal)",
+    ),
 }

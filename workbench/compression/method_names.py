@@ -32,6 +32,8 @@ METHODS: dict[str, Method] = {
     "network-slimming": Method("network-slimming", "network-slimming"),
     "random": Method("random", "random"),
     "uniform": Method("uniform", "pfa"),
+    "vib": Method("vib", "vib"),
+    "gal": Method("gal", "gal"),
 }
 RECIPES = tuple(dict.fromkeys(method.recipe for method in METHODS.values()))
 SELECTIONS = tuple(dict.fromkeys(method.selection for method in METHODS.values()))
@@ -42,7 +44,11 @@ PRICES = "prices"
 READS: dict[str, tuple[str, ...]] = {
     "apoz": ("zeros",),
     "pfa-cost": (PRICES,),
+    "vib": ("vib",),
+    "gal": ("gal",),
 }
+#: What is trained, not measured: gates of the full network (``training.gates``).
+GATES = ("vib", "gal")
 #: The recipe and the selection that use batch norms' scales.
 SCALES = "network-slimming"
 #: The method of a budget for which the user names none (docs/results compares them).
@@ -54,6 +60,11 @@ COST_AWARE = "pfa-cost"
 COSTS = ("flops", "params")
 #: The method of a recipe that a file gives; it is no choice of ``--method``.
 FILE = "file"
+
+
+def trained_gates(*names: str) -> list[str]:
+    """The trainings of gates that these recipes and selections need, each once."""
+    return [name for name in GATES if name in reads(*names)]
 
 
 def reads(*names: str) -> set[str]:

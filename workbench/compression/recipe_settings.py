@@ -23,6 +23,7 @@ from workbench.compression.method_names import (
     SCALES,
     SELECTIONS,
     Method,
+    trained_gates,
 )
 from workbench.errors import SettingsError, check_choice
 
@@ -38,7 +39,7 @@ RECIPE_OPTIONS = (
 #: The runtimes in which a latency can be limited.
 TORCH, ONNX, ONNX_INT8 = RUNTIMES = ("torch", "onnx", "onnx-int8")
 _MOST_MULTIPLE = 1024
-_SELF_SUFFICIENT = ("pfa-kl", "pfa-en", FILE)  # methods that need no budget
+_SELF_SUFFICIENT = ("pfa-kl", "pfa-en", "vib", "gal", FILE)  # methods that need no budget
 _GLOBS = ("only", "skip")
 _PARAMETER_BUDGETS = ("footprint", "params")
 
@@ -136,6 +137,18 @@ class RecipeSettings:
         return SCALES in (own and own.recipe, own and own.selection, self.selection)
 
     @property
+    def gates(self) -> str:
+        """The method whose gates are trained before the analysis; "" if none is needed."""
+        found = self._gates
+        return found[0] if found else ""
+
+    @property
+    def _gates(self) -> list[str]:
+        own = METHODS.get(self.method)
+        names = (own and own.recipe, own and own.selection, self.selection)
+        return trained_gates(*(name for name in names if name))
+
+    @property
     def budget(self) -> Budget | None:
         """The budget; the settings must have been checked.
 
@@ -190,6 +203,7 @@ class RecipeSettings:
             *check_choice("--recipe", self.recipe, RECIPES),
             *check_choice("--selection", self.selection, SELECTIONS),
             *self._draw_problems(),
+            *self._gate_problems(),
             *(self._step_problems() if self.method in METHODS else ()),
             *check_choice("--divergence", self.divergence, list(DIVERGENCES)),
             *check_choice("--map", self.gamma_map, list(MAPS)),
@@ -213,6 +227,13 @@ class RecipeSettings:
             problems = self._divergence_problems() + self._cost_problems()
             problems += self._runtime_problems()
         return problems
+
+    def _gate_problems(self) -> list[str]:
+        if len(self._gates) < 2:
+            return []
+        return [
+            f"{self.label}: each of {' and '.join(self._gates)} trains gates of its own; name one"
+        ]
 
     def _energy_problems(self) -> list[str]:
         if self.energy is None:

@@ -153,6 +153,8 @@ def _cell_id(task: Task, protocol: str, seed: int, weights: str, own: Mapping[st
             "energy": task.energy,
             **task.network_parts(inherited=kind.inherited),
         }
+    if kind.compressed and task.gates:
+        parts |= settings.training.gate_options
     if kind.distilled:
         parts |= {
             "temperature": settings.training.temperature,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from workbench.compression.costs import count_costs
+from workbench.compression.evidence import Array
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet
 from workbench.models.weight_files import Card
@@ -23,7 +24,7 @@ class Job:
 
     Attributes:
         key: hash of everything that determines the result.
-        kind: "source", "protocol", "step", "repair" or "trial".
+        kind: "source", "protocol", "step", "repair", "gates" or "trial".
         title: name of the run.
         params: parameters to log, for filtering runs, and the settings.
         metrics: values known before the training (the network's costs).
@@ -35,6 +36,8 @@ class Job:
         checkpoint_every: seconds between two checkpoints.
         make_teacher: returns what teaches the network; None without distillation.
         finish: makes the network to store from the trained one, which checkpoints hold.
+        scores: returns the scores of the filters by filter group, from the trained network before
+            ``finish``; None if the training has none.
         split: what ``test`` holds, "test" or "validation"; the names of the metrics start with it.
     """
 
@@ -55,6 +58,7 @@ class Job:
     checkpoint_every: float
     make_teacher: Callable[[], Guide] | None = None
     finish: Callable[[nn.Module], nn.Module] = lambda network: network
+    scores: Callable[[nn.Module], Mapping[str, Array]] | None = None
     split: str = "test"
 
     def work(self, model: nn.Module) -> float:

@@ -48,6 +48,7 @@ from workbench.store.stored_results import (
     VALIDATION_HITS_FILE,
     has_artifact,
     has_options,
+    has_scores,
     hits_json,
     is_described,
     stored_recipe,
@@ -219,6 +220,8 @@ class Recorder:
             return False
         if kind == "stage" and not is_described(self.store, run):
             return False
+        if kind == "gates" and not has_scores(self.store, run):
+            return False
         return kind != "analysis" or self._has_recipe(run)
 
     def _has_recipe(self, run: StoredRun) -> bool:
@@ -267,11 +270,12 @@ class Recorder:
                 on_epoch=on_epoch,
                 on_step=on_step,
             )
+        scores = job.scores(model) if job.scores else None
         done = job.finish(model)
         found = evaluate(done, job.test, job.source, self.processor)
         outcome = Outcome.of(found, progress.seconds, progress.epochs)
         state, card = dict(done.state_dict()), job.card.metadata()
-        self.work.finish(job.key, outcome, state, card, found.predictions)
+        self.work.finish(job.key, outcome, state, card, found.predictions, scores)
         return outcome
 
     def _record(self, job: Job, run_id: str, outcome: Outcome, keep: bool) -> None:
@@ -304,6 +308,8 @@ class Recorder:
             predictions = self.work.predictions(job.key)
             if predictions and job.kind != "trial":
                 self.store.attach(run_id, predictions)
+            if job.scores:
+                self.store.attach(run_id, self.work.scores(job.key))
             if keep:
                 known = Described(job.card, job.params, metrics)
                 log_model(self.store, self.experiment, run_id, weights, known)

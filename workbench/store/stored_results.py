@@ -15,6 +15,7 @@ from workbench.compression.correlation_record import (
     read_correlations,
 )
 from workbench.compression.recipes import Recipe
+from workbench.compression.score_files import SCORES_FILE, read_scores
 from workbench.data.checked_values import listed, mapped, short_text
 from workbench.data.whole_files import parse_json, read_json
 from workbench.errors import DamagedRunError
@@ -112,6 +113,30 @@ def stored_correlations(store: Store, run: StoredRun) -> tuple[LayerCorrelation,
         return read_correlations(path) if path else ()
     except ValueError:
         return ()
+
+
+def stored_scores(store: Store, run: StoredRun) -> dict[str, NDArray[np.float64]]:
+    """The scores of the filters that a training of gates has found, by filter group.
+
+    Raises:
+        DamagedRunError: when they are missing or damaged.
+    """
+    path = store.fetch(run, SCORES_FILE)
+    try:
+        if path is None:
+            raise ValueError("it is missing")
+        return read_scores(path)
+    except ValueError as error:
+        raise DamagedRunError(f"run {run.run_id}: {SCORES_FILE}: {error}; {_REMEDY}") from None
+
+
+def has_scores(store: Store, run: StoredRun) -> bool:
+    """Whether the scores of a training of gates can be read."""
+    try:
+        stored_scores(store, run)
+    except DamagedRunError:
+        return False
+    return True
 
 
 def is_described(store: Store, run: StoredRun) -> bool:

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workbench.compression.score_files import SCORES_FILE, write_scores
 from workbench.data.checked_values import listed, mapped, number, whole
 from workbench.data.whole_files import read_json, write_text
 from workbench.errors import DiskError, StoreError
@@ -168,12 +169,15 @@ class Work:
         weights: dict[str, Tensor],
         metadata: dict[str, str],
         predictions: Predictions | None = None,
+        scores: Mapping[str, NDArray[np.float64]] | None = None,
     ) -> None:
         """Write the weights and the outcome of a training; it is done when both exist."""
         folder = self.folder / key
         save_tensors(weights, folder / WEIGHTS_FILE, metadata)
         if predictions is not None:
             predictions.write(folder / PREDICTIONS_FILE)
+        if scores is not None:
+            write_scores(scores, folder / SCORES_FILE)
         saved = {**asdict(outcome), _HASH: file_hash(folder / WEIGHTS_FILE)}
         write_text(folder / _OUTCOME, json.dumps(saved))
         (folder / _CHECKPOINT).unlink(missing_ok=True)
@@ -200,6 +204,10 @@ class Work:
         """The file of predictions of a training that is done; None in earlier versions' work."""
         path = self.folder / key / PREDICTIONS_FILE
         return path if path.is_file() else None
+
+    def scores(self, key: str) -> Path:
+        """The file of the filters' scores of a training that has some and is done."""
+        return self.folder / key / SCORES_FILE
 
     def remove(self, key: str) -> None:
         """Delete a training's state, but not its lock file: others may wait for it."""

@@ -121,7 +121,9 @@ def _state(
 ) -> dict[str, Tensor]:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for name, weight in model.named_parameters():
-        tensors[f"momentum.{name}"] = optimizer.state[weight]["momentum_buffer"]
+        # Gates have none, because the optimiser does not update them.
+        if "momentum_buffer" in optimizer.state.get(weight, {}):
+            tensors[f"momentum.{name}"] = optimizer.state[weight]["momentum_buffer"]
     if average:
         tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
     return tensors
@@ -137,6 +139,8 @@ def _put_state(
     if average:
         average.load(_named(tensors, "average."))
     for name, weight in model.named_parameters():
+        if f"momentum.{name}" not in tensors:
+            continue
         buffer = tensors[f"momentum.{name}"].to(weight.device)
         # The fused step requires the buffer in the memory layout of the weight.
         optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(buffer)

@@ -53,6 +53,13 @@ class Guide(Protocol):
             wanted: what ``logits`` returned, fp32.
         """
 
+    def take_step(self, factor: float) -> None:
+        """Update what the optimiser must not, between its gradients and its step.
+
+        Args:
+            factor: of the learning rate at this step, relative to that of the plan.
+        """
+
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
@@ -115,6 +122,9 @@ class Teacher:
         if self.features is None:
             return loss
         return loss + self.features.weight * self._feature_loss(self.features)
+
+    def take_step(self, factor: float) -> None:
+        """Do nothing: a teacher does not learn."""
 
     def _feature_loss(self, how: FeatureLoss) -> Tensor:
         """Summed over the layers; the mean over the teachers, if there are two."""

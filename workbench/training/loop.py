@@ -176,6 +176,8 @@ def _train_epoch(
             loss = loss + plan.sparsity * torch.stack([s.abs().sum() for s in scales]).sum()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(processes.weighted(loss, len(labels), sizes[index]))
+        if teacher:
+            teacher.take_step(rate / plan.learning_rate)
         optimizer.step()
         if average:
             average.update((number - 1) * len(sizes) + index)

@@ -84,6 +84,9 @@ class MutualLearning:
         # Only the gradient of the others counts: the recorded loss is that of the first network.
         return own + sum((each - each.detach() for each in others), torch.zeros_like(own))
 
+    def take_step(self, factor: float) -> None:
+        """Do nothing: the optimiser trains all peers."""
+
 
 def mutual_losses(on_labels: LabelLoss, logits: Sequence[Tensor]) -> list[Tensor]:
     """The loss of each network, whose gradient reaches this network alone.

@@ -48,6 +48,8 @@ class TrainingSettings:
         ema, label_smoothing, mixup, cutmix: as in ``training.plans.Plan``; 0 is off.
         repair_epochs: epochs of the compressed network on the source's images before its training
             on the target; 0 is off.
+        gate_epochs: epochs of the training of gates; None for those of the fine-tuning.
+        gate_penalty: its penalty on open gates; None for the default of the method.
         scale_dropout: whether compressed networks have lower dropout rates (``scaled_dropout``).
         device, precision: where and how to compute.
     """
@@ -74,6 +76,8 @@ class TrainingSettings:
     cutmix: float = 0.0
     scale_dropout: bool = False
     repair_epochs: int = 0
+    gate_epochs: int | None = None
+    gate_penalty: float | None = None
     head: str = "auto"
     device: str = "auto"
     precision: str = "auto"
@@ -109,6 +113,12 @@ class TrainingSettings:
         return {name: getattr(self, name) for name in names}
 
     @property
+    def gate_options(self) -> dict[str, Any]:
+        """The options of the training of gates that the user has given."""
+        given = {"gate_epochs": self.gate_epochs, "gate_penalty": self.gate_penalty}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
     def needs_full_fine(self) -> bool:
         """Whether a protocol learns from the network of full-fine."""
         return self.distils and self.objective != MUTUAL and self.teacher != SOURCE
@@ -124,6 +134,7 @@ class TrainingSettings:
         known: dict[str, Any] = {"first_seed": self.first_seed} if self.first_seed else {}
         if self.repair_epochs:
             known["repair_epochs"] = self.repair_epochs
+        known |= self.gate_options
         if self.distils:
             known |= {"temperature": self.temperature, "distill_weight": self.distill_weight}
             known |= chosen_options(self)
@@ -162,6 +173,9 @@ class TrainingSettings:
                 f"--repair-epochs {self.repair_epochs} has no effect without a compressed network "
                 "with inherited weights; add a protocol such as pfa-fine or leave it out"
             )
+        problems += _check_range("--gate-epochs", self.gate_epochs, 1, _MOST_EPOCHS)
+        if self.gate_penalty is not None and not 0 <= self.gate_penalty < float("inf"):
+            problems.append(f"--gate-penalty {self.gate_penalty:g} is not 0 or more; try 1")
         problems += distillation_problems(self)
         return problems
 

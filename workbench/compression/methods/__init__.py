@@ -16,13 +16,16 @@ from workbench.compression.methods import (
     apoz,
     fp,
     fpgm,
+    gal,
     network_slimming,
     pfa_cost,
     pfa_en,
     pfa_kl,
     pfa_selection,
     random,
+    trained_gates,
     uniform,
+    vib,
 )
 from workbench.compression.recipe_options import RecipeOptions
 
@@ -64,6 +67,8 @@ RECIPES: dict[str, HowMany] = {
     "apoz": HowMany(apoz.counts, apoz.thresholds),
     "uniform": HowMany(uniform.counts, uniform.thresholds),
     "random": HowMany(random.counts, random.thresholds),
+    "vib": HowMany(vib.counts, trained_gates.thresholds),
+    "gal": HowMany(gal.counts, trained_gates.thresholds),
 }
 SELECTIONS: dict[str, Selection] = {
     "pfa": pfa_selection.choose,
@@ -72,4 +77,6 @@ SELECTIONS: dict[str, Selection] = {
     "network-slimming": keep_highest(network_slimming.scores),
     "apoz": keep_highest(apoz.scores),
     "random": random.choose,
+    "vib": keep_highest(vib.scores),
+    "gal": keep_highest(gal.scores),
 }

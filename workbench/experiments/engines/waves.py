@@ -1,8 +1,8 @@
 """Which cells of an adaptation can run now: those whose earlier steps are recorded.
 
-The order is that of the steps: the source network, the analysis, the repair, then the trainings
-without a teacher, the teachers, and the trainings that learn from them. What is done is read from
-the store by the keys; no graph of tasks is kept.
+The order is that of the steps: the source network, the gates, the analysis, the repair, then the
+trainings without a teacher, the teachers, and the trainings that learn from them. What is done is
+read from the store by the keys; no graph of tasks is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workbench.models.external_networks import DEFAULT_WEIGHTS
 from workbench.store.recorder import Recorder
 from workbench.training.protocols import TEACHER, TEACHER_SEED
 
-_FIRST = ("source", "analysis", "repair")
+_FIRST = ("source", "gates", "analysis", "repair")
 _FOLDERS = ("weights", "data_dir", "domains", "recipe_file")
 
 

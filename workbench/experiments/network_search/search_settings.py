@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.compression.method_names import METHODS
+from workbench.compression.method_names import GATES, METHODS
 from workbench.compression.recipe_settings import RUNTIMES, TORCH
 from workbench.errors import SettingsError, check_choice, check_once
 
@@ -80,6 +80,12 @@ class SearchSettings:
                 for line in check_choice("--recipes", name, list(METHODS))
             ),
             *_budget_problems(self.budgets),
+        ]
+        problems += [
+            f"--recipes {name}: trains gates in the full network, which a search of many short "
+            "trials does not do; use 'workbench adapt' or 'workbench bench'"
+            for name in self.recipes
+            if name in GATES
         ]
         if not self.recipes:
             problems.append(f"--recipes is empty; choose from {', '.join(METHODS)}")

@@ -19,7 +19,7 @@ from workbench.adaptation.source_and_target import shared_images
 from workbench.adaptation.source_training import train_source
 from workbench.adaptation.step_work import guessed_sizes
 from workbench.adaptation.task import Task
-from workbench.compression.method_names import reads
+from workbench.compression.method_names import GATES, reads
 from workbench.compression.recipe_settings import ONNX_INT8
 from workbench.deployment.stage_names import INT8
 from workbench.errors import SettingsError
@@ -48,6 +48,7 @@ _SEARCHED = tuple(each.name for each in fields(SearchSettings))
 _CHOSEN = (
     "method", "recipe", "recipe_file", "footprint", "flops", "params", "latency_ms", "energy",
     "protocols", "stages", "steps", "prefer", "keep_weights", "repair_epochs",
+    "gate_epochs", "gate_penalty",
     "objective", "teacher", "generations", "assistant", "temperature", "distill_weight",
 )  # fmt: skip
 
@@ -182,6 +183,11 @@ def _check(search: SearchSettings, options: dict[str, Any]) -> None:
         for name in _CHOSEN
         if name in options
     ]
+    if options.get("selection") in GATES:
+        problems.append(
+            f"--selection {options['selection']}: trains gates in the full network, which a search "
+            "of many short trials does not do; leave it out"
+        )
     if problems:
         raise SettingsError(*problems)
 
