@@ -86,7 +86,7 @@ def bias_of(layer: nn.Module) -> Array | None:
 
 
 def _array(values: Tensor) -> NDArray[np.float64]:
-    return values.detach().cpu().double().numpy()
+    return values.detach().cpu().double().numpy().copy()
 
 
 def _check(model: nn.Module, factor: Factor) -> None:
