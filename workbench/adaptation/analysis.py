@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -12,6 +13,7 @@ from torch import nn
 from workbench.adaptation.analysis_result import LATENCY_64, Analysis, cost_metrics
 from workbench.adaptation.budget_latency import budget_latency
 from workbench.adaptation.compensated_start import Start, compensated_start, stored_compensation
+from workbench.adaptation.factorised_network import factorised, factorised_start
 from workbench.adaptation.loaded_task import LoadedTask, head_rows, subject_inputs
 from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
 from workbench.adaptation.run_keys import analysis_key
@@ -27,7 +29,7 @@ from workbench.compression.costs import Costs, count_costs, measure_latencies
 from workbench.compression.evidence import Array, Evidence, collect
 from workbench.compression.filter_prices import with_prices
 from workbench.compression.measurements import MEASUREMENTS
-from workbench.compression.method_names import PRICES, reads
+from workbench.compression.method_names import ENERGIES, PRICES, reads
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.responses import measure_responses
@@ -35,7 +37,7 @@ from workbench.compression.structure import Structure
 from workbench.compression.watched_layers import watching
 from workbench.models.networks import find_network
 from workbench.models.weight_files import has_penalty
-from workbench.reporting.recipe_text import bottleneck_warning
+from workbench.reporting.recipe_text import bottleneck_warning, no_factor_warning
 from workbench.store.keys import file_hash
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import HASH
@@ -53,7 +55,7 @@ from workbench.training.time_left import ANALYSIS, pass_work
 
 _RUNTIME_MS = "runtime_latency_ms"
 #: What the threshold of a method is, where it has a name.
-_THRESHOLDS = {"pfa-en": "an energy", "pfa-kl": "a factor"}
+_THRESHOLDS = dict.fromkeys(ENERGIES, "an energy") | dict.fromkeys(("pfa-kl", "dalr"), "a factor")
 #: Number of timed passes by images per pass. Passes of 64 images vary less, so fewer are enough.
 _ROUNDS = {1: 30, 64: 7}
 
@@ -104,6 +106,9 @@ def analyse(
     if task.settings.recipe.compensate:
         prepared = prepared or compensated_start(loaded, source, analysis.recipe, display)[0]
         analysis = replace(analysis, prepared=prepared)
+    if analysis.recipe.factorises:
+        prepared = prepared or factorised_start(loaded, source, analysis.recipe, display)
+        analysis = replace(analysis, prepared=prepared)
     for layer in analysis.recipe.dead_layers:
         display.say(
             f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1 filter"
@@ -137,6 +142,7 @@ def _remarks(analysis: Analysis, task: Task) -> list[str]:
         lines.append(f"{task.budget}: {method} at {name} of {analysis.recipe.threshold:.6g}")
     if task.budget:
         lines += bottleneck_warning(analysis.recipe)
+    lines += no_factor_warning(analysis.recipe)
     if analysis.runtime_ms is not None:
         runtime = task.settings.recipe.runtime
         lines.append(f"{runtime}: {analysis.runtime_ms:.3g} ms for one image, measured again")
@@ -169,7 +175,17 @@ def measure_analysis(
     task = loaded.task
     model = source.build(task)
     structure = source_structure(task)
-    evidence = gather(loaded, model, structure, display, f"analysis · {task.domain.name}")
+    title, latency = f"analysis · {task.domain.name}", budget_latency(loaded)
+    respond = partial(gather, loaded, model, structure, display, title)
+    if task.settings.recipe.factorises:
+        made = factorised(loaded, source, respond, display)
+        return Analysis(
+            made.recipe,
+            *compare_costs(made.full, made.small, loaded),
+            runtime_ms=latency(made.small, (), _ROUNDS[1]) if latency else None,
+            prepared=made.start,
+        )
+    evidence = respond()
     for name, scores in (trained or {}).items():
         evidence = tuple(
             replace(found, measured={**found.measured, name: scores[found.group.name]})
@@ -178,7 +194,6 @@ def measure_analysis(
     full = rebuild(model, head_rows(loaded), structure)
     recipe, unrounded = decide(loaded, full, structure, evidence)
     small = rebuild(full, recipe.kept, structure)
-    latency = budget_latency(loaded)
     analysis = Analysis(
         recipe,
         *compare_costs(full, small, loaded),

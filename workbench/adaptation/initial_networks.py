@@ -14,6 +14,7 @@ from workbench.adaptation.source_network import (
     source_structure,
     with_new_classes,
 )
+from workbench.compression.factorisation.layers import path_of
 from workbench.compression.narrow_networks import build_narrow
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
@@ -50,10 +51,13 @@ def make_network(
         task.source.shape,
         len(task.domain.classes),
         recipe.widths if recipe else (),
+        factors=recipe.factors if recipe else (),
         seed=derive_seed(seed, "weights"),
     )
     if not protocol.inherited:
         return fresh
+    if recipe and recipe.factorises:
+        raise ValueError("factorised_start makes the inherited weights of factorised layers")
     structure = source_structure(task)
     kept = dict(recipe.kept) if recipe else {}
     if all_classes:
@@ -83,7 +87,8 @@ def starting_network(
     """A function that makes the network that a protocol starts from.
 
     After iterative PFA, pfa-fine and pfa-distill start from the network that its steps made. After
-    compensation and a repair they start from the network that these made, and so does pfa-source.
+    compensation, a factorisation and a repair they start from the network that these made, and so
+    does pfa-source.
 
     Args:
         all_classes: as for ``make_network``.
@@ -101,7 +106,7 @@ def starting_network(
 def _specialised(
     loaded: LoadedTask, network: nn.Module, seed: int, recipe: Recipe, *, all_classes: bool
 ) -> nn.Module:
-    """A compensated or repaired network with the classifier that a protocol starts from.
+    """A network that was prepared, with the classifier that a protocol starts from.
 
     Args:
         network: with all classes of the source.
@@ -111,7 +116,12 @@ def _specialised(
     task = loaded.task
     shape, classes = task.source.shape, len(task.domain.classes)
     fresh = build_narrow(
-        task.model, shape, classes, recipe.widths, seed=derive_seed(seed, "weights")
+        task.model,
+        shape,
+        classes,
+        recipe.widths,
+        factors=recipe.factors,
+        seed=derive_seed(seed, "weights"),
     )
     rows = head_rows(loaded)
     if rows:
@@ -147,7 +157,7 @@ def watched_network(loaded: LoadedTask, make: Callable[[], nn.Module]) -> Callab
 
     def make_watched() -> nn.Module:
         network = make()
-        watch(network, source_structure(loaded.task).path)
+        watch(network, path_of(network, source_structure(loaded.task).path))
         return network
 
     return make_watched

@@ -17,6 +17,7 @@ from typing import Any
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
+from workbench.adaptation.run_keys import factor_parts
 from workbench.adaptation.source_network import model_parts
 from workbench.adaptation.stage_work import NetworkSizes, latency_work
 from workbench.compression.costs import Timing
@@ -128,6 +129,7 @@ def _key(
             "shape": list(task.source.shape),
             "classes": len(task.domain.classes),
             "widths": list(analysis.recipe.widths),
+            **factor_parts(analysis.recipe, inherited=False),
             "networks": sorted(networks),
             "stages": {name: task.settings.deployment.of_stage(name) for name in stages},
             "threads": loaded.processor.threads,

@@ -37,6 +37,7 @@ from workbench.adaptation.time_needed import may_take_long, time_lines, time_nee
 from workbench.compression.recipe_files import SUFFIXES
 from workbench.compression.recipes import Recipe
 from workbench.data.user_paths import check_new_file, user_path
+from workbench.errors import SettingsError
 from workbench.reporting.results import Adaptation
 from workbench.store.recorder import Recorder
 from workbench.store.stored_results import OPTIONS_FILE, has_artifact, has_options
@@ -142,6 +143,12 @@ def predict_costs(
     display = display or Display()
     path = None if out is None else check_new_file(user_path(out), "--out", *SUFFIXES)
     prepared = prepare(options, display)
+    recipe = prepared.call.task.settings.recipe
+    if path is not None and recipe.factorises:
+        raise SettingsError(
+            f"--out {path}: a recipe file says which filters stay, and --method {recipe.method} "
+            "keeps all; use --json"
+        )
     if not options.get("compensate"):
         prepared = _without_compensation(prepared)
     call, recorder = prepared.call, prepared.recorder

@@ -68,7 +68,13 @@ def repair(
     @cache
     def repaired() -> nn.Module:
         task, classes = loaded.task, len(loaded.task.source.classes)
-        network = build_narrow(task.model, task.source.shape, classes, analysis.recipe.widths)
+        network = build_narrow(
+            task.model,
+            task.source.shape,
+            classes,
+            analysis.recipe.widths,
+            factors=analysis.recipe.factors,
+        )
         put_weights(network, read_weights(path), job.title)
         return network
 
@@ -101,7 +107,13 @@ def repair_job(loaded: LoadedTask, source: SourceNetwork, analysis: Analysis) ->
             RECIPE_FILE: analysis.recipe.to_json(),
         },
         inputs=split_inputs(form.name, form.name, len(form.classes), train, test, data),
-        card=Card.of(task.model, form, form.classes, analysis.recipe.widths),
+        card=Card.of(
+            task.model,
+            form,
+            form.classes,
+            analysis.recipe.widths,
+            factors=analysis.recipe.factors,
+        ),
         make_model=watched_network(loaded, with_own_dropout(loaded, plan, start)),
         plan=plan,
         seed=0,

@@ -16,8 +16,10 @@ from workbench.adaptation.protocol_plans import (
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import SourceNetwork, model_parts
 from workbench.adaptation.task import Task
+from workbench.compression.methods import FACTORISATIONS
 from workbench.compression.recipe_settings import ONNX_INT8
 from workbench.compression.recipes import Recipe
+from workbench.models.factors import plain_factors
 from workbench.models.processor import Processor
 from workbench.store.keys import key_of
 from workbench.training.distillation_options import ALL_CLASSES, FULL_FINE, SOFT_TARGETS
@@ -71,7 +73,27 @@ def protocol_key(
     if recipe:
         kept = {name: list(indices) for name, indices in recipe.kept.items()}
         parts["recipe"] = kept if protocol.inherited else list(recipe.widths)
+        parts |= factor_parts(recipe, inherited=protocol.inherited)
     return key_of("protocol", parts)
+
+
+def factor_parts(recipe: Recipe, *, inherited: bool) -> dict[str, Any]:
+    """The part of a key for a factorised network; empty for others.
+
+    Args:
+        inherited: whether its weights come from the source's, which methods do in different ways.
+    """
+    if not recipe.factors:
+        return {}
+    parts: dict[str, Any] = {"factors": plain_factors(recipe.factors)}
+    if inherited:
+        parts["factors_from"] = "outputs" if reads_outputs(recipe) else "weights"
+    return parts
+
+
+def reads_outputs(recipe: Recipe) -> bool:
+    """Whether the recipe's factors are computed from the layers' outputs on the target."""
+    return recipe.factorises and FACTORISATIONS[recipe.method].reads_outputs
 
 
 def _how(plan: Plan, processor: Processor) -> dict[str, Any]:
@@ -172,8 +194,9 @@ def repair_key(loaded: LoadedTask, weights: str, recipe: Recipe) -> str:
         "protocol",
         {
             **repair_parts(loaded),
-            # A compensated network depends on the target's images.
+            # Compensated networks, and some factorised ones, depend on the target's images.
             **({"compensate": loaded.data["train"]} if task.settings.recipe.compensate else {}),
+            **({"outputs": loaded.data["train"]} if reads_outputs(recipe) else {}),
             "test": loaded.source_images[1].fingerprint(),
             "source": source.name,
             **image_parts(source),
@@ -181,6 +204,7 @@ def repair_key(loaded: LoadedTask, weights: str, recipe: Recipe) -> str:
             "protocol": "repair",
             "weights": weights,
             "recipe": {name: list(indices) for name, indices in recipe.kept.items()},
+            **factor_parts(recipe, inherited=True),
             "processor": asdict(loaded.processor),
         },
     )

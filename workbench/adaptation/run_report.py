@@ -141,7 +141,7 @@ def collect_report(
     if test is None:
         return replace(report, missing=list(map(without_folders, missing)))
     correlations = stored_correlations(store, found.run)
-    if report.recipe is not None and not correlations:
+    if report.recipe is not None and not report.recipe.factorises and not correlations:
         missing.append(
             "Correlations, and spectra after the selection: the analysis was recorded by an "
             "earlier version; the same command with --fresh measures them."

@@ -134,6 +134,10 @@ def check_together(settings: Settings) -> list[str]:
         problems.append(
             "--repair-epochs with --steps: the steps train the network on the target; leave one out"
         )
+    if settings.training.scale_dropout and settings.recipe.factorises:
+        problems.append(
+            f"--scale-dropout: --method {settings.recipe.method} keeps all filters; leave it out"
+        )
     if settings.training.repair_epochs and settings.what.source == IMAGENET:
         problems.append(
             f"--repair-epochs {settings.training.repair_epochs}: the workbench has no {IMAGENET} "

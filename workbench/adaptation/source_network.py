@@ -14,8 +14,9 @@ from workbench.adaptation.source_and_target import knows_classes
 from workbench.adaptation.source_task import SourceTask
 from workbench.adaptation.task import Task
 from workbench.compression.evidence import norm_scales
+from workbench.compression.factor_candidates import known_layers
 from workbench.compression.layer_options import FixedLayer, left_out_layers
-from workbench.compression.methods import network_slimming
+from workbench.compression.methods import FACTORISATIONS, network_slimming
 from workbench.compression.narrow_networks import definition_of, structure_of
 from workbench.compression.structure import Structure
 from workbench.data.catalog import Source
@@ -94,13 +95,34 @@ def source_structure(task: Task) -> Structure:
 def fixed_layers(task: Task) -> dict[str, FixedLayer]:
     """The filter groups that a recipe file, ``--only`` or ``--skip`` decides about, by name.
 
+    For a method that factorises, they are layers.
+
     Raises:
         SettingsError: with one line for each name or count that does not fit the network.
     """
     structure, settings = source_structure(task), task.settings.recipe
     if task.recipe_file is not None:
         return task.recipe_file.fixed(structure)
+    if settings.factorises:
+        structure = factorable_layers(task)
     return left_out_layers(structure, settings.only, settings.skip)
+
+
+def factorable_layers(task: Task) -> Structure:
+    """The layers of the source network that the task's method can replace.
+
+    Raises:
+        NetworkError: when there is none.
+    """
+    kind = FACTORISATIONS[task.settings.recipe.method].kind
+    layers = known_layers(task.model, task.source.shape, len(task.source.classes), kind)
+    if layers.groups:
+        return layers
+    reasons = "; ".join(f"'{name}': {why}" for name, why in list(layers.uncompressed.items())[:3])
+    raise NetworkError(
+        f"{task.model}: --method {task.settings.recipe.method} can replace no layer ({reasons}); "
+        "use another --method"
+    )
 
 
 def check_network(task: Task) -> None:

@@ -191,9 +191,10 @@ def check_stages(loaded: LoadedTask, recipe: Recipe) -> None:
     if "mixed" not in deployment.stages:
         return
     compressed = {PROTOCOLS[name].compressed for name in task.protocols}
-    for widths in [recipe.widths] * (True in compressed) + [()] * (False in compressed):
-        card = Card.of(task.model, task.source, task.domain.classes, widths)
-        network = build_narrow(card.model, card.shape, len(card.classes), widths)
+    small = [(recipe.widths, recipe.factors)] if True in compressed else []
+    for widths, factors in small + [((), ())] * (False in compressed):
+        card = Card.of(task.model, task.source, task.domain.classes, widths, factors=factors)
+        network = build_narrow(card.model, card.shape, len(card.classes), widths, factors=factors)
         check_size(network, card, deployment.mixed_size)
 
 

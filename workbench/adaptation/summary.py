@@ -23,6 +23,7 @@ from workbench.compression.recipe_settings import ONNX, TORCH
 from workbench.deployment.network_files import card_of
 from workbench.deployment.stage_names import INT8, STAGES
 from workbench.errors import DamagedRunError
+from workbench.models.factors import LOW_RANK
 from workbench.reporting.charts import accuracy_chart, filters_chart
 from workbench.reporting.json_results import as_dict, recommended_files, summary_metrics
 from workbench.reporting.results import Adaptation, ProtocolResult
@@ -224,8 +225,9 @@ def write_conclusion(
         accuracy, filters = (Path(folder) / file for _, file in _CHARTS)
         target = str(adaptation.settings["target"])
         accuracy_chart({target: adaptation.protocols}, accuracy)
-        counts = [(layer.filters, layer.kept) for layer in recipe.layers]
-        filters_chart({f"kept for {target}": counts}, filters)
+        ranks = {each.layer: each.size for each in recipe.factors if each.kind == LOW_RANK}
+        counts = [(each.filters, ranks.get(each.layer, each.kept)) for each in recipe.layers]
+        filters_chart({f"{'rank' if ranks else 'kept'} for {target}": counts}, filters)
         store.attach(parent, accuracy)
         store.attach(parent, filters)
     attach_correlations(analysis, recorder, parent)

@@ -121,8 +121,9 @@ def assistant_task(loaded: LoadedTask, analysis: Analysis) -> LoadedTask:
         method="pfa-en",
         footprint=round(math.sqrt(share), 6),
         multiple_of=task.settings.recipe.multiple_of,
-        only=task.settings.recipe.only,
-        skip=task.settings.recipe.skip,
+        # A method that factorises names layers by these options, and the assistant filter groups.
+        only=() if task.settings.recipe.factorises else task.settings.recipe.only,
+        skip=() if task.settings.recipe.factorises else task.settings.recipe.skip,
         compensate=False,
     )
     training, asked = (

@@ -118,6 +118,9 @@ def _network_of(loaded: LoadedTask, source: SourceNetwork, teacher: TrainedTeach
         return whole()
     protocol = _COMPRESSED if teacher.recipe else PROTOCOLS[TEACHER]
 
+    if teacher.recipe and teacher.recipe.factorises:  # its weights are put into it below
+        protocol = PROTOCOLS["pfa-scratch"]
+
     def trained() -> nn.Module:
         network = make_network(loaded, protocol, TEACHER_SEED, source, teacher.recipe)
         put_weights(network, teacher.weights.tensors, teacher.weights.origin)

@@ -131,7 +131,6 @@ def protocol_job(
     )
     plan = protocol_plan(loaded, protocol, analysis)
     recipe = analysis.recipe if protocol.compressed else None
-    widths = recipe.widths if recipe else ()
     classes = task.domain.classes
     artifacts = {
         **recorded_inputs(task),
@@ -165,7 +164,14 @@ def protocol_job(
         metrics=analysis.metrics(protocol),
         artifacts=artifacts,
         inputs=subject_inputs(loaded),
-        card=Card.of(task.model, task.source, classes, widths, images=task.domain.source),
+        card=Card.of(
+            task.model,
+            task.source,
+            classes,
+            recipe.widths if recipe else (),
+            images=task.domain.source,
+            factors=recipe.factors if recipe else (),
+        ),
         make_model=watched_network(loaded, with_own_dropout(loaded, plan, start)),
         plan=plan,
         seed=seed,

@@ -48,8 +48,9 @@ def analyze(
         --method pfa-cost --flops 0.1 --out recipe.yaml
     """
     from workbench.adaptation.pipeline import predict_costs
-    from workbench.reporting.recipe_text import cost_dict, cost_sentence, group_notes
-    from workbench.reporting.tables import RECIPE_COLUMNS, recipe_rows
+    from workbench.models.factors import plain_factors
+    from workbench.reporting.recipe_text import cost_dict, cost_sentence, group_notes, measured_on
+    from workbench.reporting.tables import recipe_columns, recipe_rows
 
     as_json, display = chosen.pop("json"), open_display(chosen.pop("quiet"))
     chosen = merge_options(context, chosen, ("source", "target"))
@@ -60,11 +61,12 @@ def analyze(
             "method": recipe.method,
             "recipe": recipe.rows(),
             "uncompressed": dict(recipe.uncompressed),
+            **({"factors": plain_factors(recipe.factors)} if recipe.factorises else {}),
             **cost_dict(full, small),
         }
         print(json.dumps(whole, indent=1))
         return
-    title = f"{chosen['target']} · {recipe.method} · responses to {recipe.images} images"
-    print_table(title, RECIPE_COLUMNS, recipe_rows(recipe), elsewhere="--json")
+    title = f"{chosen['target']} · {recipe.method} · {measured_on(recipe)}"
+    print_table(title, recipe_columns(recipe), recipe_rows(recipe), elsewhere="--json")
     for line in (*group_notes(recipe), cost_sentence(full, small)):
         print_line(line)

@@ -62,7 +62,7 @@ def choose(
         return make_recipe(evidence, candidate.structure, options)
     whole = replace(options, steps_left=1)  # a budget limits the final network
     if isinstance(budget.limit, str):
-        budget = replace(budget, limit=_footprint(candidate, evidence, whole, budget.limit))
+        budget = replace(budget, limit=footprint_of(candidate, evidence, whole, budget.limit))
     thresholds = RECIPES[options.recipe].thresholds
     assert thresholds is not None  # checked with the options
     candidates = thresholds(options.free(evidence), whole)
@@ -92,17 +92,17 @@ def unrounded_costs(
     return sizes(_widths(evidence, plain))
 
 
-def _widths(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[str, int]:
-    return {name: count.kept for name, count in keep_counts(evidence, options).items()}
-
-
-def _footprint(
+def footprint_of(
     candidate: Candidate, evidence: Sequence[Evidence], options: RecipeOptions, recipe: str
 ) -> float:
     """Footprint of another recipe: its share of the full network's parameters."""
     other = RecipeOptions(recipe=recipe, multiple_of=options.multiple_of, fixed=options.fixed)
     sizes = sizes_of(candidate.network, candidate.structure, candidate.shape)
     return sizes(_widths(evidence, other)).parameters / candidate.full.parameters
+
+
+def _widths(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[str, int]:
+    return {name: count.kept for name, count in keep_counts(evidence, options).items()}
 
 
 def _cost(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
+from workbench.compression.factorisation.algebra import TwoLayers
+from workbench.compression.factorisation.layers import Layer, bias_of, factorise, weight_of
+from workbench.compression.methods import FACTORISATIONS
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.tracing import find_structure
 from workbench.errors import NetworkError
+from workbench.models.factors import Factor
 
 
 def compress(
@@ -23,8 +27,11 @@ def compress(
             shape to find its filter groups.
 
     Raises:
-        NetworkError: when the recipe does not fit the network.
+        NetworkError: when the recipe does not fit the network, or replaces layers by what they
+            compute on images.
     """
+    if recipe.factorises:
+        return _factorised(model, recipe)
     structure = find_structure(model, shape)
     layers = {group.name: group.filters for group in structure.groups}
     wanted = {layer.layer: layer.filters for layer in recipe.layers}
@@ -35,3 +42,17 @@ def compress(
             f"filters here and {wanted.get(name, 'no')} in the recipe"
         )
     return rebuild(model, recipe.kept, structure)
+
+
+def _factorised(model: nn.Module, recipe: Recipe) -> nn.Module:
+    method = FACTORISATIONS[recipe.method]
+    if method.reads_outputs and recipe.factors:
+        raise NetworkError(
+            f"the weights of a recipe by {recipe.method} depend on the target's images; use "
+            "workbench.adapt, and load_network on its weights"
+        )
+
+    def weights(factor: Factor, layer: Layer) -> TwoLayers:
+        return method.weights(weight_of(layer), bias_of(layer), factor.size, None)
+
+    return factorise(model, recipe.factors, weights)

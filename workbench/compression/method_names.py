@@ -37,6 +37,12 @@ METHODS: dict[str, Method] = {
 }
 RECIPES = tuple(dict.fromkeys(method.recipe for method in METHODS.values()))
 SELECTIONS = tuple(dict.fromkeys(method.selection for method in METHODS.values()))
+#: Methods that keep all filters and replace layers by two thinner ones
+#: (``methods.FACTORISATIONS``); they are no recipe and no selection.
+FACTORISATIONS = ("dalr", "dalr-en", "svd", "fga")
+METHODS.update({name: Method(name, "pfa") for name in FACTORISATIONS})
+#: Methods whose threshold is an energy, ``--energy``.
+ENERGIES = ("pfa-en", "dalr-en", "svd", "fga")
 #: The prices of filters, which are computed, not measured (``compression.filter_prices``).
 PRICES = "prices"
 #: What recipes and selections read in addition to responses and weights: measurements

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from workbench.compression.factorisation.layers import factorise
 from workbench.compression.rebuild import rebuild
 from workbench.compression.structure import Structure
 from workbench.compression.tracing import find_structure
 from workbench.errors import NetworkError, WeightsError
 from workbench.models.external_networks import is_users_own
+from workbench.models.factors import Factor
 from workbench.models.networks import NETWORKS, build_network, initialise
 from workbench.models.weight_files import put_weights, read_card, read_weights
 
@@ -62,19 +64,25 @@ def build_narrow(
     classes: int,
     widths: Sequence[int],
     *,
+    factors: Sequence[Factor] = (),
     seed: int = 0,
 ) -> nn.Module:
     """Build a compressed network with newly initialised weights.
 
     Args:
         name, shape, classes: as for ``structure_of``.
-        widths: filters of every group, as in a recipe; the full network when empty.
+        widths: filters of every group, as in a recipe; the full widths when empty.
+        factors: layers that are replaced by two thinner ones.
         seed: seed of the weights.
 
     Raises:
-        NetworkError: when the network cannot have these widths.
+        NetworkError: when the network cannot have these widths or factors.
     """
     full = build_network(name, shape, classes, seed=seed)
+    if factors:
+        if widths:
+            raise NetworkError("a network has either fewer filters or factors, not both")
+        return initialise(factorise(full, factors), name, seed)
     if not widths:
         return full
     structure = structure_of(name, shape, classes)
@@ -112,7 +120,9 @@ def load_network(
         )
     state = read(path)  # before the network is built: a damaged file costs little
     try:
-        model = build_narrow(card.model, card.shape, len(card.classes), card.widths)
+        model = build_narrow(
+            card.model, card.shape, len(card.classes), card.widths, factors=card.factors
+        )
     except NetworkError as error:
         raise NetworkError(*(f"{path}: {problem}" for problem in error.problems)) from None
     put_weights(model, state, str(path))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.compression.layer_options import FixedLayer, not_a_group
+from workbench.compression.method_names import FACTORISATIONS
 from workbench.compression.recipes import MOST_FILTERS, Recipe
 from workbench.compression.structure import FilterGroup, Structure
 from workbench.data.whole_files import parse_json
@@ -165,6 +166,11 @@ def _read_json(path: Path) -> tuple[dict[str, Any], list[str]]:
         content = parse_json(read_text(path, _KIND), _KIND.largest, checked)
     except ValueError as error:
         raise SettingsError(f"{path}: not JSON: {error}; {_KIND.made_by}") from None
+    if isinstance(content, dict) and content.get("method") in FACTORISATIONS:
+        raise SettingsError(
+            f"{path}: its layers are factorised and keep all filters, which a recipe file cannot "
+            f"say; use --method {content['method']}"
+        )
     if isinstance(content, dict) and isinstance(content.get("layers"), list):
         content = _of_run(path, content["layers"])
     if not isinstance(content, dict) or not content:

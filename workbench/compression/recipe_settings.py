@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from workbench.compression.budget_limits import BUDGETS, Budget, not_a_count, parameter_count
+from workbench.compression.factorisation.option_checks import factor_problems
 from workbench.compression.layer_options import contradictions
 from workbench.compression.method_names import (
     BUDGETED,
     COST_AWARE,
     COSTS,
+    ENERGIES,
+    FACTORISATIONS,
     FILE,
     METHODS,
     RECIPES,
@@ -27,7 +30,7 @@ from workbench.compression.method_names import (
 )
 from workbench.errors import SettingsError, check_choice
 
-#: Threshold of PFA-En when the user names neither an energy nor a budget.
+#: Threshold of the methods in ``ENERGIES`` when the user names neither an energy nor a budget.
 DEFAULT_ENERGY = 0.95
 #: Share of each layer's filters that cost-aware PFA always keeps, so that no layer is a bottleneck.
 DEFAULT_MIN_SHARE = 0.05
@@ -39,7 +42,7 @@ RECIPE_OPTIONS = (
 #: The runtimes in which a latency can be limited.
 TORCH, ONNX, ONNX_INT8 = RUNTIMES = ("torch", "onnx", "onnx-int8")
 _MOST_MULTIPLE = 1024
-_SELF_SUFFICIENT = ("pfa-kl", "pfa-en", "vib", "gal", FILE)  # methods that need no budget
+_SELF_SUFFICIENT = ("pfa-kl", *ENERGIES, "dalr", *GATES, FILE)  # methods that need no budget
 _GLOBS = ("only", "skip")
 _PARAMETER_BUDGETS = ("footprint", "params")
 
@@ -53,7 +56,7 @@ class RecipeSettings:
             ``BUDGETED`` for a budget without a method.
         recipe, selection: replace the recipe or the selection of ``method``; its own when None.
         draw: number of the draw, for random recipes and selections.
-        energy: threshold of PFA-En, in (0, 1].
+        energy: threshold of PFA-En and of factorisations, in (0, 1].
         footprint, flops, params, latency_ms: a budget, given instead of an energy: a share of
             the full network's parameters or FLOPs in (0, 1], a number of parameters, or
             milliseconds per image on this machine. "pfa-kl" means PFA-KL's footprint.
@@ -117,7 +120,9 @@ class RecipeSettings:
         names are not changed; ``problems`` reports them.
         """
         own = METHODS.get(self.method)
-        if own is None or self.recipe not in (None, *RECIPES):
+        if own is None or self.recipe not in (None, *RECIPES, *FACTORISATIONS):
+            return self
+        if self.factorises and self.recipe not in (None, self.method):
             return self
         whole = Method(self.recipe or own.recipe, self.selection or own.selection)
         named = [name for name, method in METHODS.items() if method == whole]
@@ -129,6 +134,11 @@ class RecipeSettings:
     def label(self) -> str:
         """Name for people: the method, and the selection if it is not the method's own."""
         return self.method if self.selection is None else f"{self.method} + {self.selection}"
+
+    @property
+    def factorises(self) -> bool:
+        """Whether the method keeps all filters and replaces layers by two thinner ones."""
+        return self.method in FACTORISATIONS
 
     @property
     def reads_scales(self) -> bool:
@@ -161,8 +171,8 @@ class RecipeSettings:
 
     @property
     def threshold(self) -> float | None:
-        """The energy of PFA-En; None for other methods and with a budget."""
-        if self.method != "pfa-en" or self.budget is not None:
+        """The energy of methods that have one; None for others and with a budget."""
+        if self.method not in ENERGIES or self.budget is not None:
             return None
         return self.energy or DEFAULT_ENERGY
 
@@ -204,6 +214,7 @@ class RecipeSettings:
             *check_choice("--selection", self.selection, SELECTIONS),
             *self._draw_problems(),
             *self._gate_problems(),
+            *self._factor_problems(),
             *(self._step_problems() if self.method in METHODS else ()),
             *check_choice("--divergence", self.divergence, list(DIVERGENCES)),
             *check_choice("--map", self.gamma_map, list(MAPS)),
@@ -235,14 +246,21 @@ class RecipeSettings:
             f"{self.label}: each of {' and '.join(self._gates)} trains gates of its own; name one"
         ]
 
+    def _factor_problems(self) -> list[str]:
+        if not self.factorises:
+            return []
+        defaults = {each.name: each.default for each in fields(RecipeSettings)}
+        return factor_problems(self.method, vars(self), defaults)
+
     def _energy_problems(self) -> list[str]:
         if self.energy is None:
             return []
         problems = []
         if not 0 < self.energy <= 1:
             problems.append(f"--energy {self.energy:g} is not within (0, 1]; try 0.95")
-        if self.method != "pfa-en":
-            problems.append(f"--energy is an option of --method pfa-en, not of {self.method}")
+        if self.method not in ENERGIES:
+            known = ", ".join(ENERGIES)
+            problems.append(f"--energy is an option of --method {known}, not of {self.method}")
         return problems
 
     def _budget_problems(self) -> list[str]:

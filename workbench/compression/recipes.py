@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.compression.method_names import FACTORISATIONS
 from workbench.data.checked_values import LARGEST_NUMBER, listed, mapped, number, short_text, whole
 from workbench.data.whole_files import parse_json
+from workbench.models.factors import Factor, factors_from, plain_factors
 
 #: Most filters of one layer; a larger number means a damaged file.
 MOST_FILTERS = 100_000
@@ -69,6 +71,8 @@ class Recipe:
         threshold: the threshold found for a budget, for PFA-En an energy in (0, 1]; None without
             a budget.
         selection: which filters are kept, a name in ``methods.SELECTIONS``.
+        factors: layers that are replaced by two thinner ones. Such a recipe keeps all filters, and
+            ``layers`` has one entry for each layer that could be replaced.
     """
 
     method: str
@@ -77,20 +81,35 @@ class Recipe:
     uncompressed: Mapping[str, str] = field(default_factory=dict)
     threshold: float | None = None
     selection: str = "pfa"
+    factors: tuple[Factor, ...] = ()
+
+    @property
+    def factorises(self) -> bool:
+        """Whether the method keeps all filters and replaces layers instead."""
+        return self.method in FACTORISATIONS
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Number of filters kept in each layer."""
-        return tuple(layer.kept for layer in self.layers)
+        """Number of filters kept in each layer; empty for all filters."""
+        return () if self.factorises else tuple(layer.kept for layer in self.layers)
 
     @property
     def kept(self) -> dict[str, tuple[int, ...]]:
-        """Indices of the filters kept, by layer."""
+        """Indices of the filters kept, by layer; empty for all filters."""
+        if self.factorises:
+            return {}
         return {layer.layer: layer.kept_indices for layer in self.layers}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rank or group size of the replaced layers, by layer."""
+        return {factor.layer: factor.size for factor in self.factors}
 
     @property
     def dead_layers(self) -> tuple[str, ...]:
         """Layers in which no filter responds to the domain; each keeps one filter."""
+        if self.factorises:
+            return ()
         return tuple(layer.layer for layer in self.layers if not layer.active)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -107,6 +126,8 @@ class Recipe:
             whole["uncompressed"] = dict(self.uncompressed)
         if self.threshold is not None:
             whole["threshold"] = self.threshold
+        if self.factors:
+            whole["factors"] = plain_factors(self.factors)
         return json.dumps(whole, indent=1)
 
     def spectra_json(self) -> str:
@@ -154,6 +175,7 @@ class Recipe:
                 {layer: short_text("a reason", why) for layer, why in reasons.items()},
                 None if threshold is None else number("threshold", threshold, -LARGEST_NUMBER),
                 short_text("selection", saved.get("selection", "pfa")),
+                factors_from(saved.get("factors", [])),
             )
         except ValueError as error:
             raise ValueError(f"not a recipe: {error}") from None

@@ -59,7 +59,7 @@ def measure_responses(
 
     def collect(group: FilterGroup, output: Tensor) -> None:
         try:
-            moments[group.name].merge(_batch_moments(_pool(group, model, output)))
+            moments[group.name].merge(batch_moments(_pool(group, model, output)))
         except ValueError as error:
             raise NetworkError(f"layer '{group.name}': {error}; check the weights") from None
 
@@ -125,7 +125,7 @@ def _pool(group: FilterGroup, model: nn.Module, output: Tensor) -> Tensor:
     return output.amax(dim=places) if places else output
 
 
-def _batch_moments(response: Tensor) -> StreamingCovariance:
+def batch_moments(response: Tensor) -> StreamingCovariance:
     """Moments of one batch, computed in float64 on the device of the response."""
     rows = response.double()
     mean = rows.mean(dim=0)

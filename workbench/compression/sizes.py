@@ -59,7 +59,7 @@ def sizes_of(model: nn.Module, structure: Structure, shape: tuple[int, int, int]
         return lambda widths: _by_building(model, structure, shape, widths)
     full = count_costs(model, shape)
     touched = {cut.layer for group in structure.groups for cut in group.cuts}
-    places = _places(model, shape)
+    places = places_of(model, shape)
     layers = {
         name: _layer(module, places.get(name, 0))
         for name, module in model.named_modules()
@@ -117,7 +117,7 @@ def _layer(module: Any, places: int) -> _Layer:
     return _Layer(int(width), None, 0.0, parameters // int(width), 0)
 
 
-def _places(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
+def places_of(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
     """By layer, the number of positions of an image (or tokens) at which it is applied."""
     found: dict[str, int] = {}
     hooks = []

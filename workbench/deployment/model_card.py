@@ -126,6 +126,7 @@ def _made(card: Card, evidence: Evidence, done: Exported, domain: str) -> list[t
         ("fingerprint of the training images", evidence.fingerprint or "unknown"),
         ("architecture", card.model),
         ("filters", ", ".join(map(str, card.widths)) or "all"),
+        ("factorised layers", ", ".join(f"{each.layer} {each.size}" for each in card.factors)),
         *evidence.made_by.items(),
         *(
             (name.replace("_", " "), str(value))

@@ -46,7 +46,7 @@ def write_onnx(
         SettingsError: when a library of the extra ``[onnx]`` is missing.
     """
     onnx, optimizer = import_onnx("onnx"), import_onnx("onnxscript.optimizer")
-    key = (card.model, card.shape, len(card.classes), card.widths)
+    key = (card.model, card.shape, len(card.classes), card.widths, card.factors)
     if key not in _LAST_GRAPH or not _put_weights(_LAST_GRAPH[key], network):
         _LAST_GRAPH.clear()
         _LAST_GRAPH[key] = _trace(network, card)

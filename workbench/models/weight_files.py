@@ -25,6 +25,7 @@ from workbench.data.checked_values import listed, mapped, number, required, shor
 from workbench.data.whole_files import parse_json, written_whole
 from workbench.errors import WeightsError
 from workbench.models.external_networks import DEFAULT_WEIGHTS
+from workbench.models.factors import Factor, factors_from, plain_factors
 
 _PICKLES = (".pt", ".pth")
 #: Name of the card in the metadata of a file.
@@ -53,6 +54,7 @@ class Card:
             earlier versions without these values, those of the known source are used.
         sparsity: penalty on the batch norms' scales in its training; 0 without a penalty, and for
             files of earlier versions without this value.
+        factors: layers that are replaced by two thinner ones; absent from the text when empty.
     """
 
     model: str
@@ -64,6 +66,7 @@ class Card:
     std: tuple[float, ...] = ()
     white: int = 255
     sparsity: float = 0.0
+    factors: tuple[Factor, ...] = ()
 
     @classmethod
     def of(
@@ -74,12 +77,14 @@ class Card:
         widths: tuple[int, ...] = (),
         *,
         images: str | None = None,
+        factors: tuple[Factor, ...] = (),
     ) -> Card:
         """Make the card of a network.
 
         Args:
             source: the data set of its training, with the form of its images.
             images: name of the data set of its current images; the source's name when None.
+            factors: layers that are replaced by two thinner ones.
         """
         return cls(
             model,
@@ -90,6 +95,7 @@ class Card:
             source.mean,
             source.std,
             source.white,
+            factors=factors,
         )
 
     def metadata(self) -> dict[str, str]:
@@ -98,7 +104,11 @@ class Card:
 
     def text(self) -> str:
         """The card as JSON text."""
-        return json.dumps(asdict(self))
+        plain = asdict(self)
+        del plain["factors"]
+        if self.factors:
+            plain["factors"] = plain_factors(self.factors)
+        return json.dumps(plain)
 
 
 def check_weights(path: Path | None) -> list[str]:
@@ -191,6 +201,7 @@ def _checked_card(saved: dict[str, Any]) -> Card:
         tuple(number("std", value, 1 / _MOST_SCALE, _MOST_SCALE) for value in stds),
         whole("white", required("it", saved, "white"), 1, 255),
         number("sparsity", saved.get("sparsity", 0)),
+        factors_from(saved.get("factors", [])),
     )
 
 

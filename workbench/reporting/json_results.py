@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from workbench.data.checked_values import listed, mapped, short_text
+from workbench.models.factors import plain_factors
 from workbench.reporting.results import Adaptation, ProtocolResult
 from workbench.reporting.verdict_text import split_of, verdict_notes, verdict_sentence
 
@@ -13,11 +14,13 @@ from workbench.reporting.verdict_text import split_of, verdict_notes, verdict_se
 def as_dict(adaptation: Adaptation) -> dict[str, Any]:
     """Convert an adaptation to plain data; accuracies are fractions, undefined values None."""
     settings, taken = adaptation.settings, adaptation.verdict.recommended
+    factors = adaptation.recipe.factors
     staged = [_protocol_dict(result) for result in adaptation.stages]
     return {
         **{name: settings[name] for name in ("source", "target", "model", "method")},
         "settings": dict(settings),
         "recipe": adaptation.recipe.rows(),
+        **({"factors": plain_factors(factors)} if factors else {}),
         "protocols": [_protocol_dict(result) for result in adaptation.protocols],
         **({"stages": staged} if staged else {}),
         "recommended": adaptation.verdict.recommended.protocol,

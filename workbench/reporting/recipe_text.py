@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.compression.costs import Costs
 from workbench.compression.recipes import Recipe
+from workbench.models.factors import SIZES
 from workbench.reporting.tables import count, percent
 
 #: A layer with a smaller share of its filters is a bottleneck. At 10 % of VGG-16's parameters,
@@ -48,6 +49,35 @@ def cost_sentence(full: Costs, small: Costs) -> str:
     if small.latency_ms is None or full.latency_ms is None:
         return text
     return f"{text}, {small.latency_ms:.2f} ms instead of {full.latency_ms:.2f} ms per image"
+
+
+def measured_on(recipe: Recipe) -> str:
+    """What a recipe is made from: responses or outputs on images, or weights alone."""
+    if not recipe.factorises:
+        return f"responses to {recipe.images:,} images"
+    return f"outputs on {recipe.images:,} images" if recipe.images else "weights alone"
+
+
+def kept_sentence(recipe: Recipe) -> str:
+    """The filters kept in each layer, or the rank or group size of each factorised layer."""
+    if not recipe.factorises:
+        each = (f"{layer.kept}/{layer.filters}" for layer in recipe.layers)
+        return f"Filters kept: {', '.join(each)}."
+    if not recipe.factors:
+        return "No layer is factorised."
+    size = SIZES[recipe.factors[0].kind]
+    sizes = ", ".join(f"{factor.layer} {factor.size}" for factor in recipe.factors)
+    return f"All filters kept; {size} of the factorised layers: {sizes}."
+
+
+def no_factor_warning(recipe: Recipe) -> list[str]:
+    """A line if a method that factorises layers replaces none."""
+    if not recipe.factorises or recipe.factors:
+        return []
+    return [
+        f"warning: {recipe.method} replaces no layer, so the network stays as it is; set a smaller "
+        "budget, as in --flops 0.5"
+    ]
 
 
 def bottleneck_warning(recipe: Recipe) -> list[str]:

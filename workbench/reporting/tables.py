@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from workbench.compression.costs import Timing
+from workbench.compression.methods import FACTORISATIONS
 from workbench.compression.recipe_settings import RECIPE_OPTIONS
 from workbench.compression.recipes import Recipe
 from workbench.errors import printable
+from workbench.models.factors import SIZES
 from workbench.reporting.results import ProtocolResult
 
 COLUMNS = (
@@ -63,13 +65,26 @@ def accuracy_text(result: ProtocolResult, decimals: int = 1) -> str:
     return f"{mean}{spread} ({low:.{decimals}f} to {high:.{decimals}f})"
 
 
+def recipe_columns(recipe: Recipe) -> tuple[str, ...]:
+    """The columns of the recipe table: ``RECIPE_COLUMNS``, with "rank" or "group size" for "kept"
+    where layers are factorised."""
+    if not recipe.factorises:
+        return RECIPE_COLUMNS
+    size = SIZES[FACTORISATIONS[recipe.method].kind]
+    return tuple(size if name == "kept" else name for name in RECIPE_COLUMNS)
+
+
 def recipe_rows(recipe: Recipe) -> list[tuple[str, ...]]:
-    """The cells of the recipe table, one row per layer, with the columns ``RECIPE_COLUMNS``."""
+    """The cells of the recipe table, one row per layer, with the columns ``recipe_columns``.
+
+    A layer that could be factorised and stays as it is has no size, "-".
+    """
+    sizes = recipe.sizes
     return [
         (
             layer.layer,
             str(layer.filters),
-            str(layer.kept),
+            str(sizes.get(layer.layer, "-") if recipe.factorises else layer.kept),
             str(layer.filters - layer.active),
             f"{layer.divergence:.3f} nats",
             f"{100 * layer.energy:.2f} %",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.models.external_networks import is_users_own
+from workbench.reporting.recipe_text import kept_sentence
 from workbench.reporting.results import Adaptation, ProtocolResult, Verdict
 from workbench.reporting.tables import (
     ADAPT_DECIMALS,
@@ -127,9 +128,7 @@ def note(
         *(f"\n{line}" for line in map(markdown_text, runtime_notes(adaptation))),
         *(f"\n{line}." for line in map(markdown_text, verdict_notes(adaptation.verdict))),
         "",
-        "Filters kept: "
-        + ", ".join(f"{layer.kept}/{layer.filters}" for layer in adaptation.recipe.layers)
-        + ".",
+        kept_sentence(adaptation.recipe),
         "",
         *(f"![{markdown_text(title)}]({link})" for title, link in charts),
     ]

@@ -1,7 +1,8 @@
 """The tables of compression methods: how many filters each group keeps, and which.
 
-A method is a recipe and a selection, and every recipe can be combined with every selection. A new
-method needs one file here, its lines in the tables and one test file.
+A method is a recipe and a selection, and every recipe can be combined with every selection; or it
+is a factorisation, which keeps all filters. A new method needs one file here, its lines in the
+tables and one test file.
 """
 
 from __future__ import annotations
@@ -12,8 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.compression.evidence import Array, Evidence, Indices
+from workbench.compression.factorisation.factor_method import (
+    FactorMethod,
+    energy_size,
+    energy_thresholds,
+)
 from workbench.compression.methods import (
     apoz,
+    dalr,
+    fga,
     fp,
     fpgm,
     gal,
@@ -24,10 +32,12 @@ from workbench.compression.methods import (
     pfa_selection,
     random,
     trained_gates,
+    svd,
     uniform,
     vib,
 )
 from workbench.compression.recipe_options import RecipeOptions
+from workbench.models.factors import GROUPED, LOW_RANK
 
 Selection = Callable[[Evidence, Indices, int, RecipeOptions], Indices]
 
@@ -79,4 +89,15 @@ SELECTIONS: dict[str, Selection] = {
     "random": random.choose,
     "vib": keep_highest(vib.scores),
     "gal": keep_highest(gal.scores),
+}
+#: Methods that keep all filters and replace layers by two thinner ones.
+FACTORISATIONS: dict[str, FactorMethod] = {
+    "dalr": FactorMethod(
+        LOW_RANK, True, dalr.choices, dalr.divergence_size, dalr.divergence_thresholds, dalr.weights
+    ),
+    "dalr-en": FactorMethod(
+        LOW_RANK, True, dalr.choices, energy_size, energy_thresholds, dalr.weights
+    ),
+    "svd": FactorMethod(LOW_RANK, False, svd.choices, energy_size, energy_thresholds, svd.weights),
+    "fga": FactorMethod(GROUPED, False, fga.choices, energy_size, energy_thresholds, fga.weights),
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.compression.method_names import GATES, METHODS
+from workbench.compression.method_names import FACTORISATIONS, GATES, METHODS
 from workbench.compression.recipe_settings import RUNTIMES, TORCH
 from workbench.errors import SettingsError, check_choice, check_once
 
@@ -78,6 +78,12 @@ class SearchSettings:
                 line
                 for name in self.recipes
                 for line in check_choice("--recipes", name, list(METHODS))
+            ),
+            *(
+                f"--recipes {name}: keeps all filters, and shrink searches for numbers of filters; "
+                f"use 'workbench adapt --method {name}'"
+                for name in self.recipes
+                if name in FACTORISATIONS
             ),
             *_budget_problems(self.budgets),
         ]

@@ -69,6 +69,7 @@ def _filters(recipes: Sequence[tuple[str, Recipe]]) -> Section:
             "words": f"{name}, layer {layer.layer}: {layer.kept} of {layer.filters} filters kept",
         }
         for name, recipe in recipes
+        if not recipe.factorises  # it keeps all filters
         for place, layer in enumerate(recipe.layers, 1)
     ]
     chart = Chart(

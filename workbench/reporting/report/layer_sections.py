@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from workbench.compression.correlation_record import SHOWN, LayerCorrelation
 from workbench.compression.recipes import LayerRecipe, Recipe
+from workbench.reporting.recipe_text import measured_on
 from workbench.reporting.report.charts import filters, spectra
 from workbench.reporting.report.page import Cell, Chart, Picture, Pictures, Section, Table, View
-from workbench.reporting.tables import RECIPE_COLUMNS, recipe_rows
+from workbench.reporting.tables import RECIPE_COLUMNS, recipe_columns, recipe_rows
 
 BEFORE, AFTER = "all filters", "kept filters"
 #: With more layers, the pictures and spectra are made smaller, so that the page stays small.
@@ -21,12 +22,18 @@ _MANY_LAYERS = 120
 _MOST_POINTS, _FEW_POINTS = 96, 32
 _SMALLEST_SHARE = 1e-9  # eigenvalues below are rounding errors, and have no place on a log axis
 _PICTURE_WIDTH = 224
+_AFTER = (
+    " After the selection, the remaining eigenvalues should be more equal and the correlations "
+    "weaker."
+)
 #: Ends of the colour scale for correlations: -1 is orange, 0 white, 1 blue.
 _NEGATIVE, _POSITIVE = (230, 159, 0), (0, 90, 143)
 
 
 def filters_section(recipe: Recipe) -> Section:
     """Bars of the filters kept in each layer, and the recipe as a table."""
+    if recipe.factorises:
+        return _factors_section(recipe)
     rows: list[dict[str, Any]] = []
     for place, layer in enumerate(recipe.layers):
         rows += _bars(place, layer)
@@ -36,23 +43,38 @@ def filters_section(recipe: Recipe) -> Section:
         f"on {recipe.images:,} training images. Inactive filters do not respond to them."
     ]
     lines += [f"{name} is not compressed: {why}." for name, why in recipe.uncompressed.items()]
-    cells = [
-        [Cell(row[0]), *(Cell(text, _leading_number(text)) for text in row[1:])]
-        for row in recipe_rows(recipe)
-    ]
     return Section(
         "filters",
         "Filters before and after",
         lines,
         [
             Chart("Filters kept, removed and inactive in each layer", filters(), [View("", rows)]),
-            Table("The recipe as a table", RECIPE_COLUMNS, cells, folded=True),
+            Table("The recipe as a table", RECIPE_COLUMNS, _recipe_cells(recipe), folded=True),
         ],
     )
 
 
+def _factors_section(recipe: Recipe) -> Section:
+    """The table of the layers that are replaced by two thinner ones."""
+    lines = [
+        f"{recipe.method} keeps all filters and replaces {len(recipe.factors)} layers by two "
+        f"thinner ones, by {measured_on(recipe)}. 'Energy kept' is what the two layers keep of the "
+        "outputs' variance, or of the weights' sum of squares."
+    ]
+    lines += [f"{name} is not replaced: {why}." for name, why in recipe.uncompressed.items()]
+    table = Table("The recipe as a table", recipe_columns(recipe), _recipe_cells(recipe))
+    return Section("filters", "Factorised layers", lines, [table])
+
+
+def _recipe_cells(recipe: Recipe) -> list[list[Cell]]:
+    return [
+        [Cell(row[0]), *(Cell(text, _leading_number(text)) for text in row[1:])]
+        for row in recipe_rows(recipe)
+    ]
+
+
 def _leading_number(text: str) -> float:
-    return float(text.split()[0])
+    return 0.0 if text == "-" else float(text.split()[0])
 
 
 def _bars(place: int, layer: LayerRecipe) -> list[dict[str, Any]]:
@@ -93,18 +115,19 @@ def spectra_section(recipe: Recipe, correlations: Sequence[LayerCorrelation]) ->
     ]
     series = [BEFORE, AFTER] if known else [BEFORE]
     after = " and of the kept filters" if known else ""
+    of = "Eigenvalues of the covariance of the responses of all filters"
+    if recipe.factorises:
+        of = f"Energy of each direction, from {measured_on(recipe)}"
     chart = Chart(
-        f"Eigenvalues of the covariance of the responses of all filters{after}, as shares of their "
-        "sum",
+        f"{of}{after}, as shares of their sum",
         spectra(series),
         views,
         chooser="Layer",
         group="layer",
     )
     lines = [
-        "A layer whose eigenvalues fall quickly uses few directions and needs few filters. After "
-        "the selection, the remaining eigenvalues should be more equal and the correlations "
-        "weaker."
+        "A layer whose eigenvalues fall quickly uses few directions and needs few filters."
+        + ("" if recipe.factorises else _AFTER)
     ]
     if known:
         lines.append(
