@@ -32,6 +32,12 @@ METHODS: dict[str, Method] = {
     "network-slimming": Method("network-slimming", "network-slimming"),
     "random": Method("random", "random"),
     "uniform": Method("uniform", "pfa"),
+    "taylor": Method("taylor", "taylor"),
+    "lamp": Method("lamp", "lamp"),
+    "repr": Method("repr", "repr"),
+    "kse": Method("kse", "kse"),
+    "hrank": Method("uniform", "hrank"),
+    "ccp": Method("uniform", "ccp"),
 }
 RECIPES = tuple(dict.fromkeys(method.recipe for method in METHODS.values()))
 SELECTIONS = tuple(dict.fromkeys(method.selection for method in METHODS.values()))
@@ -42,7 +48,13 @@ PRICES = "prices"
 READS: dict[str, tuple[str, ...]] = {
     "apoz": ("zeros",),
     "pfa-cost": (PRICES,),
+    "taylor": ("loss_change",),
+    "kse": ("kernel_indicator",),
+    "hrank": ("map_rank",),
+    "ccp": ("pair_loss",),
 }
+#: Measurements that need the target's labels, and a classifier that was trained on its classes.
+LABELLED = ("loss_change", "pair_loss")
 #: The recipe and the selection that use batch norms' scales.
 SCALES = "network-slimming"
 #: The method of a budget for which the user names none (docs/results compares them).
