@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from workbench.compression.measurements import loss_change, pair_loss
@@ -248,3 +249,29 @@ def test_of_two_equal_filters_one_goes(images):
     assert together == pytest.approx(2 * first + 4 * curvature, rel=1e-5)
     pair = np.array([[1.0, 0.9, 0], [0.9, 1.0, 0], [0, 0, 1.2]])
     assert ccp.cheapest_choice(pair, 1).tolist() in ([0], [1])
+
+
+# --- through the command line ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [("--method", "taylor"), ("--selection", "ccp")])
+def test_classes_without_a_trained_classifier_are_refused(run_cli, tmp_path, draw_folder, options):
+    draw_folder(tmp_path / "pets", {"cat": 6, "dog": 6})
+    (tmp_path / "domains").mkdir()
+    (tmp_path / "domains/pets.yaml").write_text("name: pets\nfolder: ../pets\n")
+    save_file(build_network("simplecnn", (1, 8, 8), 10).state_dict(), "source.safetensors")
+    command = ("analyze", "--source", "digits", "--target", "pets", "--weights")
+    status, out, err = run_cli(*command, "source.safetensors", *options)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "taylor and ccp need a classifier that knows the target's classes" in err
+    assert "use a method without labels" in err
+
+
+def test_random_rows_of_a_new_head_are_refused(run_cli):
+    save_file(build_network("simplecnn", (1, 8, 8), 10).state_dict(), "source.safetensors")
+    status, _, err = run_cli(
+        "adapt", "--source", "digits", "--target", "digits-3v8", "--weights", "source.safetensors",
+        "--method", "taylor", "--footprint", 0.3, "--steps", 2, "--head", "new",
+    )  # fmt: skip
+    assert (status, err.count("\n")) == (2, 1)
+    assert "use --head slice" in err
