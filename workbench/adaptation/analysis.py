@@ -17,7 +17,12 @@ from workbench.adaptation.factorised_network import factorised, factorised_start
 from workbench.adaptation.loaded_task import LoadedTask, head_rows, subject_inputs
 from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
 from workbench.adaptation.run_keys import analysis_key
-from workbench.adaptation.source_network import SourceNetwork, fixed_layers, source_structure
+from workbench.adaptation.source_network import (
+    SourceNetwork,
+    check_labels,
+    fixed_layers,
+    source_structure,
+)
 from workbench.adaptation.task import Task
 from workbench.compression.budgeted_recipe import Candidate, choose, unrounded_costs
 from workbench.compression.correlation_record import (
@@ -173,10 +178,10 @@ def measure_analysis(
         trained: scores of trained gates by filter group, by the name of their method.
     """
     task = loaded.task
-    model = source.build(task)
     structure = source_structure(task)
     title, latency = f"analysis · {task.domain.name}", budget_latency(loaded)
-    respond = partial(gather, loaded, model, structure, display, title)
+    full = rebuild(source.build(task), head_rows(loaded), structure)
+    respond = partial(gather, loaded, full, structure, display, title)
     if task.settings.recipe.factorises:
         made = factorised(loaded, source, respond, display)
         return Analysis(
@@ -191,7 +196,6 @@ def measure_analysis(
             replace(found, measured={**found.measured, name: scores[found.group.name]})
             for found in evidence
         )
-    full = rebuild(model, head_rows(loaded), structure)
     recipe, unrounded = decide(loaded, full, structure, evidence)
     small = rebuild(full, recipe.kept, structure)
     analysis = Analysis(
@@ -219,15 +223,17 @@ def gather(
     """Collect the evidence that the task's method needs about every filter group.
 
     Args:
-        network: analysed on the target's training images.
+        network: analysed on the target's training images; its outputs are the target's classes.
         structure: its filter groups.
         title: of the progress bar.
         also_read: what other methods read that will use the same evidence (``method_names.READS``).
 
     Raises:
-        NetworkError: when the network runs other layers on these images than in its proof.
+        NetworkError: when the network runs other layers on these images than in its proof, or its
+            classifier was not trained on the target's classes and a method reads labels.
     """
     task, options = loaded.task, loaded.task.recipe_options()
+    check_labels(task, also_read)
     looks = (structure.groups, loaded.train, task.source, loaded.processor.torch_device)
     needed = reads(options.recipe, options.selection) | also_read
 

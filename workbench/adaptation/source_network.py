@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from workbench.adaptation.task import Task
 from workbench.compression.evidence import norm_scales
 from workbench.compression.factor_candidates import known_layers
 from workbench.compression.layer_options import FixedLayer, left_out_layers
+from workbench.compression.method_names import LABELLED, READS, reads
 from workbench.compression.methods import FACTORISATIONS, network_slimming
 from workbench.compression.narrow_networks import definition_of, structure_of
 from workbench.compression.structure import Structure
@@ -131,10 +132,11 @@ def check_network(task: Task) -> None:
     Raises:
         SettingsError: when a recipe file, ``--only`` or ``--skip`` does not fit the network.
         NetworkError: when the network cannot be compressed, has no batch norm whose scales the
-            method needs, or cannot have gates.
+            method needs, cannot have gates, or has no trained classifier for the target's classes.
     """
     structure, fixed = source_structure(task), fixed_layers(task)
     check_dropout(task)
+    check_labels(task)
     if task.gates:
         network = build_network(task.model, task.source.shape, len(task.source.classes))
         check_gates(network, structure, task.source.shape)
@@ -146,6 +148,31 @@ def check_network(task: Task) -> None:
             continue
         if norm_scales(network, group) is None:
             raise NetworkError(network_slimming.no_scales(group.name))
+
+
+def check_labels(task: Task, also_read: Set[str] = frozenset()) -> None:
+    """Check that the analysed network can be scored on the target's labels, if a method does so.
+
+    Args:
+        also_read: what other methods read that will use the same evidence (``method_names.READS``).
+
+    Raises:
+        NetworkError: when the classifier was not trained on the target's classes.
+    """
+    options = task.recipe_options()
+    if not (reads(options.recipe, options.selection) | also_read).intersection(LABELLED):
+        return
+    names = [name for name, items in READS.items() if set(items) & set(LABELLED)]
+    what = f"{' and '.join(names)} need a classifier that knows the target's classes"
+    if not knows_classes(task.source, task.domain):
+        raise NetworkError(
+            f"{what}, and {task.trained_on.name} does not have all classes of {task.domain.name}; "
+            "use a method without labels, such as hrank, lamp or pfa-kl"
+        )
+    if task.settings.recipe.steps > 1 and task.settings.training.head == "new":
+        raise NetworkError(
+            f"{what}, and --head new with --steps begins with random rows; use --head slice"
+        )
 
 
 def check_dropout(task: Task) -> None:

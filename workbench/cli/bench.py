@@ -20,8 +20,9 @@ def bench(
     methods: Annotated[
         str,
         typer.Option(
-            help=f"Methods, comma-separated: {', '.join(METHODS)}. "
-            "(default, without --recipes: all but pfa-en and pfa-cost)"
+            help=f"Methods, comma-separated: {', '.join(METHODS)}; or all. "
+            "(default, without --recipes: pfa-kl, fp, fpgm, apoz, network-slimming, random and "
+            "uniform)"
         ),
     ] = "",
     recipes: Annotated[

@@ -1,7 +1,7 @@
 """Evidence on each filter group, the only input of the compression methods.
 
 PFA uses the responses. The other methods use the filters' weights, the scales of batch norms, or
-how often a filter's output is zero. All of it is collected once, as arrays.
+further measurements (``measurements``). All of it is collected once, as arrays.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Evidence:
         scales: shape (n,): absolute scales of the batch norm after the filters, averaged over
             several batch norms; None without one.
         measured: further arrays, by their name in ``measurements.MEASUREMENTS``; only those that
-            the recipe or the selection reads. "zeros" has shape (n,) and values in [0, 1]: the
-            share of the filter's outputs that are zero after ReLU.
+            the recipe or the selection reads. They have shape (n,), or (n, n) for pairs of
+            filters; the module of each measurement describes its values.
         price: price of one filter, from ``filter_prices``; None if not computed.
         full_filters: filters of the group in the full network, which is wider than ``group`` in
             the later steps of iterative PFA; None if it is ``group`` itself.

@@ -34,6 +34,12 @@ METHODS: dict[str, Method] = {
     "uniform": Method("uniform", "pfa"),
     "vib": Method("vib", "vib"),
     "gal": Method("gal", "gal"),
+    "taylor": Method("taylor", "taylor"),
+    "lamp": Method("lamp", "lamp"),
+    "repr": Method("repr", "repr"),
+    "kse": Method("kse", "kse"),
+    "hrank": Method("uniform", "hrank"),
+    "ccp": Method("uniform", "ccp"),
 }
 RECIPES = tuple(dict.fromkeys(method.recipe for method in METHODS.values()))
 SELECTIONS = tuple(dict.fromkeys(method.selection for method in METHODS.values()))
@@ -52,9 +58,15 @@ READS: dict[str, tuple[str, ...]] = {
     "pfa-cost": (PRICES,),
     "vib": ("vib",),
     "gal": ("gal",),
+    "taylor": ("loss_change",),
+    "kse": ("kernel_indicator",),
+    "hrank": ("map_rank",),
+    "ccp": ("pair_loss",),
 }
 #: What is trained, not measured: gates of the full network (``training.gates``).
 GATES = ("vib", "gal")
+#: Measurements that need the target's labels, and a classifier that was trained on its classes.
+LABELLED = ("loss_change", "pair_loss")
 #: The recipe and the selection that use batch norms' scales.
 SCALES = "network-slimming"
 #: The method of a budget for which the user names none (docs/results compares them).

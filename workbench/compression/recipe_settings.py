@@ -20,6 +20,7 @@ from workbench.compression.method_names import (
     ENERGIES,
     FACTORISATIONS,
     FILE,
+    GATES,
     METHODS,
     RECIPES,
     REFERENCE,

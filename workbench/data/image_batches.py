@@ -100,6 +100,17 @@ def batches(images: ImageSet, size: int, device: torch.device) -> Iterator[Batch
         yield pixels.to(device), torch.from_numpy(labels).to(device)
 
 
+def evenly_spaced(images: ImageSet, count: int) -> ImageSet:
+    """At most ``count`` images, evenly spaced, because some sets are sorted by class."""
+    if len(images) <= count:
+        return images
+    places = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
+    if isinstance(images, Images):
+        return replace(images, pixels=images.pixels[places], labels=images.labels[places])
+    files = tuple(images.files[place] for place in places)
+    return replace(images, files=files, labels=images.labels[places])
+
+
 def relabelled(images: ImageSet, labels: Sequence[int]) -> ImageSet:
     """The same images with other labels.
 

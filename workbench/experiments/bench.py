@@ -55,6 +55,8 @@ from workbench.training.time_left import TRAINING, PlannedStep
 
 #: The option of ``adapt`` that limits the networks, and its value.
 Budget = tuple[str, str | float]
+#: Stands for all methods.
+ALL = "all"
 #: Methods that ``bench`` compares by default.
 USUAL = ("pfa-kl", "fp", "fpgm", "apoz", "network-slimming", "random", "uniform")
 
@@ -83,7 +85,7 @@ def bench(
 
     Args:
         targets: names of domains.
-        methods: names in ``METHODS``; ``USUAL`` without recipes.
+        methods: names in ``METHODS``, or "all" of them; ``USUAL`` without recipes.
         recipes, selections: each recipe is combined with each selection (PFA's by default).
         footprints: "pfa-kl", or shares of the parameters in (0, 1]; "pfa-kl" without ``flops``.
         flops: shares of the FLOPs in (0, 1].
@@ -104,6 +106,7 @@ def bench(
         WorkbenchError: for anything that the user can correct; see ``errors``.
     """
     options = {name: value for name, value in options.items() if value is not None}
+    methods = tuple(METHODS) if ALL in methods else methods
     results = user_path(results)
     slimming_weights = user_path(slimming_weights) if slimming_weights else None
     problems = _problems(targets, methods, recipes, selections, footprints, flops)

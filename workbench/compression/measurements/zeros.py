@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from workbench.compression.evidence import Array
 from workbench.compression.responses import BATCH_SIZE, Batches, filters_of, observe
-from workbench.compression.structure import FilterGroup
+from workbench.compression.structure import FilterGroup, ResponsePoint
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet, batches
 from workbench.models.networks import BatchNorm, place
@@ -43,13 +43,24 @@ def measure(
         zeros[group.name] += silent.cpu().numpy()
         places[group.name] += rows.numel() // group.filters
 
-    norms = _norms_behind(model, groups, batches(images, 1, device), source)
-    points = [
+    points = behind_norms(model, groups, batches(images, 1, device), source)
+    observe(model, points, batches(images, BATCH_SIZE, device), source, collect)
+    return {name: count / places[name] for name, count in zeros.items()}
+
+
+def behind_norms(
+    model: nn.Module, groups: Sequence[FilterGroup], images: Batches, source: Source
+) -> list[tuple[FilterGroup, ResponsePoint]]:
+    """Where ReLU reads each group: its response or, behind it, a batch norm's output.
+
+    Args:
+        images: batches, of which one is used.
+    """
+    norms = _norms_behind(model, groups, images, source)
+    return [
         (group, replace(group.response, layer=norms.get(group.name, group.response.layer)))
         for group in groups
     ]
-    observe(model, points, batches(images, BATCH_SIZE, device), source, collect)
-    return {name: count / places[name] for name, count in zeros.items()}
 
 
 def _norms_behind(

@@ -20,19 +20,26 @@ from workbench.compression.factorisation.factor_method import (
 )
 from workbench.compression.methods import (
     apoz,
+    ccp,
     dalr,
     fga,
     fp,
     fpgm,
     gal,
+    global_ranking,
+    hrank,
+    kse,
+    lamp,
     network_slimming,
     pfa_cost,
     pfa_en,
     pfa_kl,
     pfa_selection,
     random,
-    trained_gates,
+    repr_overlap,
     svd,
+    taylor,
+    trained_gates,
     uniform,
     vib,
 )
@@ -69,16 +76,25 @@ def keep_highest(scores: Callable[[Evidence], Array]) -> Selection:
     return choose
 
 
+def _ranked(scores: Callable[[Evidence], Array]) -> HowMany:
+    """A recipe that ranks the filters of all layers together."""
+    return HowMany(global_ranking.counts_by(scores), global_ranking.thresholds)
+
+
 RECIPES: dict[str, HowMany] = {
     "pfa-kl": HowMany(pfa_kl.counts, pfa_kl.thresholds, active_only=True),
     "pfa-en": HowMany(pfa_en.counts, pfa_en.thresholds, active_only=True),
     "pfa-cost": HowMany(pfa_cost.counts, pfa_cost.thresholds, active_only=True),
-    "network-slimming": HowMany(network_slimming.counts, network_slimming.thresholds),
+    "network-slimming": _ranked(network_slimming.scores),
     "apoz": HowMany(apoz.counts, apoz.thresholds),
     "uniform": HowMany(uniform.counts, uniform.thresholds),
     "random": HowMany(random.counts, random.thresholds),
     "vib": HowMany(vib.counts, trained_gates.thresholds),
     "gal": HowMany(gal.counts, trained_gates.thresholds),
+    "taylor": _ranked(taylor.scores),
+    "lamp": _ranked(lamp.scores),
+    "repr": _ranked(repr_overlap.scores),
+    "kse": _ranked(kse.scores),
 }
 SELECTIONS: dict[str, Selection] = {
     "pfa": pfa_selection.choose,
@@ -89,6 +105,12 @@ SELECTIONS: dict[str, Selection] = {
     "random": random.choose,
     "vib": keep_highest(vib.scores),
     "gal": keep_highest(gal.scores),
+    "taylor": keep_highest(taylor.scores),
+    "lamp": keep_highest(lamp.scores),
+    "repr": keep_highest(repr_overlap.scores),
+    "kse": keep_highest(kse.scores),
+    "hrank": keep_highest(hrank.scores),
+    "ccp": ccp.choose,
 }
 #: Methods that keep all filters and replace layers by two thinner ones.
 FACTORISATIONS: dict[str, FactorMethod] = {

@@ -20,30 +20,9 @@ section 3. If several batch norms follow the same filters, their mean is used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from workbench.compression.evidence import Array, Evidence
-from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.methods.global_ranking import counts_by
 from workbench.errors import NetworkError
-
-
-def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
-    """Filters of each group among the largest scales, a share ``threshold``; at least one."""
-    assert options.threshold is not None  # set by the budget
-    every = [scores(group) for group in evidence]
-    order = np.argsort(-np.concatenate(every), kind="stable")
-    taken = np.zeros(len(order), dtype=bool)
-    taken[order[: round(options.threshold * len(order))]] = True
-    ends = np.cumsum([len(part) for part in every])
-    return [max(1, int(part.sum())) for part in np.split(taken, ends[:-1])]
-
-
-def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
-    """Shares of all filters, ascending, in (0, 1], in steps of one filter."""
-    filters = sum(group.group.filters for group in evidence)
-    return np.arange(1, filters + 1) / filters
 
 
 def scores(evidence: Evidence) -> Array:
@@ -63,3 +42,6 @@ def no_scales(layer: str) -> str:
         f"layer '{layer}' has no batch norm with scales, which network-slimming needs; use fp or "
         "fpgm"
     )
+
+
+counts = counts_by(scores)

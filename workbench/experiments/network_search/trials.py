@@ -210,15 +210,16 @@ class Trials:
         """The full network with the target's classes; measures the responses at the first call."""
         if self._network is None:
             task = self.loaded.task
-            model, structure = self.source.build(task), source_structure(task)
+            structure = source_structure(task)
+            network = rebuild(self.source.build(task), head_rows(self.loaded), structure)
             title = f"analysis · {task.domain.name}"
             display = self.prepared.recorder.display
             every = (METHODS[name] for name in self.search.recipes)
             also_read = reads(*(part for each in every for part in (each.recipe, each.selection)))
             self._evidence = gather(
-                self.loaded, model, structure, display, title, also_read=also_read
+                self.loaded, network, structure, display, title, also_read=also_read
             )
-            self._network = rebuild(model, head_rows(self.loaded), structure)
+            self._network = network
         return self._network
 
     def _look_up(

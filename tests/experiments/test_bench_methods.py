@@ -1,0 +1,53 @@
+"""``bench`` with the methods that score filters, and with all methods."""
+
+import csv
+
+import pytest
+from safetensors.torch import save_file
+
+from workbench.compression.method_names import METHODS
+from workbench.errors import SettingsError
+from workbench.experiments import bench
+from workbench.models.networks import build_network
+
+SHORT = ("--source", "digits", "--target", "digits-3v8", "--epochs", 1, "--schedule", "one-cycle")
+
+
+def test_bench_compares_methods_that_score_filters(run_cli, tmp_path):
+    weights = tmp_path / "source.safetensors"
+    save_file(build_network("simplecnn", (1, 8, 8), 10, seed=1).state_dict(), weights)
+    status, _, err = run_cli(
+        "bench", *SHORT, "--weights", weights, "--methods", "taylor,ccp", "--flops", 0.2
+    )
+    assert status == 0, err
+    with open("docs/results/data/cells.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["protocol"] == "pfa-fine"]
+    assert len(rows) == 2
+    assert all(0.1 < float(row["flops_ratio"]) <= 0.2 for row in rows)
+    page = (tmp_path / "docs/results/bench-digits-3v8-0.2-flops.md").read_text()
+    assert "| taylor |" in page
+    assert "| ccp |" in page
+
+
+def test_all_is_every_method_of_the_table(monkeypatch):
+    asked = []
+
+    def stop(parts):
+        asked.extend(parts)
+        raise SettingsError("stopped")
+
+    monkeypatch.setattr(bench, "check_parts", stop)
+    options = {"source": "digits", "model": "simplecnn", "weights": "w.safetensors"}
+    with pytest.raises(SettingsError, match="stopped"):
+        bench.bench(["digits-3v8"], methods=("all",), **options)
+    asked = {part.label[0] for part in asked} - {bench.FULL, bench.SOURCE}
+    assert asked == set(METHODS)
+
+
+@pytest.mark.slow
+def test_bench_runs_all_methods(run_cli, tmp_path):
+    command = ("bench", *SHORT, "--source-epochs", 1, "--methods", "all", "--flops", 0.2)
+    status, _, err = run_cli(*command)
+    assert status == 0, err
+    page = (tmp_path / "docs/results/bench-digits-3v8-0.2-flops.md").read_text()
+    assert all(f"| {name} |" in page for name in METHODS)
