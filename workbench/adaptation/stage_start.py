@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.deployment.stage_types import Rewind
-from workbench.models.processor import Processor
+from workbench.models.networks import place
 from workbench.store.jobs import Job
 from workbench.training.loop import fit
 
 
 def rewind_to_start(loaded: LoadedTask, job: Job) -> Rewind:
-    """How to train the network of a job again, on the CPU in float32 as all stages."""
-    processor = Processor("cpu", "fp32", loaded.processor.threads)
+    """How to train the network of a job again, as its protocol did: on its processor, too."""
 
     def make() -> nn.Module:
         return job.finish(job.make_model())
@@ -22,7 +22,8 @@ def rewind_to_start(loaded: LoadedTask, job: Job) -> Rewind:
         teacher = job.make_teacher() if job.make_teacher else None
         fit(
             network, job.train, job.source, job.plan,
-            seed=job.seed, processor=processor, teacher=teacher,
+            seed=job.seed, processor=loaded.processor, teacher=teacher,
         )  # fmt: skip
+        place(network, torch.device("cpu"))
 
     return Rewind(make, train)

@@ -19,7 +19,8 @@ class Rewind:
     Attributes:
         make: makes the network with the weights that its training started from, in float32 on the
             CPU; the same weights at every call.
-        train: trains such a network in place, exactly as the trained network was, but on the CPU.
+        train: trains such a network in place, exactly as the trained network was, and leaves it on
+            the CPU.
     """
 
     make: Callable[[], nn.Module]

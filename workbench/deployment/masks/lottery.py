@@ -7,16 +7,15 @@ reach the accuracy of the whole network.
 Method: iterative magnitude pruning. In each of n rounds the smallest remaining weights of all
 convolutions and linear layers together are masked. All weights, biases and norms then get the
 values from which the protocol started, bit by bit, and the network is trained again with the mask,
-exactly as the protocol trains it: its plan, its seed and its teacher. For full-scratch the start is
-random as in the paper; for full-fine it is the source network.
+exactly as the protocol trains it: its plan, seed, teacher, processor and precision. For
+full-scratch the start is random as in the paper; for full-fine it is the source network.
 
 Formula: each round keeps the same share of the remaining weights: after round i of n the share
 1 - (1 - s)^(i/n) is masked, with s = ``--sparsity``. The paper removes 20 % a round, which would be
 10 rounds for s = 0.9; the default of 5 removes 37 %.
 
-Cost: ``--lottery-rounds`` times the training of the protocol, on the CPU: for a VGG-16 that can be
-many minutes. With sparsity 0 nothing is trained, and the file holds the network as it is.
-
+Cost: ``--lottery-rounds`` times the training of the protocol: for a VGG-16 on a CPU, many minutes.
+With sparsity 0 nothing is trained, and the file holds the network as it is. 
 When it does not help: the bytes are those of ``sparse``, which costs less. It computes as dense
 weights do: neither faster nor with less memory. Large networks and large rates need a rewind to an
 early epoch instead of the start (Frankle et al., ICML 2020), which is not offered.

@@ -10,7 +10,7 @@ through): dL/dscore = w dL/dw'. w and all biases, scales and shifts stay as they
 protocol's training; only scores are trained. A score starts at |w|, divided by its mean in the
 layer, so the first choice is that of the largest magnitudes; the paper starts from random scores,
 which needs many more epochs. Statistics of batch norms follow the masks, and are measured anew at
-the end. SGD with Nesterov's momentum 0.9 starts at rate 10 and falls to 0 along a cosine, with
+the end. SGD with Nesterov's momentum 0.9 starts at rate 30 and falls to 0 along a cosine, with
 batches of 32 images and without augmentation. All seeds are fixed.
 
 Cost: ``--mask-epochs`` epochs on the CPU, each slower than that of a training because every step
@@ -43,7 +43,7 @@ from workbench.deployment.stage_training import (
 )
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
 
-_RATE = 10.0
+_RATE = 30.0
 
 
 def make_supermask(
