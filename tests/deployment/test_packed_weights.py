@@ -193,7 +193,7 @@ DAMAGES = {
         "is damaged: 'features.1.bias' holds NaN",
     ),
     "complex": (changed("features.1.bias", lambda t: t.to(torch.complex64)), "holds torch.complex"),
-    "no form": (formed(GRID, form="other"), "neither 'shared' nor 'grid'"),
+    "no form": (formed(GRID, form="other"), "its form is none of"),
     "a form as a list": (lambda t, forms, *_: forms.update({GRID: []}), "its form is a list"),
     "no shape": (lambda t, forms, *_: forms[GRID].pop("shape"), "has no 'shape'"),
     "a huge shape": (formed(GRID, shape=[6, 2**31, 2**31]), "do not have"),

@@ -45,7 +45,7 @@ def run_protocol(
         run, new = recorder.train(job, parent, weights.rule(job))
         trained += new and protocol.trained
         files = [
-            run_stage(loaded, stage, run, recorder, parent)
+            run_stage(loaded, stage, job, run, recorder, parent)
             for stage in stages_after(loaded, protocol)
         ]
         weights.settle(run, [each for each in files if each])

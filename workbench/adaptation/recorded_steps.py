@@ -120,7 +120,7 @@ def _stage_states(
     for name in found.call.task.settings.deployment.stages:
         run = None
         if origin is not None and found.loaded is not None and found.recorder is not None:
-            key = stage_key(found.loaded, STAGES[name], origin.tags[FINGERPRINT])
+            key = stage_key(found.loaded, STAGES[name], origin)
             run = found.recorder.find(key)
         title = f"{name} after {step.title}, seed {seed}"
         own = replace(step, kind="stage", title=title)

@@ -113,6 +113,11 @@ def _write(
     settings = DeploymentSettings(**options)
     used = STAGES[form.stage].options if form.stage else ()
     problems = [*settings.problems(), *settings.unused(used)]
+    if form.stage and STAGES[form.stage].rewinds:
+        problems.append(
+            f"--stage {form.stage} needs the weights that the training started from, which are not "
+            f"stored; use 'workbench adapt ... --stages {form.stage}'"
+        )
     if problems:
         raise SettingsError(*problems)
     paths = check_out(out, form)

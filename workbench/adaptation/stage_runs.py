@@ -13,6 +13,7 @@ from pathlib import Path
 from workbench.adaptation.loaded_task import LoadedTask, subject_inputs
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import model_parts
+from workbench.adaptation.stage_start import rewind_to_start
 from workbench.adaptation.stage_work import stage_work
 from workbench.compression.narrow_networks import build_narrow, load_network
 from workbench.compression.recipes import Recipe
@@ -23,10 +24,11 @@ from workbench.deployment.stage_names import STAGES, Stage
 from workbench.deployment.stage_types import TrainedNetwork
 from workbench.deployment.stages import apply_stage
 from workbench.models.weight_files import Card, read_card
+from workbench.store.jobs import Job
 from workbench.store.keys import file_hash, key_of
 from workbench.store.mlflow_models import Described, log_model
 from workbench.store.recorder import Recorder
-from workbench.store.run_tags import DROPPED, FILE, FINGERPRINT, HASH, KEPT, WEIGHTS
+from workbench.store.run_tags import DROPPED, FILE, FINGERPRINT, HASH, KEPT, KEY, WEIGHTS
 from workbench.store.runs import StoredRun
 from workbench.store.stored_results import (
     HITS_FILE,
@@ -60,11 +62,11 @@ class StageRun:
     run: StoredRun
 
 
-def stage_key(loaded: LoadedTask, stage: Stage, fingerprint: str) -> str:
+def stage_key(loaded: LoadedTask, stage: Stage, origin: StoredRun) -> str:
     """Key of a stage after a training.
 
     Args:
-        fingerprint: of the trained network's weights.
+        origin: the run that trained the network.
     """
     return key_of(
         "stage",
@@ -74,19 +76,22 @@ def stage_key(loaded: LoadedTask, stage: Stage, fingerprint: str) -> str:
             **image_parts(loaded.task.source),
             "stage": stage.name,
             "options": loaded.task.settings.deployment.of_stage(stage.name),
-            "weights": fingerprint,
+            "weights": origin.tags[FINGERPRINT],
             "threads": loaded.processor.threads,
+            # What the training started from, and how it trained, is part of its own key.
+            **({"training": origin.tags[KEY]} if stage.rewinds else {}),
         },
     )
 
 
 def run_stage(
-    loaded: LoadedTask, stage: Stage, origin: StoredRun, recorder: Recorder, parent: str
+    loaded: LoadedTask, stage: Stage, job: Job, origin: StoredRun, recorder: Recorder, parent: str
 ) -> StageRun | None:
     """Find the recorded file of a stage, or make, evaluate and record it.
 
     Args:
-        origin: the run that trained the network.
+        job: the training of the network.
+        origin: its run.
         parent: id of the parent of a new run.
 
     Returns:
@@ -95,7 +100,7 @@ def run_stage(
     Raises:
         WorkbenchError: when the file cannot be made.
     """
-    key, say = stage_key(loaded, stage, origin.tags[FINGERPRINT]), recorder.display.say
+    key, say = stage_key(loaded, stage, origin), recorder.display.say
     title = f"{stage.name} · {origin.name}"
     with recorder.work.lock(key, lambda: say(f"{title}: another process makes it; waiting")):
         done = None if recorder.fresh else recorder.find(key)
@@ -116,15 +121,16 @@ def run_stage(
         with recorder.closing(run_id), tempfile.TemporaryDirectory() as folder:
             recorder.store.log_inputs(run_id, subject_inputs(loaded))
             path = Path(folder) / f"network-{stage.name}{stage.suffix}"
-            work = partial(stage_work, loaded, stage, origin.metrics["flops"])
+            work = partial(stage_work, loaded, stage, origin.metrics["flops"], job.plan.epochs)
             with recorder.display.track(title, 1, work, STAGE):
-                _make(loaded, stage, weights, path, origin, recorder, run_id)
+                _make(loaded, stage, job, weights, path, origin, recorder, run_id)
         return StageRun(stage.name, origin, recorder.store.run(run_id))
 
 
 def _make(
     loaded: LoadedTask,
     stage: Stage,
+    job: Job,
     weights: Path,
     path: Path,
     origin: StoredRun,
@@ -133,7 +139,8 @@ def _make(
 ) -> None:
     """Make the file at ``path``, evaluate it and write everything to its run."""
     start, card = time.perf_counter(), read_card(weights)
-    trained = TrainedNetwork(load_network(weights, card.model), card, loaded.train)
+    rewind = rewind_to_start(loaded, job) if stage.rewinds else None
+    trained = TrainedNetwork(load_network(weights, card.model), card, loaded.train, rewind)
     report = apply_stage(stage.name, trained, loaded.task.settings.deployment, path)
     seconds = time.perf_counter() - start
     opened = open_network(path, card.model, loaded.processor.threads)

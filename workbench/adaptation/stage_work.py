@@ -40,15 +40,17 @@ def latency_work(task: Task, sizes: NetworkSizes) -> float:
     return 2 * _FIXED + pass_work(sizes.full + sizes.small, _TIMED) if timed else 0.0
 
 
-def stage_work(loaded: LoadedTask, stage: Stage, flops: float) -> float:
+def stage_work(loaded: LoadedTask, stage: Stage, flops: float, epochs: int) -> float:
     """Work of a stage after one training.
 
     Args:
         flops: of the network.
+        epochs: of its training, for a stage that repeats it.
     """
     options = loaded.task.settings.deployment
     images = len(loaded.test) + min(options.calibration_images, len(loaded.train))
     work = _FIXED + _STAGE_PASSES * pass_work(flops, images)
     if not stage.trains:
         return work
-    return work + training_work(flops, len(loaded.train), options.qat_epochs)
+    own = options.lottery_rounds * epochs if stage.repeats else getattr(options, stage.epochs)
+    return work + training_work(flops, len(loaded.train), own)

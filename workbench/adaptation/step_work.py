@@ -102,7 +102,8 @@ def _work(loaded: LoadedTask, state: StepState, sizes: NetworkSizes) -> tuple[st
     assert step.protocol is not None  # all other steps have one
     if step.kind == "stage":
         flops = sizes.small if step.protocol.compressed else sizes.full
-        return STAGE, stage_work(loaded, STAGES[state.stage], flops)
+        epochs = (task.fine_plan if step.protocol.inherited else task.plan).epochs
+        return STAGE, stage_work(loaded, STAGES[state.stage], flops, epochs)
     return TRAINING, _protocol_work(task, step.protocol, images, sizes)
 
 

@@ -16,6 +16,7 @@ from workbench.adaptation.source_and_target import (
     choose_head,
     fit_source,
 )
+from workbench.adaptation.stage_options import check_repeatable
 from workbench.compression.budget_limits import Budget
 from workbench.compression.method_names import FILE, METHODS, Method
 from workbench.compression.recipe_files import RecipeFile, read_recipe_file
@@ -239,6 +240,7 @@ def _check_resolved(task: Task) -> None:
             "leave it out"
         )
     problems = check_teacher(training, training.head, steps)
+    problems += check_repeatable(task.settings.deployment.stages, training)
     if problems:
         raise SettingsError(*problems)
     if steps > task.fine_plan.epochs:

@@ -9,6 +9,8 @@ from workbench.cli.distillation_option_table import DISTILLATION_OPTIONS
 from workbench.cli.engine_option_table import ENGINE
 from workbench.cli.layer_option_table import LAYERS
 from workbench.cli.one_option import REQUIRED, Option
+from workbench.cli.stage_option_table import STAGE_TRAININGS
+from workbench.cli.stage_option_table import STAGES_PANEL as _STAGES
 from workbench.cli.training_option_table import TRAINING_OPTIONS
 from workbench.compression.method_names import BUDGETED, METHODS, RECIPES, SELECTIONS
 from workbench.compression.recipe_settings import RUNTIMES, RecipeSettings
@@ -20,7 +22,6 @@ from workbench.training.settings import TrainingSettings
 
 _NETWORK, _RECIPE, _BUDGET = "Domain and network", "Recipe", "Budget"
 _TRAINING, _SEEDS, _WHERE, _OUTPUT = "Training", "Protocols and seeds", "Where", "Output"
-_STAGES = "Stages after training"
 _Recipe, _Training = RecipeSettings, TrainingSettings
 
 SHARED: dict[str, Option] = {
@@ -200,6 +201,7 @@ SHARED: dict[str, Option] = {
         "int8-qat: epochs of quantisation-aware fine-tuning.",
         DeploymentSettings.qat_epochs,
     ),
+    **STAGE_TRAININGS,
     "epochs": Option(
         int | None, _TRAINING, "Epochs of each training. (default: depends on the network)"
     ),

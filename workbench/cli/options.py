@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from workbench.cli.one_option import Option
 from workbench.cli.option_table import SHARED
+from workbench.deployment import settings as deployment
 from workbench.experiments.engines.engine_settings import ENGINE_OPTIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,7 +40,7 @@ DISTILLATION = (
     "objective", "teacher", "temperature", "distill_weight", "generations", "assistant",
 )  # fmt: skip
 SEEDS = ("seeds", "first_seed")
-STAGE_OPTIONS = ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
+STAGE_OPTIONS = deployment.STAGE_OPTIONS
 ENGINE = ENGINE_OPTIONS
 WHERE = ("data_dir", "domains", "tracking_uri", "output")
 

@@ -15,8 +15,19 @@ from workbench.deployment.stage_names import STAGES
 from workbench.errors import check_choice, check_once
 
 PROCESSORS = ("x86", "arm")
-_STAGE_OPTIONS = ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
+#: Binary weights; binary weights and activations; the same with a scale for each filter.
+BINARY = ("connect", "bnn", "xnor")
+STAGE_OPTIONS = (
+    "int8_for", "calibration_images", "mixed_size", "qat_epochs",
+    "sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
+)  # fmt: skip
 _MOST_IMAGES, _MOST_EPOCHS = 100_000, 10_000
+_COUNTS = {
+    "qat_epochs": _MOST_EPOCHS,
+    "mask_epochs": _MOST_EPOCHS,
+    "binary_epochs": _MOST_EPOCHS,
+    "lottery_rounds": 100,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +43,12 @@ class DeploymentSettings:
         mixed_size: largest size of the file of ``mixed``, as a share of its float32 weights,
             in (0, 1].
         qat_epochs: epochs of quantisation-aware fine-tuning.
+        sparsity: share of the weights of convolutions and linear layers that ``sparse``,
+            ``lottery`` and ``supermask`` set to 0, in [0, 1).
+        mask_epochs: epochs of the training of ``sparse`` and ``supermask``.
+        lottery_rounds: trainings of ``lottery``.
+        binary: what ``binary`` makes binary, a name in ``BINARY``.
+        binary_epochs: epochs of the training of ``binary``.
     """
 
     stages: tuple[str, ...] = ()
@@ -39,6 +56,11 @@ class DeploymentSettings:
     calibration_images: int = 256
     mixed_size: float = 0.16
     qat_epochs: int = 3
+    sparsity: float = 0.9
+    mask_epochs: int = 5
+    lottery_rounds: int = 5
+    binary: str = "connect"
+    binary_epochs: int = 5
 
     @classmethod
     def of(cls, **options: Any) -> DeploymentSettings:
@@ -58,7 +80,7 @@ class DeploymentSettings:
             return {}
         options = {
             name: getattr(self, name)
-            for name in _STAGE_OPTIONS
+            for name in STAGE_OPTIONS
             if getattr(self, name) != getattr(DeploymentSettings, name)
         }
         return {"stages": list(self.stages), **options}
@@ -77,12 +99,12 @@ class DeploymentSettings:
         """
         others = {
             name: [stage.name for stage in STAGES.values() if name in stage.options]
-            for name in _STAGE_OPTIONS
+            for name in STAGE_OPTIONS
         }
         return [
             f"--{name.replace('_', '-')} has no effect here: it is an option of the stage(s) "
             f"{', '.join(others[name])}; leave it out"
-            for name in _STAGE_OPTIONS
+            for name in STAGE_OPTIONS
             if name not in used and getattr(self, name) != getattr(DeploymentSettings, name)
         ]
 
@@ -106,6 +128,12 @@ class DeploymentSettings:
             )
         if not 0 < self.mixed_size <= 1:
             problems.append(f"--mixed-size {self.mixed_size:g} is not within (0, 1]; try 0.16")
-        if not 1 <= self.qat_epochs <= _MOST_EPOCHS:
-            problems.append(f"--qat-epochs {self.qat_epochs} is not within 1 to {_MOST_EPOCHS}")
+        if not 0 <= self.sparsity < 1:
+            problems.append(f"--sparsity {self.sparsity:g} is not within [0, 1); try 0.9")
+        problems += check_choice("--binary", self.binary, BINARY)
+        for name, most in _COUNTS.items():
+            value = getattr(self, name)
+            if not 1 <= value <= most:
+                option = name.replace("_", "-")
+                problems.append(f"--{option} {value} is not within 1 to {most}")
         return problems

@@ -16,6 +16,9 @@ class Stage:
             smaller but runs as the float32 network does.
         libraries: of the extra ``[onnx]`` that it needs.
         trains: whether it trains the network on the target.
+        epochs: the field of ``DeploymentSettings`` with the epochs of this training; "" for a stage
+            without one, and for one that repeats the training of its protocol.
+        rewinds: whether it needs the weights that the training started from.
         options: the fields of ``DeploymentSettings`` that determine its file.
         summary: what it does, in one line.
     """
@@ -27,6 +30,13 @@ class Stage:
     summary: str
     libraries: tuple[str, ...] = ()
     trains: bool = False
+    epochs: str = ""
+    rewinds: bool = False
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it repeats the training of its protocol."""
+        return self.trains and not self.epochs
 
 
 INT8 = "int8"
@@ -50,6 +60,7 @@ STAGES: dict[str, Stage] = {
             "8-bit integers with quantisation-aware fine-tuning",
             _ONNX,
             trains=True,
+            epochs="qat_epochs",
         ),
         Stage(
             "mixed",
@@ -60,6 +71,43 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "clustered", ".packed", None, (), "shared weights, Huffman coded: smaller, not faster"
+        ),
+        Stage(
+            "binary",
+            ".packed",
+            None,
+            ("binary", "binary_epochs"),
+            "one bit a weight, trained: smaller, not faster",
+            trains=True,
+            epochs="binary_epochs",
+        ),
+        Stage(
+            "sparse",
+            ".packed",
+            None,
+            ("sparsity", "mask_epochs"),
+            "the smallest weights are 0, fine-tuned: smaller, not faster",
+            trains=True,
+            epochs="mask_epochs",
+        ),
+        Stage(
+            "lottery",
+            ".packed",
+            None,
+            ("sparsity", "lottery_rounds"),
+            "the same, trained again from the start in rounds: smaller, not faster",
+            trains=True,
+            rewinds=True,
+        ),
+        Stage(
+            "supermask",
+            ".packed",
+            None,
+            ("sparsity", "mask_epochs"),
+            "a learned choice of the weights of the start: smaller, not faster",
+            trains=True,
+            epochs="mask_epochs",
+            rewinds=True,
         ),
     )
 }

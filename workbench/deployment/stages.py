@@ -10,10 +10,14 @@ from workbench.deployment.stage_types import StageReport, TrainedNetwork
 
 #: Module and function of each stage in ``stage_names.STAGES``, imported when it is used.
 _MAKERS = {
-    "int8": ("int8", "make_int8"),
-    "int8-qat": ("int8_qat", "make_int8_qat"),
-    "mixed": ("mixed_bits", "make_mixed"),
-    "clustered": ("clustered_weights", "make_clustered"),
+    "int8": ("quantisation.int8", "make_int8"),
+    "int8-qat": ("quantisation.int8_qat", "make_int8_qat"),
+    "mixed": ("quantisation.mixed_bits", "make_mixed"),
+    "clustered": ("quantisation.clustered_weights", "make_clustered"),
+    "binary": ("quantisation.binary_training", "make_binary"),
+    "sparse": ("masks.sparse", "make_sparse"),
+    "lottery": ("masks.lottery", "make_lottery"),
+    "supermask": ("masks.supermask", "make_supermask"),
 }
 
 
@@ -30,6 +34,6 @@ def apply_stage(
         WorkbenchError: when a library is missing or the network is not suitable.
     """
     module, function = _MAKERS[name]
-    home = importlib.import_module(f"workbench.deployment.quantisation.{module}")
+    home = importlib.import_module(f"workbench.deployment.{module}")
     report: StageReport = getattr(home, function)(trained, settings, path)
     return report

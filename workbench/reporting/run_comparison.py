@@ -31,6 +31,7 @@ _SETTINGS = (
     "int8_for", "calibration_images", "mixed_size", "qat_epochs", "temperature",
     "distill_weight", "objective", "teacher", "generation", "device", "precision",
     "threads", "source_weights", "data", "validation", "repair_epochs", "recipe_file",
+    "sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
     *LATER_OPTIONS,
 )  # fmt: skip
 

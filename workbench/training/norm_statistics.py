@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.data.augmentation import normalise
-from workbench.data.catalog import Source
+from workbench.data.augmentation import Scale, normalise
 from workbench.data.image_batches import Feed
 from workbench.models.processor import exact_fp32
 from workbench.training.plans import derive_seed
@@ -21,7 +20,7 @@ _LEAST_BATCH = 64
 
 
 def estimate_norms(
-    model: nn.Module, feed: Feed, images: int, source: Source, *, batch_size: int, seed: int
+    model: nn.Module, feed: Feed, images: int, source: Scale, *, batch_size: int, seed: int
 ) -> None:
     """Replace the running statistics of all batch norms, in place; weights do not change.
 

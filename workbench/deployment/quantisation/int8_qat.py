@@ -26,18 +26,14 @@ computes all 52 on integers.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from workbench.data.augmentation import normalise
 from workbench.data.image_batches import ImageSet
-from workbench.data.streamed_images import Stream
 from workbench.deployment.chosen_images import spread
 from workbench.deployment.onnx_files import open_session
 from workbench.deployment.optional_libraries import import_onnx
@@ -49,15 +45,20 @@ from workbench.deployment.quantisation.fake_quantisation import (
 from workbench.deployment.quantisation.float_operators import float_operators
 from workbench.deployment.quantisation.qdq_export import write_qdq
 from workbench.deployment.settings import DeploymentSettings
+from workbench.deployment.stage_training import (
+    BATCH,
+    StagePlan,
+    fixed_random_numbers,
+    images_in_order,
+    sgd,
+    train_for_stage,
+)
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
-from workbench.errors import TrainingError
 from workbench.models.weight_files import Card
-from workbench.training.plans import batch_sizes, derive_seed
+from workbench.training.plans import batch_sizes
 
 _RATE = 1e-3
-_BATCH = 32
 _FREE = 2 / 3  # share of the steps in which ranges follow the batches
-_CPU = torch.device("cpu")
 
 
 def make_int8_qat(trained: TrainedNetwork, settings: DeploymentSettings, path: Path) -> StageReport:
@@ -79,14 +80,13 @@ def make_int8_qat(trained: TrainedNetwork, settings: DeploymentSettings, path: P
     for name in ("onnx", "onnxscript", "onnxruntime"):
         import_onnx(name)
     images, card, signed = trained.train, trained.card, settings.int8_for == "arm"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with fixed_random_numbers():
         places = spread(len(images), settings.calibration_images)
-        pixels, _ = next(_batches(images, places, batch_sizes(len(places), _BATCH)))
+        pixels, _ = next(images_in_order(images, places, batch_sizes(len(places), BATCH)))
         sample = normalise(pixels, card)
         network = fake_quantised(trained.network, sample, signed=signed)
         with torch.no_grad():
-            for pixels, _ in _batches(images, places, batch_sizes(len(places), _BATCH)):
+            for pixels, _ in images_in_order(images, places, batch_sizes(len(places), BATCH)):
                 network(normalise(pixels, card))
         losses = _fine_tune(network, images, card, settings.qat_epochs)
     fix_grids(network)
@@ -94,7 +94,7 @@ def make_int8_qat(trained: TrainedNetwork, settings: DeploymentSettings, path: P
     details = {
         "epochs": settings.qat_epochs,
         "learning_rate": _RATE,
-        "batch_size": _BATCH,
+        "batch_size": BATCH,
         "losses": losses,
         "calibration_images": len(places),
         "difference": _difference(network, sample, path, signed=signed),
@@ -102,40 +102,15 @@ def make_int8_qat(trained: TrainedNetwork, settings: DeploymentSettings, path: P
     return StageReport(float_operators(path), details)
 
 
-def _batches(
-    images: ImageSet, order: NDArray[np.int64], sizes: list[int]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images and labels in some order, in batches of the given sizes."""
-    if isinstance(images, Stream):
-        yield from images.batches(order, sizes, _CPU)
-        return
-    for places in np.split(order, np.cumsum(sizes)[:-1]):
-        yield torch.from_numpy(images.pixels[places]), torch.from_numpy(images.labels[places])
-
-
 def _fine_tune(network: fx.GraphModule, images: ImageSet, card: Card, epochs: int) -> list[float]:
     """Train the rounded network in place; return the mean loss of each epoch."""
-    sizes = batch_sizes(len(images), _BATCH)
-    steps, step, losses = epochs * len(sizes), 0, []
-    optimizer = torch.optim.SGD(network.parameters(), lr=_RATE, momentum=0.9, nesterov=True)
-    for epoch in range(epochs):
-        generator = np.random.default_rng(derive_seed(0, "int8-qat", epoch))
-        total = 0.0
-        for pixels, labels in _batches(images, generator.permutation(len(images)), sizes):
-            set_grids(network, measures=step < _FREE * steps, rounds=True)
-            optimizer.param_groups[0]["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
-            loss = nn.functional.cross_entropy(network(normalise(pixels, card)), labels)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            total += loss.item() * len(labels)
-            step += 1
-        losses.append(total / len(images))
-        if not math.isfinite(losses[-1]):
-            raise TrainingError(
-                f"the loss of int8-qat is {losses[-1]} after epoch {epoch + 1}; use the stage int8"
-            )
-    return losses
+
+    def follow_ranges(step: int, steps: int) -> None:
+        set_grids(network, measures=step < _FREE * steps, rounds=True)
+
+    optimizer = sgd(list(network.parameters()), _RATE)
+    plan = StagePlan("int8-qat", epochs, _RATE, optimizer, "use the stage int8")
+    return train_for_stage(network, images, card, plan, before_step=follow_ranges)
 
 
 def _difference(network: fx.GraphModule, images: Tensor, path: Path, *, signed: bool) -> float:

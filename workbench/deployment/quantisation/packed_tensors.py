@@ -1,7 +1,9 @@
-"""The two forms of a packed weight tensor, and the arrays that a file holds for each.
+"""The forms of a packed weight tensor, and the arrays that a file holds for each.
 
 ``SharedWeights``: every weight is one of a few values of a codebook; Huffman codes of the indices.
 ``GridWeights``: every weight is a code of b bits times the scale of its output channel.
+``SparseWeights`` (``sparse_tensors``): the weights that are not 0, and the gaps between them.
+``BinaryWeights`` (``binary_tensors``): every weight is plus or minus the scale of its filter.
 
 ``parts`` gives the arrays, by name. ``from_parts`` checks arrays that anybody may have written
 and gives the tensor back; it allocates nothing that the arrays' own sizes do not bound.
@@ -10,7 +12,6 @@ and gives the tensor back; it allocates nothing that the arrays' own sizes do no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.data.checked_values import listed, mapped, required, whole
+from workbench.deployment.quantisation.binary_tensors import BinaryWeights
 from workbench.deployment.quantisation.huffman import code_lengths, decode, encode
+from workbench.deployment.quantisation.packed_arrays import Parts, checked_array, finite_array
+from workbench.deployment.quantisation.sparse_tensors import SparseWeights
 
 _MOST_AXES, _LONGEST_AXIS = 6, 1 << 31
 _BITS = range(2, 9)  # of a code in a file
 _BLOCK = 1 << 20  # codes that are packed together, which bounds the memory; a multiple of 8
-Parts: TypeAlias = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +68,14 @@ class SharedWeights:
         Raises:
             ValueError: when they do not form a tensor of this shape.
         """
-        codebook = _finite(parts, "codebook", 1)
+        codebook = finite_array(parts, "codebook", 1)
         stream, lengths = (
-            _array(parts, "stream", np.uint8, 1),
-            _array(parts, "lengths", np.uint8, 1),
+            checked_array(parts, "stream", np.uint8, 1),
+            checked_array(parts, "lengths", np.uint8, 1),
         )
         if len(codebook) != len(lengths):
             raise ValueError(f"has {len(codebook)} values and {len(lengths)} code lengths")
-        sizes = _array(parts, "sizes", np.uint16, 1)
+        sizes = checked_array(parts, "sizes", np.uint16, 1)
         return cls(shape, codebook, decode(stream, sizes, lengths, math.prod(shape)))
 
 
@@ -112,18 +115,18 @@ class GridWeights:
         Raises:
             ValueError: when they do not form a tensor of this shape.
         """
-        scales = _finite(parts, "scales", 1)
+        scales = finite_array(parts, "scales", 1)
         if len(scales) != shape[0]:
             raise ValueError(f"has {len(scales)} scales for {shape[0]} output channels")
         with np.errstate(over="ignore"):
             ends = scales * np.float32((1 << (bits - 1)) - 1)
         if not (scales > 0).all() or not np.isfinite(ends).all():
             raise ValueError("holds a scale that is not positive, or too large")
-        packed = _array(parts, "codes", np.uint8, 1)
+        packed = checked_array(parts, "codes", np.uint8, 1)
         return cls(shape, bits, scales, unpack_codes(packed, bits, math.prod(shape)))
 
 
-PackedTensor: TypeAlias = SharedWeights | GridWeights
+PackedTensor: TypeAlias = SharedWeights | GridWeights | SparseWeights | BinaryWeights
 
 
 def part_names(form: object) -> tuple[str, ...]:
@@ -137,7 +140,11 @@ def part_names(form: object) -> tuple[str, ...]:
             return ("stream", "sizes", "lengths", "codebook")
         case "grid":
             return ("codes", "scales")
-    raise ValueError("its form is neither 'shared' nor 'grid'")
+        case "sparse":
+            return ("values", "gaps")
+        case "binary":
+            return ("signs", "scales", "thresholds")
+    raise ValueError("its form is none of 'shared', 'grid', 'sparse' and 'binary'")
 
 
 def from_form(form: dict[str, Any], parts: Parts) -> PackedTensor:
@@ -154,6 +161,10 @@ def from_form(form: dict[str, Any], parts: Parts) -> PackedTensor:
     shape = tuple(whole("an axis", size, 1, _LONGEST_AXIS) for size in axes)
     if form["form"] == "shared":
         return SharedWeights.from_parts(shape, parts)
+    if form["form"] == "sparse":
+        return SparseWeights.from_parts(shape, parts)
+    if form["form"] == "binary":
+        return BinaryWeights.from_parts(shape, parts)
     bits = whole("bits", required("it", form, "bits"), _BITS[0], _BITS[-1])
     return GridWeights.from_parts(shape, bits, parts)
 
@@ -201,17 +212,3 @@ def unpack_codes(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np
             raise ValueError(f"holds a code above {highest}")
         part[:] = raised.astype(np.int16) - highest
     return codes
-
-
-def _array(parts: Parts, name: str, dtype: type[np.generic], axes: int) -> NDArray[Any]:
-    array = parts[name]
-    if array.dtype != dtype or array.ndim != axes:
-        raise ValueError(f"its {name} are {array.dtype} with {array.ndim} axes")
-    return array
-
-
-def _finite(parts: Parts, name: str, axes: int) -> NDArray[np.float32]:
-    array = _array(parts, name, np.float32, axes)
-    if not np.isfinite(array).all():
-        raise ValueError(f"its {name} hold NaN or infinity")
-    return array

@@ -3,6 +3,7 @@
 A ``.packed`` file is a safetensors file. Its metadata has the card of the network and a
 description of the packed tensors; its tensors are the arrays of each packed tensor, named
 ``TENSOR:PART``, and all other tensors of the state dict as they are. Loading it runs no code.
+Layers whose inputs are signs have thresholds among their arrays; ``load_packed`` applies them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from workbench.compression.narrow_networks import load_network
 from workbench.data.checked_values import mapped, required, whole
 from workbench.data.whole_files import parse_json
+from workbench.deployment.quantisation.binary_inputs import binarise_inputs
+from workbench.deployment.quantisation.binary_tensors import BinaryWeights
 from workbench.deployment.quantisation.packed_tensors import PackedTensor, from_form, part_names
 from workbench.errors import WeightsError
 from workbench.models.weight_files import Card, save_tensors
@@ -116,6 +119,11 @@ def read_packed(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: when the file is missing or damaged, or is not a packed file.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The state dict, and the thresholds of layers whose inputs are signs, by layer."""
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_PACKING)
@@ -127,7 +135,7 @@ def read_packed(path: Path) -> dict[str, Tensor]:
     if text is None:
         raise WeightsError(
             f"{path}: is not a packed file: it does not describe packed weights; "
-            "--stages clustered and --stages mixed write one"
+            "--stages clustered, mixed, sparse and others write one"
         )
     try:
         return _unpacked(tensors, text)
@@ -135,18 +143,21 @@ def read_packed(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: is damaged: {error}; make it again") from None
 
 
-def _unpacked(tensors: dict[str, Tensor], text: str) -> dict[str, Tensor]:
-    """The state dict; takes what it reads out of ``tensors``."""
+def _unpacked(tensors: dict[str, Tensor], text: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The state dict, and thresholds by layer; takes what it reads out of ``tensors``."""
     description = mapped("the description", parse_json(text, _MOST_TEXT))
     whole("the version", required("the description", description, "version"), _VERSION, _VERSION)
     forms = mapped("the list of tensors", required("the description", description, "tensors"))
-    state = {}
+    state, thresholds = {}, {}
     for name, form in forms.items():
         try:
             parts = {part: _taken(tensors, f"{name}:{part}") for part in part_names(form)}
-            state[name] = torch.from_numpy(from_form(form, parts).weights())
+            packed = from_form(form, parts)
+            state[name] = torch.from_numpy(packed.weights())
         except ValueError as error:
             raise ValueError(f"'{name}' cannot be decoded: {error}") from None
+        if isinstance(packed, BinaryWeights) and len(packed.thresholds):
+            thresholds[name.removesuffix(".weight")] = torch.from_numpy(packed.thresholds)
     for name, tensor in tensors.items():
         if name in state:
             raise ValueError(f"'{name}' is there twice")
@@ -155,7 +166,7 @@ def _unpacked(tensors: dict[str, Tensor], text: str) -> dict[str, Tensor]:
         state[name] = tensor.float() if tensor.is_floating_point() else tensor
         if not bool(torch.isfinite(state[name]).all()):
             raise ValueError(f"'{name}' holds NaN or infinity")
-    return state
+    return state, thresholds
 
 
 def _taken(tensors: dict[str, Tensor], name: str) -> np.ndarray[Any, np.dtype[Any]]:
@@ -179,4 +190,21 @@ def load_packed(path: Path | str, model_name: str | None = None) -> nn.Module:
         WeightsError: when the file is missing, damaged, or was not written by the workbench.
         NetworkError: when its network cannot be built.
     """
-    return load_network(path, model_name, read=read_packed)
+    thresholds: dict[str, Tensor] = {}
+
+    def read(file: Path) -> dict[str, Tensor]:
+        state, found = _read(file)
+        thresholds.update(found)
+        return state
+
+    network = load_network(path, model_name, read=read)
+    layers = coded_layers(network)
+    for name, values in thresholds.items():
+        try:
+            binarise_inputs(layers[name], values)
+        except (KeyError, ValueError):
+            raise WeightsError(
+                f"{path}: is damaged: the thresholds of '{name}' do not fit the network; "
+                "make it again"
+            ) from None
+    return network
