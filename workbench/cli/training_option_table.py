@@ -33,6 +33,13 @@ TRAINING_OPTIONS: dict[str, Option] = {
         "Replace a rectangle of each image by that of another; alpha of its area; try 1.",
         _Training.cutmix,
     ),
+    "orthogonality": Option(
+        float,
+        _REGULARISATION,
+        "Weight of a penalty that keeps the singular values of the layers near 1, against small "
+        "changes of images; try 1e-3.",
+        _Training.orthogonality,
+    ),
     "scale_dropout": Option(
         bool,
         _REGULARISATION,

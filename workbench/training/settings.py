@@ -26,6 +26,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 _MOST_SEEDS, _MOST_EPOCHS = 1000, 1_000_000
 _LARGEST_SEED, _LARGEST_BATCH = 2**32 - 1, 2**20
 _LARGEST_ALPHA = 100
+_LARGEST_BETA = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class TrainingSettings:
         head: "slice" keeps the classifier's rows of the target's classes, "new" draws a new
             classifier; "auto" is "slice" if all of them are classes of the source.
         source_epochs: length of the source network's training.
-        ema, label_smoothing, mixup, cutmix: as in ``training.plans.Plan``; 0 is off.
+        ema, label_smoothing, mixup, cutmix, orthogonality: as in ``training.plans.Plan``; 0 is off.
         repair_epochs: epochs of the compressed network on the source's images before its training
             on the target; 0 is off.
         scale_dropout: whether compressed networks have lower dropout rates (``scaled_dropout``).
@@ -72,6 +73,7 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    orthogonality: float = 0.0
     scale_dropout: bool = False
     repair_epochs: int = 0
     head: str = "auto"
@@ -105,7 +107,7 @@ class TrainingSettings:
     @property
     def regularisers(self) -> dict[str, Any]:
         """The fields of a plan that these options set."""
-        names = ("ema", "label_smoothing", "mixup", "cutmix", "scale_dropout")
+        names = ("ema", "label_smoothing", "mixup", "cutmix", "scale_dropout", "orthogonality")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -150,6 +152,7 @@ class TrainingSettings:
             weight_decay=self.weight_decay,
         )
         problems += check_regularisers(self.ema, self.label_smoothing, self.mixup, self.cutmix)
+        problems += check_orthogonality(self.orthogonality)
         if self.scale_dropout and not self.compresses:
             problems.append(
                 "--scale-dropout has no effect without a compressed network; add a protocol such "
@@ -230,6 +233,13 @@ def check_regularisers(
         for option, value, example in (("--mixup", mixup, 0.2), ("--cutmix", cutmix, 1))
         if not 0 <= value <= _LARGEST_ALPHA
     ]
+
+
+def check_orthogonality(beta: float) -> list[str]:
+    """Return one line if the weight of the penalty is out of range."""
+    if 0 <= beta <= _LARGEST_BETA:
+        return []
+    return [f"--orthogonality {beta:g} is not within [0, {_LARGEST_BETA}]; try 1e-3"]
 
 
 def _check_range(option: str, value: int | None, least: int, most: int) -> list[str]:
