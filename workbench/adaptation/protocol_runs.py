@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.attacked_runs import with_attacks
 from workbench.adaptation.kept_weights import KeptWeights
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
@@ -48,6 +49,7 @@ def run_protocol(
             run_stage(loaded, stage, run, recorder, parent)
             for stage in stages_after(loaded, protocol)
         ]
+        run = with_attacks(loaded, run, recorder)
         weights.settle(run, [each for each in files if each])
         runs.append(run)
         staged += [each for each in files if each]

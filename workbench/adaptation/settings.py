@@ -137,6 +137,10 @@ def check_together(settings: Settings) -> list[str]:
             f"--repair-epochs {settings.training.repair_epochs}: the workbench has no {IMAGENET} "
             "images; leave it out, or use the folder of your copy as --source"
         )
+    if settings.training.attack and settings.record.keep_weights == "none":
+        problems.append(
+            "--attack with --keep-weights none: there would be no network to attack; leave one out"
+        )
     if settings.what.weights is not None and settings.training.source_epochs is not None:
         problems.append("--source-epochs has no effect with --weights; leave one out")
     return problems

@@ -42,6 +42,7 @@ from workbench.store.stored_results import (
     stored_recipe,
 )
 from workbench.store.unfinished_work import WEIGHTS_FILE
+from workbench.training.attack_names import FGSM, PGD, attack_metric
 
 #: Title and file of the charts of an adaptation.
 _CHARTS = (("Accuracy of the networks", "accuracy.png"), ("Filters kept", "filters.png"))
@@ -111,6 +112,7 @@ def _result(
         timings=timings,
         runtime=ONNX if ONNX in timings else "",
         correct=_correct(part.runs, loaded.data["test"], recorder),
+        attacks=_attacks(part.runs, loaded.task.settings.training.epsilons),
     )
 
 
@@ -149,7 +151,17 @@ def _staged(
         ),
         correct=_correct([each.run for each in staged], "", recorder),
         left_float=stored_left_float(recorder.store, shown),
+        attacks={},
     )
+
+
+def _attacks(runs: Sequence[StoredRun], epsilons: Sequence[int]) -> dict[str, tuple[float, ...]]:
+    """Accuracies under the attacks of ``--attack``, of the runs that have them."""
+    names = [attack_metric(name, epsilon) for epsilon in epsilons for name in (FGSM, PGD)]
+    found = {
+        name: tuple(run.metrics[name] for run in runs if name in run.metrics) for name in names
+    }
+    return {name: values for name, values in found.items() if values}
 
 
 def _file_bytes(run: StoredRun) -> int | None:

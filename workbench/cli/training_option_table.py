@@ -53,4 +53,11 @@ TRAINING_OPTIONS: dict[str, Option] = {
         "Epochs of the compressed network on the source's images, before the target.",
         _Training.repair_epochs,
     ),
+    "attack": Option(
+        str,
+        _REGULARISATION,
+        "Measure the accuracy under attacks (FGSM, PGD) that change pixels by at most these "
+        "numbers of 255 grey levels, comma-separated; try 2,4,8.",
+        "",
+    ),
 }

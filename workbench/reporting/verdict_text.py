@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.models.external_networks import is_users_own
+from workbench.reporting.attack_table import attack_table
 from workbench.reporting.results import Adaptation, ProtocolResult, Verdict
 from workbench.reporting.tables import (
     ADAPT_DECIMALS,
@@ -116,6 +117,7 @@ def note(
     """
     settings = adaptation.settings
     classes = ", ".join(settings["classes"])
+    attacked = attack_table(adaptation.networks)
     lines = [
         f"**{markdown_text(verdict_sentence(adaptation.verdict))}**",
         "",
@@ -123,6 +125,7 @@ def note(
         "",
         markdown_table(COLUMNS, table_rows(adaptation.networks)),
         "",
+        *((markdown_table(*attacked), "") if attacked[1] else ()),
         interval_note(adaptation.protocols, split_of(adaptation)),
         *(f"\n{line}" for line in map(markdown_text, runtime_notes(adaptation))),
         *(f"\n{line}." for line in map(markdown_text, verdict_notes(adaptation.verdict))),

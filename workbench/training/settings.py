@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.errors import check_choice, check_once
+from workbench.training.attack_names import check_attack, epsilons_of
 from workbench.training.distillation_options import (
     FULL_FINE,
     MUTUAL,
@@ -50,6 +51,8 @@ class TrainingSettings:
         repair_epochs: epochs of the compressed network on the source's images before its training
             on the target; 0 is off.
         scale_dropout: whether compressed networks have lower dropout rates (``scaled_dropout``).
+        attack: largest changes of a pixel by the attacks on trained networks, in 1/255 of its
+            range, as text; empty without attacks.
         device, precision: where and how to compute.
     """
 
@@ -77,16 +80,18 @@ class TrainingSettings:
     scale_dropout: bool = False
     repair_epochs: int = 0
     head: str = "auto"
+    attack: tuple[str, ...] = ()
     device: str = "auto"
     precision: str = "auto"
 
     @classmethod
     def of(cls, **options: Any) -> TrainingSettings:
-        """Create the settings from a user's options; protocols may be text or a list."""
-        if "protocols" in options:
-            names = options["protocols"]
-            parts = names.split(",") if isinstance(names, str) else names
-            options["protocols"] = tuple(part.strip() for part in parts if part.strip())
+        """Create the settings from a user's options; lists may be text with commas."""
+        for name in ("protocols", "attack"):
+            if name in options:
+                value = options[name]
+                parts = value.split(",") if isinstance(value, str) else map(str, value)
+                options[name] = tuple(part.strip() for part in parts if part.strip())
         return cls(**options)
 
     @property
@@ -111,6 +116,11 @@ class TrainingSettings:
         return {name: getattr(self, name) for name in names}
 
     @property
+    def epsilons(self) -> tuple[int, ...]:
+        """The values of ``attack`` as numbers."""
+        return epsilons_of(self.attack)
+
+    @property
     def needs_full_fine(self) -> bool:
         """Whether a protocol learns from the network of full-fine."""
         return self.distils and self.objective != MUTUAL and self.teacher != SOURCE
@@ -126,6 +136,8 @@ class TrainingSettings:
         known: dict[str, Any] = {"first_seed": self.first_seed} if self.first_seed else {}
         if self.repair_epochs:
             known["repair_epochs"] = self.repair_epochs
+        if self.attack:
+            known["attack"] = list(self.attack)
         if self.distils:
             known |= {"temperature": self.temperature, "distill_weight": self.distill_weight}
             known |= chosen_options(self)
@@ -166,6 +178,7 @@ class TrainingSettings:
                 "with inherited weights; add a protocol such as pfa-fine or leave it out"
             )
         problems += distillation_problems(self)
+        problems += check_attack(self.attack)
         return problems
 
 
