@@ -7,6 +7,7 @@ from pathlib import Path
 from workbench.adaptation.settings import DomainSettings
 from workbench.cli.distillation_option_table import DISTILLATION_OPTIONS
 from workbench.cli.engine_option_table import ENGINE
+from workbench.cli.exit_option_table import EXIT_OPTIONS
 from workbench.cli.layer_option_table import LAYERS
 from workbench.cli.one_option import REQUIRED, Option
 from workbench.cli.training_option_table import TRAINING_OPTIONS
@@ -200,6 +201,7 @@ SHARED: dict[str, Option] = {
         "int8-qat: epochs of quantisation-aware fine-tuning.",
         DeploymentSettings.qat_epochs,
     ),
+    **EXIT_OPTIONS,
     "epochs": Option(
         int | None, _TRAINING, "Epochs of each training. (default: depends on the network)"
     ),

@@ -38,7 +38,10 @@ DISTILLATION = (
     "objective", "teacher", "temperature", "distill_weight", "generations", "assistant",
 )  # fmt: skip
 SEEDS = ("seeds", "first_seed")
-STAGE_OPTIONS = ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
+STAGE_OPTIONS = (
+    "int8_for", "calibration_images", "mixed_size", "qat_epochs",
+    "exits", "exit_epochs", "exit_flops", "exit_tolerance",
+)  # fmt: skip
 ENGINE = ENGINE_OPTIONS
 WHERE = ("data_dir", "domains", "tracking_uri", "output")
 

@@ -15,8 +15,12 @@ from workbench.deployment.stage_names import STAGES
 from workbench.errors import check_choice, check_once
 
 PROCESSORS = ("x86", "arm")
-_STAGE_OPTIONS = ("int8_for", "calibration_images", "mixed_size", "qat_epochs")
+_STAGE_OPTIONS = (
+    "int8_for", "calibration_images", "mixed_size", "qat_epochs",
+    "exits", "exit_epochs", "exit_flops", "exit_tolerance",
+)  # fmt: skip
 _MOST_IMAGES, _MOST_EPOCHS = 100_000, 10_000
+_MOST_EXITS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,12 @@ class DeploymentSettings:
         mixed_size: largest size of the file of ``mixed``, as a share of its float32 weights,
             in (0, 1].
         qat_epochs: epochs of quantisation-aware fine-tuning.
+        exits: number of exits of ``multi-exit`` before the last one.
+        exit_epochs: epochs of their training.
+        exit_flops: largest expected FLOPs per image, as a share of the network's, in (0, 1]; None
+            uses ``exit_tolerance``.
+        exit_tolerance: percentage points by which the accuracy with exits may be below that of the
+            last exit, on held-out training images.
     """
 
     stages: tuple[str, ...] = ()
@@ -39,6 +49,10 @@ class DeploymentSettings:
     calibration_images: int = 256
     mixed_size: float = 0.16
     qat_epochs: int = 3
+    exits: int = 3
+    exit_epochs: int = 20
+    exit_flops: float | None = None
+    exit_tolerance: float = 1.0
 
     @classmethod
     def of(cls, **options: Any) -> DeploymentSettings:
@@ -108,4 +122,20 @@ class DeploymentSettings:
             problems.append(f"--mixed-size {self.mixed_size:g} is not within (0, 1]; try 0.16")
         if not 1 <= self.qat_epochs <= _MOST_EPOCHS:
             problems.append(f"--qat-epochs {self.qat_epochs} is not within 1 to {_MOST_EPOCHS}")
+        return problems + self._exit_problems()
+
+    def _exit_problems(self) -> list[str]:
+        problems = []
+        for option, value, most in (
+            ("--exits", self.exits, _MOST_EXITS),
+            ("--exit-epochs", self.exit_epochs, _MOST_EPOCHS),
+        ):
+            if not 1 <= value <= most:
+                problems.append(f"{option} {value} is not within 1 to {most}")
+        if self.exit_flops is not None and not 0 < self.exit_flops <= 1:
+            problems.append(f"--exit-flops {self.exit_flops:g} is not within (0, 1]; try 0.5")
+        if not 0 <= self.exit_tolerance <= 100:
+            problems.append(f"--exit-tolerance {self.exit_tolerance:g} is not within [0, 100]")
+        elif self.exit_flops is not None and self.exit_tolerance != type(self).exit_tolerance:
+            problems.append("--exit-flops with --exit-tolerance: leave one out")
         return problems

@@ -18,6 +18,8 @@ class Stage:
         trains: whether it trains the network on the target.
         options: the fields of ``DeploymentSettings`` that determine its file.
         summary: what it does, in one line.
+        own_costs: whether FLOPs and latency of its file are not those of the network, and depend
+            on the images.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Stage:
     summary: str
     libraries: tuple[str, ...] = ()
     trains: bool = False
+    own_costs: bool = False
 
 
 INT8 = "int8"
@@ -60,6 +63,14 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "clustered", ".packed", None, (), "shared weights, Huffman coded: smaller, not faster"
+        ),
+        Stage(
+            "multi-exit",
+            ".exits",
+            None,
+            ("exits", "exit_epochs", "exit_flops", "exit_tolerance"),
+            "exits at several depths: easy images leave early",
+            own_costs=True,
         ),
     )
 }

@@ -30,6 +30,7 @@ _SETTINGS = (
     "source", "domain", "model", "epochs", "schedule", "learning_rate", "batch_size",
     "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "stage",
     "int8_for", "calibration_images", "mixed_size", "qat_epochs", "temperature",
+    "exits", "exit_epochs", "exit_flops", "exit_tolerance",
     "distill_weight", "objective", "teacher", "generation", "device", "precision",
     "threads", "source_weights", "data", "validation", "repair_epochs", "recipe_file",
     *LATER_OPTIONS,

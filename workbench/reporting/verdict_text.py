@@ -174,6 +174,13 @@ def runtime_notes(adaptation: Adaptation) -> list[str]:
             f"Latency: onnxruntime on the CPU, {threads} thread{'s' if threads > 1 else ''}, "
             "median of passes in turns; float32 networks and int8 files in the same process."
         )
+    for result in adaptation.stages:
+        if result.exit_shares:
+            shares = ", ".join(percent(each, 0) for each in result.exit_shares)
+            lines.append(
+                f"{result.label}: {shares} of the images leave at its exits, the last one at the "
+                "end; FLOPs and latency are expected values per image, in torch."
+            )
     floats: dict[tuple[str, ...], list[str]] = {}
     for result in adaptation.stages:
         if result.left_float:
