@@ -9,7 +9,7 @@ from workbench.store.mlflow_store import Store
 ADAPT = (
     "adapt", "--source", "digits", "--target", "digits-3v8", "--schedule", "one-cycle",
     "--source-epochs", 1, "--epochs", 1, "--batch-size", 64, "--protocols", "pfa-fine",
-    "--seeds", 2,
+    "--seeds", 2, "--stages", "clustered",
 )  # fmt: skip
 
 
@@ -30,6 +30,8 @@ def test_attacks_are_measured_once_recorded_and_shown(run_cli):
     kept = [run.tags["workbench.weights"] for run in
             (Store(None).run(each) for each in result["protocols"][0]["run_ids"])]  # fmt: skip
     assert sorted(kept) == ["dropped", "kept"]
+    assert all(row["weights"] for row in result["protocols"] + result["stages"])
+    assert not any("attacks" in row for row in result["stages"])
 
     again = json.loads(run_cli(*ADAPT, "--attack", "8,32", "--json")[1])
     assert again == result | {"trained": 0}

@@ -45,11 +45,11 @@ def run_protocol(
     for job in jobs:
         run, new = recorder.train(job, parent, weights.rule(job))
         trained += new and protocol.trained
+        run = with_attacks(loaded, run, recorder)
         files = [
             run_stage(loaded, stage, run, recorder, parent)
             for stage in stages_after(loaded, protocol)
         ]
-        run = with_attacks(loaded, run, recorder)
         weights.settle(run, [each for each in files if each])
         runs.append(run)
         staged += [each for each in files if each]

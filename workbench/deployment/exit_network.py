@@ -158,14 +158,14 @@ def exit_places(
         raise SettingsError(
             f"--exits {exits}: this network has {len(possible)} place(s) for exits; use fewer"
         )
-    total = count_costs(nn.Sequential(*chain), shape).flops
-    shares = [count_costs(nn.Sequential(*chain[:at]), shape).flops / total for at in possible]
+    flops = [flops_of(chain[:at], shape) for at in (*possible, len(chain))]
+    shares = [each / flops[-1] for each in flops[:-1]]
     chosen = spaced_places(shares, exits)
     return [possible[each] for each in chosen], [shares[each] for each in chosen]
 
 
 def _possible_places(chain: Sequence[nn.Module], shape: tuple[int, int, int]) -> list[int]:
-    device = next(nn.Sequential(*chain).parameters()).device
+    device = next(nn.ModuleList(chain).parameters()).device
     features, found = torch.zeros(1, *shape, device=device), []
     with torch.no_grad():
         for number, part in enumerate(chain):
@@ -196,7 +196,13 @@ def spaced_places(shares: Sequence[float], exits: int) -> list[int]:
 def segments_of(chain: Sequence[nn.Module], places: Sequence[int]) -> list[nn.Sequential]:
     """The chain in parts that end at these places, and the rest."""
     ends = [0, *places, len(chain)]
-    return [nn.Sequential(*chain[a:b]) for a, b in pairwise(ends)]
+    return [nn.Sequential(*chain[a:b]).eval() for a, b in pairwise(ends)]
+
+
+def flops_of(parts: Sequence[nn.Module], shape: tuple[int, int, int]) -> int:
+    """FLOPs of the first parts of a network, which are in evaluation mode."""
+    # A new sequence is in training mode, and counting would put its parts into it, too.
+    return count_costs(nn.Sequential(*parts).eval(), shape).flops
 
 
 def costs_of(
@@ -273,7 +279,7 @@ def _with_exits(network: nn.Module, card: Card, own: dict[str, Tensor]) -> Multi
     segments = segments_of(chain, places)
     heads, classes = [], len(card.classes)
     for number, channels in enumerate(channels_of(segments, card.shape)):
-        head = nn.Linear(channels, classes)
+        head = empty_head(channels, classes)
         shapes = {"weight": (classes, channels), "bias": (classes,)}
         state = {
             name: _checked(own, f"{_PREFIX}{number}.{name}", torch.float32, shape)
@@ -284,6 +290,14 @@ def _with_exits(network: nn.Module, card: Card, own: dict[str, Tensor]) -> Multi
         head.load_state_dict(state)
         heads.append(head)
     return MultiExit(segments, heads, thresholds.tolist())
+
+
+def empty_head(channels: int, classes: int, device: torch.device | None = None) -> nn.Linear:
+    """A linear layer whose values are to be set; the random state of the caller is not used."""
+    head: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        nn.Linear, channels, classes, device=device or torch.device("cpu")
+    )
+    return head
 
 
 def channels_of(segments: Sequence[nn.Module], shape: tuple[int, int, int]) -> list[int]:
