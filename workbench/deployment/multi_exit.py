@@ -19,7 +19,9 @@ Cost: one pass over the training images; the exits' training takes seconds.
 When it does not help: where early features do not tell the classes apart, all images go to the last
 exit. The savings are for single images: in a batch, the hardest image sets the time to wait. It
 runs in torch only, which is slower than onnxruntime on small networks. Networks whose layers are
-not one chain are refused. Not measured on real images.
+not one chain are refused.
+Measured: VGG-16 on S2, two classes of CIFAR-100 (200 test images, one seed): 97.5 % at 11 % of the
+full network's FLOPs after pfa-fine with 97.0 % at 44 %; docs/deployment.md has the settings.
 
 Huang, Chen, Li, Wu, van der Maaten, Weinberger, "Multi-Scale Dense Networks for Resource Efficient
 Image Classification", ICLR 2018 (arXiv 1703.09844). Its network with several scales and dense
