@@ -10,7 +10,8 @@ ADAPT = (
     "adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
     "--source-epochs", 1, "--epochs", 2, "--protocols", "full-fine,pfa-fine", "--json",
 )  # fmt: skip
-ALL = ("--ema", 0.9, "--mixup", 0.2, "--cutmix", 1, "--label-smoothing", 0.1, "--scale-dropout")
+ALL = ("--ema", 0.9, "--mixup", 0.2, "--cutmix", 1, "--label-smoothing", 0.1,
+       "--orthogonality", 0.01, "--scale-dropout")  # fmt: skip
 
 
 def test_all_options_together_are_recorded_found_again_and_repeated(run_cli):
@@ -22,7 +23,8 @@ def test_all_options_together_are_recorded_found_again_and_repeated(run_cli):
     assert [row["run_ids"] for row in plain["protocols"]][:2] != [full["run_ids"], small["run_ids"]]
     assert source["run_ids"] == plain["protocols"][2]["run_ids"]  # it is not trained
     params = Store(None).run(small["run_ids"][0]).params
-    wanted = {"ema": "0.9", "mixup": "0.2", "cutmix": "1.0", "label_smoothing": "0.1"}
+    wanted = {"ema": "0.9", "mixup": "0.2", "cutmix": "1.0", "label_smoothing": "0.1",
+              "orthogonality": "0.01"}  # fmt: skip
     assert wanted.items() <= params.items()
     assert params["scale_dropout"] == "True"
     assert "scale_dropout" not in Store(None).run(full["run_ids"][0]).params
@@ -49,7 +51,10 @@ def test_a_full_network_is_not_trained_again_for_other_dropout_rates(run_cli):
 
 def test_a_preview_names_the_options(run_cli):
     _, out, _ = run_cli(*ADAPT[:-1], *ALL, "--dry-run")
-    assert "ema 0.9, label smoothing 0.1, mixup 0.2, cutmix 1, scale dropout" in out
+    assert (
+        "ema 0.9, label smoothing 0.1, mixup 0.2, cutmix 1, scale dropout, orthogonality 0.01"
+        in out
+    )
 
 
 def test_a_source_is_trained_with_them(run_cli):
@@ -57,7 +62,8 @@ def test_a_source_is_trained_with_them(run_cli):
     status, _, err = run_cli(*command, *ALL[:-1])
     assert status == 0, err
     (run,) = Store(None).runs(list(Store(None).experiments().values()), {})
-    assert {"ema": "0.9", "mixup": "0.2", "cutmix": "1.0"}.items() <= run.params.items()
+    wanted = {"ema": "0.9", "mixup": "0.2", "cutmix": "1.0", "orthogonality": "0.01"}
+    assert wanted.items() <= run.params.items()
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,7 @@ def test_a_source_is_trained_with_them(run_cli):
         (["--ema", "nan"], "--ema nan is not within [0, 1)"),
         (["--label-smoothing", -0.1], "--label-smoothing -0.1 is not within [0, 1); try 0.1"),
         (["--mixup", -1], "--mixup -1 is not within [0, 100]; try 0.2"),
+        (["--orthogonality", -1], "--orthogonality -1 is not within [0, 100]; try 1e-3"),
         (["--cutmix", "inf"], "--cutmix inf is not within [0, 100]; try 1"),
         (
             ["--protocols", "full-fine", "--scale-dropout"],

@@ -73,6 +73,7 @@ def train(shown, plan=PLAN, **options):
 CASES = {
     "plain": {},
     "penalty": {"plan": replace(PLAN, sparsity=1e-2, label_smoothing=0.1)},
+    "orthogonality": {"plan": replace(PLAN, orthogonality=0.05)},
     "average": {"plan": replace(PLAN, ema=0.9)},
     "teacher": {"teacher": Teacher(network(1).eval(), 2.0, 0.5)},
 }

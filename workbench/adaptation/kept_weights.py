@@ -72,8 +72,9 @@ def _keeps_all(settings: Settings, job: Job) -> bool:
     """Whether the weights of a training are kept whatever those of the other seeds are."""
     taught = (job.params["protocol"], job.seed) == (TEACHER, TEACHER_SEED)
     return (
-        # A stage needs the weights of every seed; ``settle`` drops them after it.
+        # A stage or an attack needs the weights of every seed; ``settle`` drops them after it.
         bool(settings.deployment.stages)
+        or bool(settings.training.attack)
         or settings.record.keep_weights == "all"
         or (settings.training.needs_full_fine and taught)
     )

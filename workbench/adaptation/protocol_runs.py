@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.adaptation.analysis_result import Analysis
+from workbench.adaptation.attacked_runs import with_attacks
 from workbench.adaptation.kept_weights import KeptWeights
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
@@ -44,6 +45,7 @@ def run_protocol(
     for job in jobs:
         run, new = recorder.train(job, parent, weights.rule(job))
         trained += new and protocol.trained
+        run = with_attacks(loaded, run, recorder)
         files = [
             run_stage(loaded, stage, job, run, recorder, parent)
             for stage in stages_after(loaded, protocol)

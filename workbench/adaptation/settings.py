@@ -144,6 +144,10 @@ def check_together(settings: Settings) -> list[str]:
             "images; leave it out, or use the folder of your copy as --source"
         )
     problems += _check_gates(settings)
+    if settings.training.attack and settings.record.keep_weights == "none":
+        problems.append(
+            "--attack with --keep-weights none: there would be no network to attack; leave one out"
+        )
     if settings.what.weights is not None and settings.training.source_epochs is not None:
         problems.append("--source-epochs has no effect with --weights; leave one out")
     return problems

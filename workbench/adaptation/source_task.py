@@ -17,6 +17,7 @@ from workbench.training.settings import (
     TrainingSettings,
     check_names,
     check_numbers,
+    check_orthogonality,
     check_regularisers,
     check_seed,
 )
@@ -34,7 +35,7 @@ class SourceSettings:
         epochs, schedule, lr, batch_size, weight_decay: settings of the training.
         seed: seed of the weights, order, crops and dropout.
         sparsity: weight of network slimming's penalty, in [0, 1).
-        ema, label_smoothing, mixup, cutmix: as in ``training.plans.Plan``.
+        ema, label_smoothing, mixup, cutmix, orthogonality: as in ``training.plans.Plan``.
         reflect_crops: as ``reflect`` there.
         sync_batch_norm: whether batch norms use the batches of all processes of torchrun.
         device, precision: processor and number format.
@@ -56,6 +57,7 @@ class SourceSettings:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    orthogonality: float = 0.0
     reflect_crops: bool = False
     sync_batch_norm: bool = True
     device: str = TrainingSettings.device
@@ -86,6 +88,7 @@ class SourceSettings:
                 "it out"
             )
         problems += check_regularisers(self.ema, self.label_smoothing, self.mixup, self.cutmix)
+        problems += check_orthogonality(self.orthogonality)
         return [*problems, *check_weights(self.weights)]
 
 
@@ -132,6 +135,7 @@ def resolve_source(settings: SourceSettings) -> SourceTask:
         label_smoothing=settings.label_smoothing,
         mixup=settings.mixup,
         cutmix=settings.cutmix,
+        orthogonality=settings.orthogonality,
         reflect=settings.reflect_crops,
         norm_parts=0 if settings.sync_batch_norm else share().count,
     )

@@ -17,12 +17,14 @@ from workbench.adaptation.stage_start import rewind_to_start
 from workbench.adaptation.stage_work import stage_work
 from workbench.compression.narrow_networks import build_narrow, load_network
 from workbench.compression.recipes import Recipe
+from workbench.data.validation_split import validation_places
 from workbench.deployment.file_evaluation import evaluate_file
+from workbench.deployment.multi_exit import check_exits
 from workbench.deployment.network_files import open_network
 from workbench.deployment.quantisation.mixed_bits import check_size
 from workbench.deployment.stage_names import STAGES, Stage
 from workbench.deployment.stage_types import TrainedNetwork
-from workbench.deployment.stages import apply_stage
+from workbench.deployment.stages import apply_stage, file_costs
 from workbench.models.weight_files import Card, read_card
 from workbench.store.jobs import Job
 from workbench.store.keys import file_hash, key_of
@@ -145,11 +147,12 @@ def _make(
     seconds = time.perf_counter() - start
     opened = open_network(path, card.model, loaded.processor.threads)
     found = evaluate_file(opened.run, loaded.test, card, path.name)
+    own = file_costs(stage.name, path, card.model, loaded.test)
     store = recorder.store
     store.log(
         run_id,
         metrics={
-            **_costs(stage, origin.metrics),
+            **_costs(stage, origin.metrics, own),
             **_accuracy(found, loaded.split),
             "file_bytes": path.stat().st_size,
             "stage_seconds": seconds,
@@ -180,29 +183,55 @@ def _accuracy(found: Evaluation, split: str) -> dict[str, float]:
     }
 
 
-def _costs(stage: Stage, metrics: Mapping[str, float]) -> dict[str, float]:
-    """The costs that the file shares with the trained network, and the training's time."""
+def _costs(
+    stage: Stage, metrics: Mapping[str, float], own: Mapping[str, float]
+) -> dict[str, float]:
+    """The costs that the file shares with the trained network, and the training's time.
+
+    Args:
+        own: as ``stages.file_costs`` returns them, in place of the network's costs.
+    """
     names = ["parameters", "footprint", "flops", "flops_ratio", "train_seconds", "train_loss"]
     if stage.runtime is None:  # it is computed as the float32 network is
         names += ["latency_ms", "latency_64_ms"]
-    return {name: metrics[name] for name in names if name in metrics}
+    found = {name: metrics[name] for name in names if name in metrics}
+    if not own:
+        return found
+    shares = {
+        "flops": own["flops_share"],
+        "flops_ratio": own["flops_share"],
+        "parameters": own["parameters"] / found["parameters"],
+        "footprint": own["parameters"] / found["parameters"],
+        "latency_ms": own["latency_share"],
+        "latency_64_ms": own["latency_64_share"],
+    }
+    changed = {name: found[name] * share for name, share in shares.items() if name in found}
+    return {**own, **found, **changed}
 
 
 def check_stages(loaded: LoadedTask, recipe: Recipe) -> None:
     """Check that every stage can be applied to networks of these widths, before any is trained.
 
     Raises:
-        SettingsError: when ``--mixed-size`` cannot be reached.
+        SettingsError: when ``--mixed-size`` or ``--exit-flops`` cannot be reached, or the network
+            has too few places for exits.
+        NetworkError: when it cannot have exits.
+        DataError: when a class has too few training images for the thresholds of exits.
     """
     task, deployment = loaded.task, loaded.task.settings.deployment
-    if "mixed" not in deployment.stages:
+    if not {"mixed", "multi-exit"} & set(deployment.stages):
         return
+    if "multi-exit" in deployment.stages:
+        validation_places(loaded.train, task.domain.classes, where=task.domain.name)
     compressed = {PROTOCOLS[name].compressed for name in task.protocols}
     small = [(recipe.widths, recipe.factors)] if True in compressed else []
     for widths, factors in small + [((), ())] * (False in compressed):
         card = Card.of(task.model, task.source, task.domain.classes, widths, factors=factors)
         network = build_narrow(card.model, card.shape, len(card.classes), widths, factors=factors)
-        check_size(network, card, deployment.mixed_size)
+        if "mixed" in deployment.stages:
+            check_size(network, card, deployment.mixed_size)
+        if "multi-exit" in deployment.stages:
+            check_exits(network, card, deployment)
 
 
 def stages_after(loaded: LoadedTask, protocol: Protocol) -> list[Stage]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,12 @@ from workbench.store.stored_results import (
     stored_recipe,
 )
 from workbench.store.unfinished_work import WEIGHTS_FILE
+from workbench.training.attack_names import FGSM, PGD, attack_metric
 
+_SHARED = {
+    "flops", "flops_ratio", "parameters", "footprint", "latency_ms", "latency_64_ms",
+    "latency_share", "latency_64_share",
+}  # fmt: skip
 #: Title and file of the charts of an adaptation.
 _CHARTS = (("Accuracy of the networks", "accuracy.png"), ("Filters kept", "filters.png"))
 RECOMMENDED = "recommended"  # tag with the label of the recommended network
@@ -112,6 +118,7 @@ def _result(
         timings=timings,
         runtime=ONNX if ONNX in timings else "",
         correct=_correct(part.runs, loaded.data["test"], recorder),
+        attacks=_attacks(part.runs, loaded.task.settings.training.epsilons),
     )
 
 
@@ -133,7 +140,7 @@ def _staged(
         own = STAGES[stage].runtime or ""
         runtime = own if stage == INT8 else f"{own} ({stage})"
         runtime, timings = (runtime, {runtime: pair}) if pair else ("", {})
-    return replace(
+    found = replace(
         result,
         stage=stage,
         hits=tuple(round(each.run.evaluated("hits")) for each in staged),
@@ -150,7 +157,48 @@ def _staged(
         ),
         correct=_correct([each.run for each in staged], "", recorder),
         left_float=stored_left_float(recorder.store, shown),
+        attacks={},
     )
+    if not STAGES[stage].own_costs:
+        return found
+    return replace(found, **_own_costs(result, [each.run for each in staged]))
+
+
+def _own_costs(result: ProtocolResult, runs: Sequence[StoredRun]) -> dict[str, Any]:
+    """The costs of a stage whose file does not cost what the network does, mean over the seeds.
+
+    Its times in torch are those of the network times the measured ratio, so that both were measured
+    under the same load; the file runs in no other runtime.
+    """
+    every = [run.metrics for run in runs]
+    mean = {name: fmean(each[name] for each in every) for name in every[0].keys() & _SHARED}
+    exits = sum(name.startswith("exit_") and name.endswith("_share") for name in every[0])
+    timings, shares = {}, [mean[f"latency_{part}share"] for part in ("", "64_")]
+    if TORCH in result.timings:
+        pair = zip(result.timings[TORCH], shares, strict=True)
+        timings = {f"{TORCH} (multi-exit)": tuple(time.scaled(share) for time, share in pair)}
+    return {
+        "flops": round(mean["flops"]),
+        "flops_ratio": mean["flops_ratio"],
+        "parameters": round(mean["parameters"]),
+        "footprint": mean["footprint"],
+        "latency_ms": mean.get("latency_ms"),
+        "latency_64_ms": mean.get("latency_64_ms"),
+        "timings": timings,
+        "runtime": next(iter(timings), ""),
+        "exit_shares": tuple(
+            fmean(each[f"exit_{number}_share"] for each in every) for number in range(1, exits + 1)
+        ),
+    }
+
+
+def _attacks(runs: Sequence[StoredRun], epsilons: Sequence[int]) -> dict[str, tuple[float, ...]]:
+    """Accuracies under the attacks of ``--attack``, of the runs that have them."""
+    names = [attack_metric(name, epsilon) for epsilon in epsilons for name in (FGSM, PGD)]
+    found = {
+        name: tuple(run.metrics[name] for run in runs if name in run.metrics) for name in names
+    }
+    return {name: values for name, values in found.items() if values}
 
 
 def _file_bytes(run: StoredRun) -> int | None:

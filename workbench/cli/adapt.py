@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 @takes(
     *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "validation", "tolerance", "prefer",
     *DISTILLATION, "stages", *STAGE_OPTIONS, *TRAINING, "weight_decay", "repair_epochs",
-    *GATES, *REGULARISERS, "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json",
-    "quiet", "config", "like", *ENGINE, **FROM_FILE,
+    *GATES, *REGULARISERS, "scale_dropout", "attack", "head", *WHERE, "fresh", "keep_weights",
+    "json", "quiet", "config", "like", *ENGINE, **FROM_FILE,
 )  # fmt: skip
 def adapt(
     context: typer.Context,
@@ -80,6 +80,7 @@ def _adapt(
 ) -> None:
     from workbench.adaptation.pipeline import adapt as run
     from workbench.experiments.engines.adaptations import adapt_on_engine
+    from workbench.reporting.attack_table import attack_table
     from workbench.reporting.json_results import as_dict
     from workbench.reporting.tables import COLUMNS, RUNTIME_COLUMNS, runtime_rows, table_rows
     from workbench.reporting.verdict_text import (
@@ -108,6 +109,9 @@ def _adapt(
     timed = runtime_rows(result.networks)
     if timed:
         print_table("", RUNTIME_COLUMNS, timed, elsewhere="--json")
+    attacked = attack_table(result.networks)
+    if attacked[1]:
+        print_table("Accuracy under attack", *attacked, elsewhere="--json")
     for line in (
         interval_note(result.protocols, split_of(result)), *runtime_notes(result), "",
         verdict_sentence(result.verdict), *verdict_notes(result.verdict), "",

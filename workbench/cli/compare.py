@@ -59,6 +59,7 @@ def compare(
     The columns have the names source, domain, model, method, training, seeds, protocol,
     accuracy, size, parameters, footprint, flops, flops_ratio, latency, latency_64 (a batch
     of 64) and train. Sizes are in bytes, latencies in ms, training times in seconds.
+    Accuracies under --attack 4 of adapt are fgsm_4 and pgd_4.
 
     \b
     Examples:
@@ -68,8 +69,8 @@ def compare(
     """
     from workbench.data.user_paths import check_new_file
     from workbench.reporting.run_columns import (
-        RUN_COLUMNS,
         SHOWN,
+        column_of,
         comparison_dicts,
         comparison_table,
     )
@@ -101,7 +102,7 @@ def compare(
     if chosen["json"]:
         print(json.dumps(comparison_dicts(rows, names), indent=1))
     elif rows:
-        keep = selection.columns if not names else [RUN_COLUMNS[name].header for name in names]
+        keep = selection.columns if not names else [column_of(name).header for name in names]
         print_table("", *comparison_table(rows, names or SHOWN), elsewhere="--json", keep=keep)
     if figure is not None and rows:
         draw_comparison(rows, figure)

@@ -7,6 +7,7 @@ from pathlib import Path
 from workbench.adaptation.settings import DomainSettings
 from workbench.cli.distillation_option_table import DISTILLATION_OPTIONS
 from workbench.cli.engine_option_table import ENGINE
+from workbench.cli.exit_option_table import EXIT_OPTIONS
 from workbench.cli.layer_option_table import LAYERS
 from workbench.cli.one_option import REQUIRED, Option
 from workbench.cli.stage_option_table import STAGE_TRAININGS
@@ -202,6 +203,7 @@ SHARED: dict[str, Option] = {
         DeploymentSettings.qat_epochs,
     ),
     **STAGE_TRAININGS,
+    **EXIT_OPTIONS,
     "epochs": Option(
         int | None, _TRAINING, "Epochs of each training. (default: depends on the network)"
     ),

@@ -34,8 +34,8 @@ BUDGET = ("footprint", "flops", "params", "latency_ms", "runtime")
 TRAINING = (
     "epochs", "source_epochs", "schedule", "lr", "fine_lr", "batch_size", "device", "precision",
 )  # fmt: skip
-REGULARISERS = ("ema", "label_smoothing", "mixup", "cutmix")
 GATES = ("gate_epochs", "gate_penalty")
+REGULARISERS = ("ema", "label_smoothing", "mixup", "cutmix", "orthogonality")
 DISTILLATION = (
     "objective", "teacher", "temperature", "distill_weight", "generations", "assistant",
 )  # fmt: skip

@@ -33,6 +33,13 @@ TRAINING_OPTIONS: dict[str, Option] = {
         "Replace a rectangle of each image by that of another; alpha of its area; try 1.",
         _Training.cutmix,
     ),
+    "orthogonality": Option(
+        float,
+        _REGULARISATION,
+        "Weight of a penalty that keeps the singular values of the layers near 1, against small "
+        "changes of images; try 1e-3.",
+        _Training.orthogonality,
+    ),
     "scale_dropout": Option(
         bool,
         _REGULARISATION,
@@ -56,5 +63,12 @@ TRAINING_OPTIONS: dict[str, Option] = {
         float | None,
         _REGULARISATION,
         "Penalty on open gates; more closes more filters. (default: 0.3 for vib, 1 for gal)",
+    ),
+    "attack": Option(
+        str,
+        _REGULARISATION,
+        "Measure the accuracy under attacks (FGSM, PGD) that change pixels by at most these "
+        "numbers of 255 grey levels, comma-separated; try 2,4,8.",
+        "",
     ),
 }

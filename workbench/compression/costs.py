@@ -58,6 +58,10 @@ class Timing:
         low, median, high, p95 = 1000 * np.percentile(seconds, [25, 50, 75, 95])
         return cls(float(median), float(low), float(high), float(p95))
 
+    def scaled(self, factor: float) -> Timing:
+        """All times multiplied by a factor."""
+        return Timing(*(factor * each for each in (self.median, self.low, self.high, self.p95)))
+
 
 def count_costs(model: nn.Module, shape: tuple[int, int, int]) -> Costs:
     """Count parameters and FLOPs in one forward pass of a black image.

@@ -39,6 +39,16 @@ def normalise(images: Tensor, source: Scale) -> Tensor:
     return pixels.sub_(mean).div_(std)
 
 
+def normalise_pixels(pixels: Tensor, source: Scale) -> Tensor:
+    """``normalise`` for pixels that are numbers already; gradients reach them.
+
+    Args:
+        pixels: float32, shape (b, c, h, w), white at ``source.white``.
+    """
+    mean, std = _statistics(source, pixels.device)
+    return pixels.sub(mean).div(std)
+
+
 @cache
 def _statistics(source: Scale, device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and spread on the scale of the stored pixels.

@@ -25,6 +25,7 @@ from workbench.deployment.network_files import torch_run
 from workbench.deployment.onnx_files import Array, Run, open_onnx, write_onnx
 from workbench.deployment.runtimes import time_runs
 from workbench.deployment.settings import DeploymentSettings
+from workbench.deployment.stage_names import STAGES
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
 from workbench.errors import ExportError
 from workbench.store.unfinished_work import disk_errors
@@ -175,7 +176,9 @@ def write_file(
                 f"more than {_TOLERANCE:g}; the file was removed"
             )
         done = replace(done, report=report, file_bytes=part.stat().st_size, model_card=card_path)
-        if settings.runs_here or form.runtime != ONNX_INT8:
+        # A file whose cost depends on the images cannot be timed on noise.
+        by_images = form.stage in STAGES and STAGES[form.stage].own_costs
+        if not by_images and (settings.runs_here or form.runtime != ONNX_INT8):
             done = replace(done, timings=_time(trained, form, network, opened.run, threads))
         text = model_card(trained.card, evidence, done, form, threads)
         form.describe(part, {MODEL_CARD: text})

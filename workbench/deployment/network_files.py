@@ -11,6 +11,7 @@ from torch import nn
 
 from workbench.compression.narrow_networks import load_network
 from workbench.deployment.executorch_files import open_pte
+from workbench.deployment.exit_network import load_exits
 from workbench.deployment.onnx_files import Array, Run, open_onnx
 from workbench.deployment.quantisation.packed_weights import load_packed
 from workbench.errors import SettingsError
@@ -93,7 +94,12 @@ def _open_pte(path: Path, _model: str | None, _threads: int | None) -> OpenNetwo
     return OpenNetwork(*open_pte(path))
 
 
+def _open_exits(path: Path, model: str | None, _threads: int | None) -> OpenNetwork:
+    return OpenNetwork(read_card(path), torch_run(load_exits(path, model)[0]))
+
+
 _OPENERS: dict[str, Callable[[Path, str | None, int | None], OpenNetwork]] = {
+    ".exits": _open_exits,
     ".onnx": _open_onnx,
     ".packed": _open_packed,
     ".pte": _open_pte,

@@ -20,6 +20,7 @@ BINARY = ("connect", "bnn", "xnor")
 STAGE_OPTIONS = (
     "int8_for", "calibration_images", "mixed_size", "qat_epochs",
     "sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
+    "exits", "exit_epochs", "exit_flops", "exit_tolerance",
 )  # fmt: skip
 _MOST_IMAGES, _MOST_EPOCHS = 100_000, 10_000
 _COUNTS = {
@@ -27,6 +28,8 @@ _COUNTS = {
     "mask_epochs": _MOST_EPOCHS,
     "binary_epochs": _MOST_EPOCHS,
     "lottery_rounds": 100,
+    "exits": 16,
+    "exit_epochs": _MOST_EPOCHS,
 }
 
 
@@ -49,6 +52,12 @@ class DeploymentSettings:
         lottery_rounds: trainings of ``lottery``.
         binary: what ``binary`` makes binary, a name in ``BINARY``.
         binary_epochs: epochs of the training of ``binary``.
+        exits: number of exits of ``multi-exit`` before the last one.
+        exit_epochs: epochs of their training.
+        exit_flops: largest expected FLOPs per image, as a share of the network's, in (0, 1]; None
+            uses ``exit_tolerance``.
+        exit_tolerance: percentage points by which the accuracy with exits may be below that of the
+            last exit, on held-out training images.
     """
 
     stages: tuple[str, ...] = ()
@@ -61,6 +70,10 @@ class DeploymentSettings:
     lottery_rounds: int = 5
     binary: str = "connect"
     binary_epochs: int = 5
+    exits: int = 3
+    exit_epochs: int = 20
+    exit_flops: float | None = None
+    exit_tolerance: float = 1.0
 
     @classmethod
     def of(cls, **options: Any) -> DeploymentSettings:
@@ -136,4 +149,14 @@ class DeploymentSettings:
             if not 1 <= value <= most:
                 option = name.replace("_", "-")
                 problems.append(f"--{option} {value} is not within 1 to {most}")
+        return problems + self._exit_problems()
+
+    def _exit_problems(self) -> list[str]:
+        problems = []
+        if self.exit_flops is not None and not 0 < self.exit_flops <= 1:
+            problems.append(f"--exit-flops {self.exit_flops:g} is not within (0, 1]; try 0.5")
+        if not 0 <= self.exit_tolerance <= 100:
+            problems.append(f"--exit-tolerance {self.exit_tolerance:g} is not within [0, 100]")
+        elif self.exit_flops is not None and self.exit_tolerance != type(self).exit_tolerance:
+            problems.append("--exit-flops with --exit-tolerance: leave one out")
         return problems

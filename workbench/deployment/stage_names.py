@@ -21,6 +21,8 @@ class Stage:
         rewinds: whether it needs the weights that the training started from.
         options: the fields of ``DeploymentSettings`` that determine its file.
         summary: what it does, in one line.
+        own_costs: whether FLOPs and latency of its file are not those of the network, and depend
+            on the images.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Stage:
     trains: bool = False
     epochs: str = ""
     rewinds: bool = False
+    own_costs: bool = False
 
     @property
     def repeats(self) -> bool:
@@ -108,6 +111,14 @@ STAGES: dict[str, Stage] = {
             trains=True,
             epochs="mask_epochs",
             rewinds=True,
+        ),
+        Stage(
+            "multi-exit",
+            ".exits",
+            None,
+            ("exits", "exit_epochs", "exit_flops", "exit_tolerance"),
+            "exits at several depths: easy images leave early",
+            own_costs=True,
         ),
     )
 }

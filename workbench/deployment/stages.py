@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from workbench.data.image_batches import ImageSet
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
 
@@ -18,7 +21,10 @@ _MAKERS = {
     "sparse": ("masks.sparse", "make_sparse"),
     "lottery": ("masks.lottery", "make_lottery"),
     "supermask": ("masks.supermask", "make_supermask"),
+    "multi-exit": ("multi_exit", "make_multi_exit"),
 }
+#: The same of what a file costs on images, for the stages with ``own_costs``.
+_COSTS = {"multi-exit": ("multi_exit", "exit_costs")}
 
 
 def apply_stage(
@@ -33,7 +39,25 @@ def apply_stage(
     Raises:
         WorkbenchError: when a library is missing or the network is not suitable.
     """
-    module, function = _MAKERS[name]
-    home = importlib.import_module(f"workbench.deployment.{module}")
-    report: StageReport = getattr(home, function)(trained, settings, path)
+    report: StageReport = _function(*_MAKERS[name])(trained, settings, path)
     return report
+
+
+def file_costs(name: str, path: Path, model: str | None, images: ImageSet) -> dict[str, float]:
+    """What the file of a stage with ``own_costs`` costs on images, as metrics; {} for other stages.
+
+    Args:
+        path: the stage's file.
+        model: name of its network, if the user's own code defines it.
+    """
+    if name not in _COSTS:
+        return {}
+    costs: dict[str, float] = _function(*_COSTS[name])(path, model, images)
+    return costs
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module of this package."""
+    home = importlib.import_module(f"workbench.deployment.{module}")
+    found: Callable[..., Any] = getattr(home, name)
+    return found

@@ -117,9 +117,15 @@ def _protocol_dict(result: ProtocolResult) -> dict[str, Any]:
         "run_ids": list(result.run_ids),
         "weights": result.weights,
         "file_bytes": result.file_bytes,
+        **({"exit_shares": list(result.exit_shares)} if result.exit_shares else {}),
+        **({"attacks": _attacks(result)} if result.attacks else {}),
         **({"latencies": _latencies(result)} if result.timings else {}),
         **({"stage": result.stage, "left_float": list(result.left_float)} if result.stage else {}),
     }
+
+
+def _attacks(result: ProtocolResult) -> dict[str, list[float]]:
+    return {name: list(found) for name, found in result.attacks.items()}
 
 
 def _latencies(result: ProtocolResult) -> dict[str, Any]:

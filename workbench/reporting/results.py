@@ -42,6 +42,10 @@ class ProtocolResult:
         correct: for each seed, which test images are classified correctly, shape (images,); empty
             if not recorded.
         left_float: operators of a stage's file that compute in float32.
+        exit_shares: share of the images that leave at each exit of a stage with exits, the last
+            exit included, mean over the seeds; empty for other networks.
+        attacks: accuracies under attack, in [0, 1], of the seeds that have them, by the names of
+            ``attack_names.attack_metric``.
         origins: for each seed of a stage, id of the run that trained its network.
     """
 
@@ -64,6 +68,8 @@ class ProtocolResult:
     correct: tuple[NDArray[np.bool_], ...] = field(default=(), compare=False, repr=False)
     left_float: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    exit_shares: tuple[float, ...] = ()
+    attacks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import did_you_mean
+from workbench.reporting.attack_table import attack_columns
 from workbench.reporting.tables import COLUMNS, table_rows
+from workbench.training.attack_names import attack_of, attack_title
 
 if TYPE_CHECKING:
     from workbench.reporting.run_comparison import ComparedResult
@@ -59,12 +62,29 @@ RUN_COLUMNS: Mapping[str, Column] = {
         Column("flops_ratio", "share", lambda row: row.result.flops_ratio),
     )
 }
+
+
+def find_column(name: str) -> Column | None:
+    """A column by its name; ``fgsm_4`` and ``pgd_4`` are accuracies under attack, for any number.
+
+    None if there is no such column.
+    """
+    if attack_of(name) is None:
+        return RUN_COLUMNS.get(name)
+
+    def mean(row: ComparedResult) -> float | None:
+        found = row.result.attacks.get(name)
+        return fmean(found) if found else None
+
+    return Column(name, "share", mean, attack_title(name))
+
+
 SHOWN = tuple(name for name, column in RUN_COLUMNS.items() if column.header)
 
 
 def check_column(option: str, name: str) -> list[str]:
     """One line if there is no such column, with the nearest name and all names."""
-    if name in RUN_COLUMNS:
+    if find_column(name):
         return []
     known = list(RUN_COLUMNS)
     near = did_you_mean(name, known)
@@ -76,18 +96,32 @@ def check_column(option: str, name: str) -> list[str]:
 def comparison_table(
     rows: Sequence[ComparedResult], names: Sequence[str] = SHOWN
 ) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Headers and cells of a table with these columns."""
+    """Headers and cells of a table with these columns.
+
+    The table of ``SHOWN`` has also the accuracies under attack that any row has.
+    """
+    if names == SHOWN:
+        names = (*SHOWN, *attack_columns([row.result for row in rows]))
+    columns = [column_of(name) for name in names]
     results = table_rows([row.result for row in rows])
     cells = []
     for row, result in zip(rows, results, strict=True):
         shown = dict(zip(_FROM_RESULT, result, strict=True))
-        cells.append(tuple(shown.get(name) or _text(name, row) for name in names))
-    return [RUN_COLUMNS[name].header or name for name in names], cells
+        cells.append(tuple(shown.get(each.name) or _text(each, row) for each in columns))
+    return [column.header or column.name for column in columns], cells
 
 
-def _text(name: str, row: ComparedResult) -> str:
-    column = RUN_COLUMNS[name]
+def column_of(name: str) -> Column:
+    """A column whose name ``check_column`` has accepted."""
+    column = find_column(name)
+    assert column is not None
+    return column
+
+
+def _text(column: Column, row: ComparedResult) -> str:
     value = column.value(row)
+    if value is None:
+        return "-"
     return f"{100 * value:.1f} %" if column.kind == "share" else str(value)
 
 
@@ -101,7 +135,7 @@ def comparison_dicts(
             of the runs.
     """
     if names:
-        return [{name: RUN_COLUMNS[name].value(row) for name in names} for row in rows]
+        return [{name: column_of(name).value(row) for name in names} for row in rows]
     return [
         {
             **{name: column.value(row) for name, column in RUN_COLUMNS.items()},
@@ -109,6 +143,7 @@ def comparison_dicts(
             "accuracy_interval": list(row.result.accuracy_interval),
             "images": row.result.images,
             "run_ids": list(row.result.run_ids),
+            **{name: list(found) for name, found in row.result.attacks.items()},
             "weights": row.result.weights,
         }
         for row in rows

@@ -20,6 +20,7 @@ from workbench.store.runs import StoredRun
 from workbench.store.stored_results import stored_filters
 from workbench.store.tracking_uris import check_exists
 from workbench.store.unfinished_work import WEIGHTS_FILE
+from workbench.training.attack_names import attack_metrics
 from workbench.training.plans import LATER_OPTIONS
 from workbench.training.protocols import PROTOCOLS
 
@@ -29,6 +30,7 @@ _SETTINGS = (
     "source", "domain", "model", "epochs", "schedule", "learning_rate", "batch_size",
     "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "stage",
     "int8_for", "calibration_images", "mixed_size", "qat_epochs", "temperature",
+    "exits", "exit_epochs", "exit_flops", "exit_tolerance",
     "distill_weight", "objective", "teacher", "generation", "device", "precision",
     "threads", "source_weights", "data", "validation", "repair_epochs", "recipe_file",
     "sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
@@ -244,6 +246,9 @@ def _result(run: StoredRun) -> ProtocolResult:
         weights=None,
         stage=params.get("stage", ""),
         file_bytes=None if file_bytes is None else round(file_bytes),
+        attacks={
+            name: (number(name, value, 0, 1),) for name, value in attack_metrics(metrics).items()
+        },
     )
 
 
@@ -265,6 +270,12 @@ def _training(run: StoredRun) -> str:
     return f"{length}, {run.params['schedule']}, lr {rate:g}{split}"
 
 
+def _merged_attacks(group: Sequence[_WholeRun]) -> dict[str, tuple[float, ...]]:
+    names = dict.fromkeys(name for one in group for name in one.result.attacks)
+    every = [one.result.attacks for one in group]
+    return {name: tuple(v for each in every for v in each.get(name, ())) for name in names}
+
+
 def _merge(group: Sequence[_WholeRun]) -> ComparedResult:
     """Combine the runs of all seeds to one result."""
     runs, first = [one.run for one in group], group[0].run
@@ -281,6 +292,7 @@ def _merge(group: Sequence[_WholeRun]) -> ComparedResult:
             hits=tuple(hits for one in group for hits in one.result.hits),
             train_seconds=fmean(one.result.train_seconds for one in group),
             run_ids=tuple(run.run_id for run in runs),
+            attacks=_merged_attacks(group),
             weights=best.artifact(best.tags.get(FILE, WEIGHTS_FILE)) if best else None,
         ),
         filters=group[0].filters,

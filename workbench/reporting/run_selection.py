@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import SettingsError
-from workbench.reporting.run_columns import RUN_COLUMNS, Column, check_column
+from workbench.reporting.run_columns import Column, check_column, column_of
 
 if TYPE_CHECKING:
     from workbench.reporting.run_comparison import ComparedResult
@@ -123,7 +123,7 @@ def selection_of(
     if problems:
         raise SettingsError(*problems)
     reverse = (sort or "").startswith("-") != descending
-    column = None if name is None else RUN_COLUMNS[name]
+    column = None if name is None else column_of(name)
     return Selection(tuple(conditions), column, reverse, limit)
 
 
@@ -143,7 +143,7 @@ def condition_of(text: str) -> Condition:
     problems = check_column(option, name)
     if problems:
         raise SettingsError(*problems)
-    column = RUN_COLUMNS[name]
+    column = column_of(name)
     known = _TEXT if column.kind == "text" else _ORDERED
     if sign not in known:
         what = "text" if column.kind == "text" else "a number"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.models.external_networks import is_users_own
+from workbench.reporting.attack_table import attack_table
 from workbench.reporting.recipe_text import kept_sentence
 from workbench.reporting.results import Adaptation, ProtocolResult, Verdict
 from workbench.reporting.tables import (
@@ -117,6 +118,7 @@ def note(
     """
     settings = adaptation.settings
     classes = ", ".join(settings["classes"])
+    attacked = attack_table(adaptation.networks)
     lines = [
         f"**{markdown_text(verdict_sentence(adaptation.verdict))}**",
         "",
@@ -124,6 +126,7 @@ def note(
         "",
         markdown_table(COLUMNS, table_rows(adaptation.networks)),
         "",
+        *((markdown_table(*attacked), "") if attacked[1] else ()),
         interval_note(adaptation.protocols, split_of(adaptation)),
         *(f"\n{line}" for line in map(markdown_text, runtime_notes(adaptation))),
         *(f"\n{line}." for line in map(markdown_text, verdict_notes(adaptation.verdict))),
@@ -170,6 +173,13 @@ def runtime_notes(adaptation: Adaptation) -> list[str]:
             f"Latency: onnxruntime on the CPU, {threads} thread{'s' if threads > 1 else ''}, "
             "median of passes in turns; float32 networks and int8 files in the same process."
         )
+    for result in adaptation.stages:
+        if result.exit_shares:
+            shares = ", ".join(percent(each, 0) for each in result.exit_shares)
+            lines.append(
+                f"{result.label}: {shares} of the images leave at its exits, the last one at the "
+                "end; FLOPs and latency are expected values per image, in torch."
+            )
     floats: dict[tuple[str, ...], list[str]] = {}
     for result in adaptation.stages:
         if result.left_float:

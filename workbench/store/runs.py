@@ -13,7 +13,7 @@ PARENT_TAG, KEY, KIND = "mlflow.parentRunId", "workbench.key", "workbench.kind"
 NOTE_TAG = "mlflow.note.content"  # text on the page of a run or a model
 MODEL_TAG = "workbench.model"  # id of the MLflow model that holds the run's network
 MODEL_DATA = "data"  # folder of the network's file in an MLflow model
-NETWORK_SUFFIXES = (".safetensors", ".onnx", ".packed")
+NETWORK_SUFFIXES = (".safetensors", ".onnx", ".packed", ".exits")
 RUN_ID = re.compile(r"[\w-]{1,256}", re.ASCII)  # the ids that MLflow accepts
 
 

@@ -38,6 +38,7 @@ from workbench.training.checkpoints import (
 from workbench.training.distillation import Guide
 from workbench.training.mixing import label_loss, mixer_of
 from workbench.training.norm_statistics import estimate_norms
+from workbench.training.orthogonality import penalised_layers, penalty, weights_of
 from workbench.training.plans import Plan, batch_sizes, derive_seed, learning_rate
 from workbench.training.weight_average import WeightAverage
 
@@ -153,6 +154,7 @@ def _train_epoch(
     processes.seed_dropout(seed, number)
     total = torch.zeros((), device=device)
     scales = _norm_scales(model) if plan.sparsity else []
+    layers = penalised_layers(model) if plan.orthogonality else {}
     mixer = mixer_of(plan, processes.own_seed(seed), number)
     rate = 0.0
     batches = processes.in_step(feed(sizes, plan.augment, generator, processes.share()), sizes)
@@ -174,6 +176,8 @@ def _train_epoch(
             loss = on_labels(logits.float())
         if scales:
             loss = loss + plan.sparsity * torch.stack([s.abs().sum() for s in scales]).sum()
+        if layers:
+            loss = loss + plan.orthogonality * penalty(weights_of(model, layers))
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(processes.weighted(loss, len(labels), sizes[index]))
         if teacher:

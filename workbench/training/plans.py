@@ -20,6 +20,7 @@ _START = 0.04  # of the peak rate, at the first step of a one-cycle training
 LATER_OPTIONS = (
     "sparsity", "label_smoothing", "reflect", "ema", "mixup", "cutmix", "scale_dropout",
     "norm_parts",
+    "orthogonality",
 )  # fmt: skip
 
 
@@ -45,6 +46,7 @@ class Plan:
             (``scaled_dropout``).
         norm_parts: number of processes whose batch norms use their own part of the batch; 0 if
             they use the whole batch.
+        orthogonality: weight beta of the penalty in ``orthogonality``; 0 is off.
     """
 
     epochs: int
@@ -63,6 +65,7 @@ class Plan:
     cutmix: float = 0.0
     scale_dropout: bool = False
     norm_parts: int = 0
+    orthogonality: float = 0.0
 
     @property
     def alone(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.errors import check_choice, check_once
+from workbench.training.attack_names import check_attack, epsilons_of
 from workbench.training.distillation_options import (
     FULL_FINE,
     MUTUAL,
@@ -26,6 +27,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 _MOST_SEEDS, _MOST_EPOCHS = 1000, 1_000_000
 _LARGEST_SEED, _LARGEST_BATCH = 2**32 - 1, 2**20
 _LARGEST_ALPHA = 100
+_LARGEST_BETA = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,14 @@ class TrainingSettings:
         head: "slice" keeps the classifier's rows of the target's classes, "new" draws a new
             classifier; "auto" is "slice" if all of them are classes of the source.
         source_epochs: length of the source network's training.
-        ema, label_smoothing, mixup, cutmix: as in ``training.plans.Plan``; 0 is off.
+        ema, label_smoothing, mixup, cutmix, orthogonality: as in ``training.plans.Plan``; 0 is off.
         repair_epochs: epochs of the compressed network on the source's images before its training
             on the target; 0 is off.
         gate_epochs: epochs of the training of gates; None for those of the fine-tuning.
         gate_penalty: its penalty on open gates; None for the default of the method.
         scale_dropout: whether compressed networks have lower dropout rates (``scaled_dropout``).
+        attack: largest changes of a pixel by the attacks on trained networks, in 1/255 of its
+            range, as text; empty without attacks.
         device, precision: where and how to compute.
     """
 
@@ -74,21 +78,24 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    orthogonality: float = 0.0
     scale_dropout: bool = False
     repair_epochs: int = 0
     gate_epochs: int | None = None
     gate_penalty: float | None = None
     head: str = "auto"
+    attack: tuple[str, ...] = ()
     device: str = "auto"
     precision: str = "auto"
 
     @classmethod
     def of(cls, **options: Any) -> TrainingSettings:
-        """Create the settings from a user's options; protocols may be text or a list."""
-        if "protocols" in options:
-            names = options["protocols"]
-            parts = names.split(",") if isinstance(names, str) else names
-            options["protocols"] = tuple(part.strip() for part in parts if part.strip())
+        """Create the settings from a user's options; lists may be text with commas."""
+        for name in ("protocols", "attack"):
+            if name in options:
+                value = options[name]
+                parts = value.split(",") if isinstance(value, str) else map(str, value)
+                options[name] = tuple(part.strip() for part in parts if part.strip())
         return cls(**options)
 
     @property
@@ -109,7 +116,7 @@ class TrainingSettings:
     @property
     def regularisers(self) -> dict[str, Any]:
         """The fields of a plan that these options set."""
-        names = ("ema", "label_smoothing", "mixup", "cutmix", "scale_dropout")
+        names = ("ema", "label_smoothing", "mixup", "cutmix", "scale_dropout", "orthogonality")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -117,6 +124,11 @@ class TrainingSettings:
         """The options of the training of gates that the user has given."""
         given = {"gate_epochs": self.gate_epochs, "gate_penalty": self.gate_penalty}
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def epsilons(self) -> tuple[int, ...]:
+        """The values of ``attack`` as numbers."""
+        return epsilons_of(self.attack)
 
     @property
     def needs_full_fine(self) -> bool:
@@ -135,6 +147,8 @@ class TrainingSettings:
         if self.repair_epochs:
             known["repair_epochs"] = self.repair_epochs
         known |= self.gate_options
+        if self.attack:
+            known["attack"] = list(self.attack)
         if self.distils:
             known |= {"temperature": self.temperature, "distill_weight": self.distill_weight}
             known |= chosen_options(self)
@@ -161,6 +175,7 @@ class TrainingSettings:
             weight_decay=self.weight_decay,
         )
         problems += check_regularisers(self.ema, self.label_smoothing, self.mixup, self.cutmix)
+        problems += check_orthogonality(self.orthogonality)
         if self.scale_dropout and not self.compresses:
             problems.append(
                 "--scale-dropout has no effect without a compressed network; add a protocol such "
@@ -177,6 +192,7 @@ class TrainingSettings:
         if self.gate_penalty is not None and not 0 <= self.gate_penalty < float("inf"):
             problems.append(f"--gate-penalty {self.gate_penalty:g} is not 0 or more; try 1")
         problems += distillation_problems(self)
+        problems += check_attack(self.attack)
         return problems
 
 
@@ -244,6 +260,13 @@ def check_regularisers(
         for option, value, example in (("--mixup", mixup, 0.2), ("--cutmix", cutmix, 1))
         if not 0 <= value <= _LARGEST_ALPHA
     ]
+
+
+def check_orthogonality(beta: float) -> list[str]:
+    """Return one line if the weight of the penalty is out of range."""
+    if 0 <= beta <= _LARGEST_BETA:
+        return []
+    return [f"--orthogonality {beta:g} is not within [0, {_LARGEST_BETA}]; try 1e-3"]
 
 
 def _check_range(option: str, value: int | None, least: int, most: int) -> list[str]:

@@ -42,6 +42,7 @@ from workbench.models.processor import Processor
 from workbench.training.checkpoints import Epoch, Progress
 from workbench.training.distillation import Guide
 from workbench.training.loop import make_optimizer
+from workbench.training.orthogonality import penalised_layers, penalty
 from workbench.training.plans import Plan, batch_sizes, derive_seed, learning_rate
 
 #: Largest number of images of a small set, whose training is limited by kernel launches.
@@ -142,6 +143,8 @@ def fit_together(
                 wanted = teacher.logits(inputs.flatten(0, 1)) if teacher else None
             losses = _losses(logits.float(), labels, plan, teacher, wanted)
             losses = losses + plan.sparsity * stack.scales() if plan.sparsity else losses
+            if plan.orthogonality and stack.layers:
+                losses = losses + plan.orthogonality * penalty(stack.layers, stacked=True)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(losses.sum())
             optimizer.step()
@@ -195,6 +198,7 @@ class _Stack:
 
     Attributes:
         leaves: the stacked parameters, shape (s, ...) each.
+        layers: those of them with a penalty, and the groups of each.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -215,6 +219,10 @@ class _Stack:
         self._shared = {k: v for k, v in buffers[0].items() if k not in self._buffers}
         self.leaves = list(self._parameters.values())
         self._scales = [self._parameters[f"{name}.weight"] for name in scaled_norms(networks[0])]
+        self.layers = [
+            (self._parameters[f"{name}.weight"], groups)
+            for name, groups in penalised_layers(networks[0]).items()
+        ]
         dropouts = {n: p for n, p in networks[0].named_modules() if type(p) in _Dropout}
         self._rates = {name: float(part.p) for name, part in dropouts.items()}
         self._forms: dict[torch.Size, dict[str, Tensor]] = {}
