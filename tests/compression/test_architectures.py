@@ -42,7 +42,15 @@ ARCHITECTURES = {
     "torchvision:convnext_tiny": (32, 18, 40),
     "torchvision:vit_b_16": (32, 12, 13),
     "timm:mobilenetv3_small_050": (32, 26, 0),
-    "timm:deit_tiny_patch16_224": (32, 12, 37),
+    "timm:deit_tiny_patch16_224": (32, 24, 25),
+    "timm:ghostnet_050": (32, 30, 4),
+    "timm:mobileone_s0": (32, 4, 0),
+    "timm:repvgg_a0": (32, 5, 0),
+    "timm:dla46_c": (32, 36, 0),
+    "timm:dla34": (32, 25, 0),
+    "timm:hrnet_w18_small": (64, 45, 0),
+    "timm:xception41": (64, 33, 0),
+    "timm:legacy_xception": (75, 28, 0),
 }
 #: Many parameters or many groups: their groups are proven one by one in the slow run only.
 LARGE = (
@@ -52,7 +60,8 @@ LARGE = (
 #: Larger ones of a kind that another stands for.
 ALIKE = (
     "torchvision:vgg11_bn", "torchvision:vgg16_bn", "torchvision:wide_resnet50_2",
-    "torchvision:vit_b_16", "torchvision:resnet34",
+    "torchvision:vit_b_16", "torchvision:resnet34", "timm:dla34", "timm:legacy_xception",
+    "timm:xception41", "timm:hrnet_w18_small", "timm:mobileone_s0", "timm:repvgg_a0",
 )  # fmt: skip
 #: Built from 224x224 pixels on, 138 million parameters.
 SLOW_ONLY = {"vgg16-convolutional": (224, 15, 0), "torchvision:inception_v3": (75, 94, 0)}
@@ -105,7 +114,7 @@ def silence(model, group, kept):
     undo = []
     for cut in group.cuts:
         layer = model.get_submodule(cut.layer)
-        if cut.side == "filters" and not isinstance(layer, nn.PReLU):
+        if cut.side == "filters" and not isinstance(layer, nn.PReLU) and hasattr(layer, "weight"):
             for values in (layer.weight, layer.bias):
                 if values is not None:
                     undo.append((values, values.detach().clone()))

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workbench.compression.attention_heads import is_attention
 from workbench.compression.rebuild import Convolution, is_grouped, rebuild, share
 from workbench.compression.structure import FilterGroup, Structure
 from workbench.errors import NetworkError
@@ -73,7 +74,7 @@ def zeroed(model: nn.Module, structure: Structure, kept: Kept) -> nn.Module:
 
 
 def _silence(layer: nn.Module, side: str, gone: NDArray[np.int64]) -> None:
-    if isinstance(layer, (nn.PReLU, Scatter)):
+    if isinstance(layer, (nn.PReLU, Scatter)) or is_attention(layer):
         return  # its input is zero, and so is its output
     weight = layer.weight
     if not isinstance(weight, Tensor):

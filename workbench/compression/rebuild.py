@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workbench.compression.attention_heads import is_attention, set_heads
 from workbench.compression.structure import SIDES, Side, Structure
 from workbench.errors import NetworkError
 from workbench.models.channel_scatter import Scatter
@@ -110,6 +111,8 @@ def _sizes(layer: nn.Module) -> tuple[int, int]:
         return layer.out_channels, layer.in_channels
     if isinstance(layer, Scatter):
         return layer.width, len(layer.index)
+    if is_attention(layer):
+        return int(layer.num_heads), int(layer.num_heads)  # type: ignore[arg-type]
     width = layer.num_parameters if isinstance(layer, nn.PReLU) else layer.num_features
     return int(width), int(width)  # type: ignore[arg-type]
 
@@ -127,6 +130,9 @@ def _cut(layer: nn.Module, name: str, filters: Indices | None, inputs: Indices |
     elif isinstance(layer, (*ChannelNorm, nn.PReLU)):
         assert filters is not None  # the inputs of a norm are its filters
         _cut_channels(layer, filters)
+    elif is_attention(layer):
+        assert filters is not None  # its filters are its heads
+        set_heads(layer, len(filters))
     else:
         raise NetworkError(f"layer '{name}' ({type(layer).__name__}) cannot be cut")
 

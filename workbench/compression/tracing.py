@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workbench.compression.attention_heads import head_groups
 from workbench.compression.forward_path import ForwardPath, noise, short, walk
 from workbench.compression.rebuild import (
     ChannelNorm,
@@ -211,8 +212,13 @@ class _Finder:
         classifiers: list[FilterGroup] = []
         uncompressed: dict[str, str] = {}
         seen: set[str] = set()
+        heads = head_groups(self.modules)
         for name in self.path.layers:
             if name in seen:
+                continue
+            if name in heads:
+                seen.add(name)
+                groups.append(heads[name])
                 continue
             try:
                 group, reason, is_output = self._read(name)
