@@ -39,10 +39,11 @@ ARCHITECTURES = {
     "torchvision:googlenet": (32, 57, 0),
     "torchvision:squeezenet1_1": (32, 25, 0),
     "torchvision:shufflenet_v2_x1_0": (32, 18, 21),
-    "torchvision:convnext_tiny": (32, 18, 40),
+    "torchvision:convnext_tiny": (32, 22, 0),
     "torchvision:vit_b_16": (32, 12, 13),
     "timm:mobilenetv3_small_050": (32, 26, 0),
-    "timm:deit_tiny_patch16_224": (32, 24, 25),
+    "timm:deit_tiny_patch16_224": (32, 25, 0),
+    "timm:convnextv2_atto": (32, 16, 0),
     "timm:ghostnet_050": (32, 30, 4),
     "timm:mobileone_s0": (32, 4, 0),
     "timm:repvgg_a0": (32, 5, 0),
@@ -79,6 +80,9 @@ def make(name):
     model = build_network(name, shape_of(name), CLASSES, seed=1).double().eval()
     generator = torch.Generator().manual_seed(2)
     for module in model.modules():
+        if isinstance(module, nn.LayerNorm) or type(module).__name__ == "GlobalResponseNorm":
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.normal_(generator=generator)
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.weight.data.uniform_(0.5, 1.5, generator=generator)
             module.bias.data.normal_(generator=generator)
@@ -111,8 +115,13 @@ def half(group, seed=0):
 def silence(model, group, kept):
     """Zero the group's own filters and the norms behind them; its readers stay as they are."""
     gone = np.setdiff1d(np.arange(group.filters), kept)
-    undo = []
+    undo, bare = [], dict(model.named_parameters())
     for cut in group.cuts:
+        if cut.layer in bare:
+            values = bare[cut.layer]
+            undo.append((values, values.detach().clone()))
+            values.data.index_fill_(cut.dim, torch.from_numpy(cut.indices(gone)), 0)
+            continue
         layer = model.get_submodule(cut.layer)
         if cut.side == "filters" and not isinstance(layer, nn.PReLU) and hasattr(layer, "weight"):
             for values in (layer.weight, layer.bias):

@@ -85,7 +85,7 @@ def test_norms_of_queries_and_keys_stay():
 def test_heads_that_depend_on_each_other_stay():
     model = transformer(scale_attn_norm=True)  # a norm over the outputs of all heads
     structure = find_structure(model, (1, 8, 8))
-    assert all(group.kind == "filters" for group in structure.groups)
+    assert all(group.kind != "heads" for group in structure.groups)
     assert "blocks.0.attn.qkv" in structure.uncompressed
 
 

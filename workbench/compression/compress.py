@@ -27,7 +27,7 @@ def compress(
     """
     structure = find_structure(model, shape)
     wanted = {layer.layer: layer.filters for layer in recipe.layers}
-    # Recipes of versions that removed no heads do not name them; they stay as they are.
+    # Recipes of versions that compressed neither heads nor embeddings do not name them.
     layers = {
         group.name: group.filters
         for group in structure.groups

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench import pfa
+from workbench.compression.rebuild import is_parameter
 from workbench.compression.structure import FilterGroup, Structure
 from workbench.models.networks import has_scales
 
@@ -112,9 +113,8 @@ def filter_weights(network: nn.Module, group: FilterGroup) -> NDArray[np.floatin
     """Shape (n, d): the weights of each filter, concatenated over all layers of the group."""
     parts = []
     for cut in group.cuts:
-        layer = network.get_submodule(cut.layer)
         if cut.layer in group.layers and cut.side == "filters":
-            own: Tensor = layer.weight  # type: ignore[assignment]
+            own: Tensor = network.get_submodule(cut.layer).weight  # type: ignore[assignment]
             weight = own.detach().cpu().numpy()
             places = _places(cut.pairs, group.filters)
             parts.append(weight.reshape(len(weight), -1)[places].reshape(group.filters, -1))
@@ -127,6 +127,8 @@ def norm_scales(network: nn.Module, group: FilterGroup) -> Array | None:
     """Shape (n,): mean absolute scale of the batch norms after the filters; None without any."""
     sizes = []
     for cut in group.cuts:
+        if is_parameter(network, cut.layer):
+            continue
         layer = network.get_submodule(cut.layer)
         if has_scales(layer):
             scale = layer.weight.detach().cpu().double().abs().numpy()

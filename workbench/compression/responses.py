@@ -114,8 +114,10 @@ def filters_of(
 
     A filter of several channels is represented by their Euclidean norm.
     """
-    linear = isinstance(model.get_submodule(group.name), nn.Linear)
-    channel = output.ndim - 1 if linear else 1
+    is_last = group.response.channels_last
+    if group.response.layer is not None:
+        is_last = isinstance(model.get_submodule(group.name), nn.Linear)
+    channel = output.ndim - 1 if is_last else 1
     if group.response.channels != tuple(range(output.shape[channel])):
         index = torch.tensor(group.response.channels, device=output.device)
         output = output.index_select(channel, index)

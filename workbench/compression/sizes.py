@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.compression.costs import Costs, attention_flops, count_costs
-from workbench.compression.rebuild import Convolution, is_depthwise, rebuild
+from workbench.compression.rebuild import Convolution, channels_of, is_depthwise, rebuild
 from workbench.compression.structure import Structure
 
 Sizes = Callable[[Mapping[str, int]], Costs]
@@ -68,6 +68,12 @@ def sizes_of(model: nn.Module, structure: Structure, shape: tuple[int, int, int]
         name: _layer(module, places.get(name, 0))
         for name, module in model.named_modules()
         if name in touched and hasattr(module, "weight")
+    }
+    layers |= {
+        name: _parameter(value, dims[name])
+        for dims in [{c.layer: c.dim for group in structure.groups for c in group.cuts}]
+        for name, value in model.named_parameters()
+        if name in touched
     }
     products = attention_flops(model, shape)
     layers |= {name: _heads(model, name, products[name]) for name in touched & products.keys()}
@@ -119,8 +125,14 @@ def _layer(module: Any, places: int) -> _Layer:
         filters = weight.shape[0]
         kernel = weight.numel() / filters
         return _Layer(filters, None, kernel, int(module.bias is not None), places)
-    width = module.num_parameters if isinstance(module, nn.PReLU) else module.num_features
-    return _Layer(int(width), None, 0.0, parameters // int(width), 0)
+    width = channels_of(module)
+    return _Layer(width, None, 0.0, parameters // width, 0)
+
+
+def _parameter(values: Tensor, dim: int) -> _Layer:
+    """A parameter that belongs to no layer, such as positional embeddings."""
+    each = values.numel() // values.shape[dim] if values.requires_grad else 0
+    return _Layer(values.shape[dim], None, 0.0, each, 0)
 
 
 def _heads(model: nn.Module, name: str, flops: int) -> _Layer:

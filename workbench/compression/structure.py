@@ -22,7 +22,7 @@ Indices = NDArray[np.int64]
 Side = Literal["filters", "inputs"]
 SIDES: tuple[Side, Side] = ("filters", "inputs")
 #: What the filters of a group are.
-Kind = Literal["filters", "heads"]
+Kind = Literal["filters", "heads", "embedding"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +34,14 @@ class Cut:
         side: whether filters or inputs of the layer are removed.
         pairs: shape (p, 2), int64: filter of the group, index on that side of the layer. One
             filter may correspond to several inputs (height x width of them after a flatten).
+        dim: the dimension of the channels, if ``layer`` is a parameter that belongs to no layer,
+            such as positional embeddings.
     """
 
     layer: str
     side: Side
     pairs: NDArray[np.int64]
+    dim: int = 0
 
     def indices(self, filters: NDArray[np.int64]) -> NDArray[np.int64]:
         """The indices on this side that correspond to these filters of the group, ascending."""
@@ -57,6 +60,7 @@ class ResponsePoint:
         channels: the channels of each filter of the group, filter by filter; all filters have the
             same number. The response of several channels is their Euclidean norm.
         of_input: whether the layer's input is the response, in place of its output.
+        channels_last: whether the channels are the last dimension of an addition's result.
     """
 
     layer: str | None = None
@@ -64,6 +68,7 @@ class ResponsePoint:
     inside: str = ""
     channels: tuple[int, ...] = ()
     of_input: bool = False
+    channels_last: bool = False
 
     def __str__(self) -> str:
         if self.layer is None:
@@ -83,7 +88,8 @@ class FilterGroup:
         blocks: number of blocks of adjacent filters into which grouped convolutions divide the
             filters; each block must keep the same number. 1 without grouped convolutions.
         cuts: all parts of the network that are removed with filters.
-        kind: what its filters are.
+        kind: what its filters are: filters, heads of an attention, or an embedding: channels over
+            which a layer norm averages, or to which a parameter is added.
     """
 
     name: str
@@ -101,7 +107,7 @@ class FilterGroup:
             count: number of filters.
             multiple_of: the width is a multiple of this, or the full width; heads are not rounded.
         """
-        unit = math.lcm(self.blocks, multiple_of if self.kind == "filters" else 1)
+        unit = math.lcm(self.blocks, multiple_of if self.kind != "heads" else 1)
         return min(self.filters, -(-count // unit) * unit)
 
     def block_indices(self) -> NDArray[np.int64]:
@@ -170,8 +176,8 @@ class Structure:
     def first(self, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """The first filters of each group for these widths, for networks where only widths matter.
 
-        Files of versions that removed no heads have widths of the other groups alone; their
-        networks have all heads.
+        Files of versions that compressed neither heads nor embeddings have widths of the other
+        groups alone; their networks have all heads and full embeddings.
 
         Raises:
             NetworkError: when the widths are not those of this network's groups.

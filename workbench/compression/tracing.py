@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from workbench.compression.attention_heads import head_groups
 from workbench.compression.forward_path import ForwardPath, noise, short, walk
+from workbench.compression.graph_layers import own_layers
 from workbench.compression.rebuild import (
     ChannelNorm,
     Convolution,
@@ -31,11 +32,20 @@ from workbench.compression.rebuild import (
     is_depthwise,
     is_grouped,
 )
-from workbench.compression.structure import Cut, FilterGroup, ResponsePoint, Side, Structure
+from workbench.compression.structure import (
+    Cut,
+    FilterGroup,
+    Kind,
+    ResponsePoint,
+    Side,
+    Structure,
+)
 from workbench.errors import NetworkError
 from workbench.models.channel_scatter import Scatter
+from workbench.models.kept_norms import can_keep
 
 Shape = tuple[int, int, int]
+_IMAGE_DIMS = 4
 _CHANNEL_MIXERS = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention, nn.Embedding, nn.RNNBase)
 
 
@@ -123,7 +133,7 @@ def _dependency_graph(model: nn.Module, shape: Shape, path: ForwardPath) -> Any:
                 model,
                 noise(shape),
                 forward_fn=forward,
-                customized_pruners={Scatter: _scatter_pruner()},
+                customized_pruners=own_layers(),
                 verbose=False,
             )
     except NetworkError:
@@ -173,26 +183,6 @@ def _held_weights(layer: nn.Module) -> list[nn.Parameter]:
     if own is not None:
         return [own]
     return [weight for name, weight in layer.named_parameters() if name != "bias"]
-
-
-def _scatter_pruner() -> Any:
-    """Describe ``Scatter`` to the dependency graph: its inputs may be removed, its outputs not."""
-    import torch_pruning
-
-    class ScatterPruner(torch_pruning.BasePruningFunc):  # type: ignore[misc]
-        def prune_out_channels(self, layer: Scatter, idxs: Any) -> Scatter:
-            return layer
-
-        def prune_in_channels(self, layer: Scatter, idxs: Any) -> Scatter:
-            return layer
-
-        def get_out_channels(self, layer: Scatter) -> int:
-            return layer.width
-
-        def get_in_channels(self, layer: Scatter) -> int:
-            return len(layer.index)
-
-    return ScatterPruner()
 
 
 # --- reading the graph ---------------------------------------------------------------------
@@ -245,6 +235,7 @@ class _Finder:
         cuts: list[Cut] = []
         sums: dict[int, NDArray[np.int64]] = {}
         reason, is_output, blocks = None, False, 1
+        kind: Kind = "filters"
         for item in found:
             part, node = item.dep.target.module, item.dep.target
             pairs = np.stack([item.root_idxs, item.idxs], axis=1).astype(np.int64)
@@ -256,12 +247,16 @@ class _Finder:
                     )
                     side = "filters" if outwards else "inputs"
                 cuts.append(Cut(names[part], side, pairs))
+                kind = "embedding" if can_keep(part) else kind
                 is_output |= side == "filters" and node.grad_fn is self.path.output
                 reason = reason or _obstacle(part, names[part], side, pairs)
                 if is_grouped(part):
                     blocks = math.lcm(blocks, part.groups)
             elif isinstance(part, nn.Parameter):
-                reason = reason or f"feeds the parameter '{self.graph._param_to_name[part]}'"
+                kind = "embedding"
+                cut = self._parameter_cut(self.graph._param_to_name[part], pairs, node)
+                if all(cut.layer != other.layer for other in cuts):  # a norm has two parameters
+                    cuts.append(cut)
             elif node.grad_fn is self.path.output:
                 is_output = True
             elif node.grad_fn in self.path.sums:
@@ -271,9 +266,16 @@ class _Finder:
         layers = self._layers(cuts)
         group = FilterGroup(
             name, filters, layers, self._response(name, layers, cuts, sums, filters),
-            blocks, tuple(cuts),
+            blocks, tuple(cuts), kind,
         )  # fmt: skip
         return group, reason, is_output
+
+    def _parameter_cut(self, name: str, pairs: NDArray[np.int64], node: Any) -> Cut:
+        """The cut of a parameter, or of the norm that it belongs to."""
+        owner = name.rpartition(".")[0]
+        if can_keep(self.modules[owner]):
+            return Cut(owner, "filters", pairs)
+        return Cut(name, "filters", pairs, int(node.pruning_dim))
 
     def _layers(self, cuts: list[Cut]) -> tuple[str, ...]:
         own = {cut.layer for cut in cuts if cut.side == "filters"}
@@ -291,7 +293,11 @@ class _Finder:
         for number in sorted(sums, reverse=True):
             channels = _channels(sums[number], filters)
             if channels is not None:
-                return ResponsePoint(None, number, self.path.places[number], channels)
+                shape = self.path.shapes[number]
+                is_last = len(shape) < _IMAGE_DIMS or shape[1] != filters == shape[-1]
+                return ResponsePoint(
+                    None, number, self.path.places[number], channels, channels_last=is_last
+                )
         for other in reversed(layers):
             if is_depthwise(self.modules[other]):
                 pairs = next(cut.pairs for cut in cuts if cut.layer == other)
@@ -306,12 +312,14 @@ def _obstacle(part: nn.Module, name: str, side: Side, pairs: NDArray[np.int64]) 
     kind = type(part).__name__
     if computes_weights(part):
         return f"is coupled with '{name}' ({kind}), which computes its weights"
-    if isinstance(part, _CHANNEL_MIXERS):
+    if isinstance(part, _CHANNEL_MIXERS) and not can_keep(part):
         what = "attends over" if isinstance(part, nn.MultiheadAttention) else "averages over"
         return f"feeds '{name}' ({kind}), which {what} its channels"
     if isinstance(part, Scatter):
         return None if side == "inputs" else f"feeds the stream of '{name}', which keeps its width"
-    if not isinstance(part, (*Convolution, nn.Linear, *ChannelNorm, nn.PReLU)):
+    if not isinstance(part, (*Convolution, nn.Linear, *ChannelNorm, nn.PReLU)) and not can_keep(
+        part
+    ):
         return f"feeds '{name}' ({kind}), which cannot be narrowed"
     if is_grouped(part) and not np.array_equal(pairs[:, 0], pairs[:, 1]):
         return f"feeds only some groups of the grouped convolution '{name}'"
