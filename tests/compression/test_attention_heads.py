@@ -111,6 +111,19 @@ def test_the_response_of_a_head_is_its_longest_output():
     assert np.allclose(found[group.name].covariance, np.cov(np.array(naive).T), rtol=1e-3)
 
 
+def test_the_response_of_an_embedding_is_that_of_the_last_addition():
+    model = transformer().float()
+    group = find_structure(model, (1, 8, 8)).groups[0]
+    assert (group.name, group.kind, group.filters) == ("patch_embed.proj", "embedding", 24)
+    pixels = np.random.default_rng(0).integers(0, 17, (5, 1, 8, 8), dtype=np.uint8)
+    images, seen = Images(pixels, np.zeros(5, dtype=np.int64)), []
+    hook = model.norm.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    found = measure_responses(model, [group], images, SOURCES["digits"], torch.device("cpu"))
+    hook.remove()
+    tokens = seen[0].numpy()  # (images, tokens, width)
+    assert np.allclose(found[group.name].mean, tokens.max(axis=1).mean(axis=0), rtol=1e-5)
+
+
 def test_the_weights_of_a_head_are_its_queries_keys_and_values():
     model = transformer()
     group = find_structure(model, (1, 8, 8)).group("blocks.0.attn.qkv")
@@ -160,6 +173,27 @@ def test_files_and_recipes_of_versions_that_removed_no_heads_keep_all_heads(tmp_
 def test_heads_are_not_rounded_to_multiples():
     group = find_structure(transformer(), (1, 8, 8)).group("blocks.0.attn.qkv")
     assert [group.buildable(count, 8) for count in (1, 3, 4)] == [1, 3, 4]
+
+
+class TorchAttention(nn.Module):
+    """A transformer with torch's own attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.attention = nn.Linear(6, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.hidden, self.head = nn.Linear(8, 4), nn.Linear(4, 2)
+
+    def forward(self, images):
+        tokens = self.embed(images.flatten(1)[:, :12].reshape(-1, 2, 6))
+        tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        return self.head(torch.relu(self.hidden(tokens.mean(dim=1))))
+
+
+def test_heads_of_torchs_own_attention_stay_with_the_reason():
+    structure = find_structure(TorchAttention(), (3, 4, 4))
+    assert [group.name for group in structure.groups] == ["hidden"]
+    assert "as in timm" in structure.uncompressed["attention"]
+    assert "MultiheadAttention" in structure.uncompressed["embed"]
 
 
 class OwnAttention(nn.Module):

@@ -26,6 +26,12 @@ from torch import nn
 
 from workbench.compression.structure import Cut, FilterGroup, ResponsePoint
 
+#: The reason why heads of ``nn.MultiheadAttention`` stay.
+FIXED_HEADS = (
+    "is an nn.MultiheadAttention, whose heads have the size of the embedding over their number; "
+    "write it with qkv, proj, num_heads and head_dim, as in timm"
+)
+
 
 def is_attention(part: nn.Module) -> bool:
     """Whether a module is a self-attention whose heads can be removed."""

@@ -22,7 +22,7 @@ Indices = NDArray[np.int64]
 Side = Literal["filters", "inputs"]
 SIDES: tuple[Side, Side] = ("filters", "inputs")
 #: What the filters of a group are.
-Kind = Literal["filters", "heads", "embedding"]
+Kind = Literal["filters", "heads", "embedding", "sets"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,8 @@ class FilterGroup:
             filters; each block must keep the same number. 1 without grouped convolutions.
         cuts: all parts of the network that are removed with filters.
         kind: what its filters are: filters, heads of an attention, or an embedding: channels over
-            which a layer norm averages, or to which a parameter is added.
+            which a layer norm averages, or to which a parameter is added. Or sets of filters that
+            can only be removed together (``coupled_filters``).
     """
 
     name: str

@@ -22,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.compression.attention_heads import head_groups
+from workbench.compression.attention_heads import FIXED_HEADS, head_groups
+from workbench.compression.coupled_filters import coupled_parts
 from workbench.compression.forward_path import ForwardPath, noise, short, walk
 from workbench.compression.graph_layers import own_layers
 from workbench.compression.rebuild import (
@@ -223,29 +224,28 @@ class _Finder:
                 uncompressed.update(dict.fromkeys(members, reason))
             elif group:
                 groups.append(group)
+        uncompressed.update(
+            (name, FIXED_HEADS)
+            for name in self.path.modules
+            if isinstance(self.modules[name], nn.MultiheadAttention)
+        )
         return groups, classifiers, uncompressed
 
     def _read(self, name: str) -> tuple[FilterGroup, str | None, bool]:
         """A layer's group, the reason not to compress it or None, and whether it is the output."""
         layer = self.modules[name]
         names = {module: name for name, module in self.modules.items()}
-        pruner = self.graph.get_pruner_of_module(layer)
-        filters = int(pruner.get_out_channels(layer))
-        found = self.graph.get_pruning_group(layer, pruner.prune_out_channels, range(filters))
+        filters, each, found = coupled_parts(self.graph, layer)
         cuts: list[Cut] = []
         sums: dict[int, NDArray[np.int64]] = {}
         reason, is_output, blocks = None, False, 1
-        kind: Kind = "filters"
+        kind: Kind = "filters" if each == 1 else "sets"
         for item in found:
-            part, node = item.dep.target.module, item.dep.target
-            pairs = np.stack([item.root_idxs, item.idxs], axis=1).astype(np.int64)
+            part, node, pairs = item.node.module, item.node, item.pairs
             if part in names:
                 side: Side = "filters"
                 if isinstance(part, (*Convolution, nn.Linear, Scatter)) and not is_depthwise(part):
-                    outwards = item.dep.handler == (
-                        self.graph.get_pruner_of_module(part).prune_out_channels
-                    )
-                    side = "filters" if outwards else "inputs"
+                    side = "filters" if item.is_output else "inputs"
                 cuts.append(Cut(names[part], side, pairs))
                 kind = "embedding" if can_keep(part) else kind
                 is_output |= side == "filters" and node.grad_fn is self.path.output
@@ -265,7 +265,7 @@ class _Finder:
             reason = reason or f"its {filters} filters do not divide into {blocks} groups"
         layers = self._layers(cuts)
         group = FilterGroup(
-            name, filters, layers, self._response(name, layers, cuts, sums, filters),
+            name, filters, layers, self._response(name, layers, cuts, sums, (filters, each)),
             blocks, tuple(cuts), kind,
         )  # fmt: skip
         return group, reason, is_output
@@ -287,24 +287,25 @@ class _Finder:
         layers: tuple[str, ...],
         cuts: list[Cut],
         sums: Mapping[int, NDArray[np.int64]],
-        filters: int,
+        sizes: tuple[int, int],
     ) -> ResponsePoint:
         """The last addition, else the last depthwise output, else the layer's own output."""
         for number in sorted(sums, reverse=True):
-            channels = _channels(sums[number], filters)
+            channels = _channels(sums[number], sizes)
             if channels is not None:
                 shape = self.path.shapes[number]
-                is_last = len(shape) < _IMAGE_DIMS or shape[1] != filters == shape[-1]
+                is_last = len(shape) < _IMAGE_DIMS or shape[1] != math.prod(sizes) == shape[-1]
                 return ResponsePoint(
                     None, number, self.path.places[number], channels, channels_last=is_last
                 )
         for other in reversed(layers):
             if is_depthwise(self.modules[other]):
                 pairs = next(cut.pairs for cut in cuts if cut.layer == other)
-                channels = _channels(pairs, filters)
+                channels = _channels(pairs, sizes)
                 if channels is not None:
                     return ResponsePoint(other, channels=channels)
-        return ResponsePoint(name, channels=tuple(range(filters)))
+        own = next(cut.pairs for cut in cuts if (cut.layer, cut.side) == (name, "filters"))
+        return ResponsePoint(name, channels=_channels(own, sizes) or ())
 
 
 def _obstacle(part: nn.Module, name: str, side: Side, pairs: NDArray[np.int64]) -> str | None:
@@ -326,8 +327,14 @@ def _obstacle(part: nn.Module, name: str, side: Side, pairs: NDArray[np.int64]) 
     return None
 
 
-def _channels(pairs: NDArray[np.int64], filters: int) -> tuple[int, ...] | None:
-    """The channel of each filter; None unless every filter has exactly one."""
-    if len(pairs) != filters or len(np.unique(pairs[:, 0])) != filters:
+def _channels(pairs: NDArray[np.int64], sizes: tuple[int, int]) -> tuple[int, ...] | None:
+    """The channels of each filter; None unless all have the number that belongs to the group.
+
+    Args:
+        pairs: filter, channel.
+        sizes: number of filters, channels of each.
+    """
+    filters, each = sizes
+    if len(pairs) != filters * each or set(np.bincount(pairs[:, 0])) != {each}:
         return None
-    return tuple(int(channel) for channel in pairs[np.argsort(pairs[:, 0]), 1])
+    return tuple(int(channel) for channel in pairs[np.lexsort((pairs[:, 1], pairs[:, 0])), 1])
