@@ -6,6 +6,7 @@ from torch import nn
 
 from workbench.compression.rebuild import rebuild
 from workbench.compression.tracing import find_structure
+from workbench.compression.watched_layers import watching
 from workbench.models.kept_norms import KeptLayerNorm, KeptResponseNorm, can_keep, kept_norm
 
 
@@ -87,6 +88,17 @@ def test_channels_can_be_removed_again():
     assert torch.allclose(twice(images), directly(images), rtol=0, atol=1e-12)
     assert twice[1].width == 8
     assert not isinstance(rebuild(model, {"2": [0]}, structure)[1], KeptLayerNorm)
+
+
+def test_a_watched_network_stays_watched():
+    layers = nn.Conv2d(3, 8, 1), LayerNorm2d(8), nn.Conv2d(8, 2, 1)
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    structure = find_structure(model, (3, 8, 8))
+    with watching(model, structure.path):
+        smaller = rebuild(model, {"0": [1, 5]}, structure)
+        assert isinstance(smaller[1], KeptLayerNorm)
+        assert not smaller[1].training
+        smaller(torch.zeros(1, 3, 8, 8))  # the norm runs where the path expects it
 
 
 def test_norms_over_several_dimensions_or_groups_stay():

@@ -5,7 +5,8 @@ zeros is removed. These norms know the width of the full network and count the r
 zeros. So the outputs of the kept channels are those of the full network in which the others are
 zero, and removing them is exact.
 
-They take more memory traffic than torch's layer norm, which is one kernel.
+They take longer than torch's layer norm, which is one kernel: 30 instead of 12 microseconds for
+197 tokens of width 96 on one core of a CPU. Not measured on a GPU.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_HOOKS = (
+    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
+    "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
+)  # fmt: skip
 
 
 class KeptLayerNorm(nn.Module):
@@ -110,9 +116,13 @@ def can_keep(part: nn.Module) -> bool:
 
 
 def kept_norm(part: nn.Module) -> nn.Module:
-    """The norm that can be narrowed in place of this one, with the same tensors."""
+    """The norm that can be narrowed in place of this one, with the same tensors and hooks."""
     if is_response_norm(part):
-        return KeptResponseNorm(part)
-    if isinstance(part, nn.LayerNorm):  # the libraries' norms of (b, c, h, w) have this in the name
-        return KeptLayerNorm(part, 1 if "2d" in type(part).__name__ else -1)
-    return part
+        norm: nn.Module = KeptResponseNorm(part)
+    elif isinstance(part, nn.LayerNorm):  # "2d": the libraries' norms of (b, c, h, w)
+        norm = KeptLayerNorm(part, 1 if "2d" in type(part).__name__ else -1)
+    else:
+        return part
+    for name in _HOOKS:  # a network that is watched stays watched
+        setattr(norm, name, getattr(part, name))
+    return norm.train(part.training)
