@@ -72,6 +72,8 @@ def test_a_measured_cost_is_measured_again_before_it_is_believed():
         ("simplecnn", (1, 8, 8)), ("vgg16", (3, 64, 64)), ("resnet56", (3, 16, 16)),
         ("torchvision:mobilenet_v3_large", (3, 32, 32)),
         ("torchvision:resnext50_32x4d", (3, 32, 32)),
+        ("timm:deit_tiny_patch16_224", (3, 32, 32)),
+        ("timm:convnextv2_atto", (3, 32, 32)),
         pytest.param("torchvision:densenet121", (3, 32, 32), marks=pytest.mark.slow),
         pytest.param("torchvision:convnext_tiny", (3, 32, 32), marks=pytest.mark.slow),
     ],

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.compression.proof import with_random_values
-from workbench.compression.rebuild import rebuild, share
+from workbench.compression.rebuild import is_parameter, rebuild, share
 from workbench.compression.structure import Cut, FilterGroup, Indices, Structure
 
 _TOLERANCE = 1e-9
@@ -102,8 +102,8 @@ def _pairs(cut: Cut, twins: Mapping[int, int]) -> tuple[Indices, Indices]:
 def _copy_twins(model: nn.Module, group: FilterGroup, twins: Mapping[int, int]) -> None:
     """Give the removed filters the values of their twins, in place; tensors are replaced."""
     for cut in group.cuts:
-        if cut.side == "inputs":
-            continue
+        if cut.side == "inputs" or is_parameter(model, cut.layer):
+            continue  # a parameter reaches a layer norm, which is not exact for twins anyway
         part = model.get_submodule(cut.layer)
         removed, stay = (torch.from_numpy(each) for each in _pairs(cut, twins))
         for name in ("weight", "bias", "running_mean", "running_var"):

@@ -33,8 +33,13 @@ def compress(
     if recipe.factorises:
         return _factorised(model, recipe)
     structure = find_structure(model, shape)
-    layers = {group.name: group.filters for group in structure.groups}
     wanted = {layer.layer: layer.filters for layer in recipe.layers}
+    # Recipes of versions that compressed neither heads nor embeddings do not name them.
+    layers = {
+        group.name: group.filters
+        for group in structure.groups
+        if group.kind == "filters" or group.name in wanted
+    }
     if layers != wanted:
         name = next(n for n in (*wanted, *layers) if layers.get(n) != wanted.get(n))
         raise NetworkError(

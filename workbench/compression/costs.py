@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from workbench.compression.attention_heads import is_attention
 from workbench.models.channel_scatter import Scatter
 from workbench.models.networks import place
 from workbench.models.processor import exact_fp32
@@ -80,6 +81,31 @@ def count_costs(model: nn.Module, shape: tuple[int, int, int]) -> Costs:
         model(torch.zeros(1, *shape, device=device))
     model.train(was_training)
     return Costs(parameters, counter.get_total_flops() - _scatter_flops(model, counter))
+
+
+def attention_flops(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
+    """FLOPs of one image outside the linear layers of each attention whose heads can be removed.
+
+    Args:
+        model: the network, in evaluation mode.
+        shape: channels, height, width of an image.
+    """
+    names = [name for name, part in model.named_modules() if is_attention(part)]
+    if not names:
+        return {}
+    counter, root = FlopCounterMode(display=False), type(model).__name__
+    with torch.no_grad(), counter:
+        model(torch.zeros(1, *shape, device=next(model.parameters()).device))
+    counts = counter.get_flop_counts()
+
+    def flops(name: str) -> int:
+        return sum(counts.get(f"{root}.{name}", {}).values())
+
+    return {
+        name: flops(name)
+        - sum(flops(f"{name}.{child}") for child, _ in model.get_submodule(name).named_children())
+        for name in names
+    }
 
 
 def _scatter_flops(model: nn.Module, counter: FlopCounterMode) -> int:

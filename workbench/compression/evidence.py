@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench import pfa
+from workbench.compression.rebuild import is_parameter
 from workbench.compression.structure import FilterGroup, Structure
 from workbench.models.networks import has_scales
 
@@ -112,11 +113,11 @@ def filter_weights(network: nn.Module, group: FilterGroup) -> NDArray[np.floatin
     """Shape (n, d): the weights of each filter, concatenated over all layers of the group."""
     parts = []
     for cut in group.cuts:
-        layer = network.get_submodule(cut.layer)
         if cut.layer in group.layers and cut.side == "filters":
-            own: Tensor = layer.weight  # type: ignore[assignment]
+            own: Tensor = network.get_submodule(cut.layer).weight  # type: ignore[assignment]
             weight = own.detach().cpu().numpy()
-            parts.append(weight.reshape(len(weight), -1)[_places(cut.pairs, group.filters)])
+            places = _places(cut.pairs, group.filters)
+            parts.append(weight.reshape(len(weight), -1)[places].reshape(group.filters, -1))
     if len(parts) == 1:
         return parts[0]
     return np.concatenate([np.empty((group.filters, 0)), *parts], axis=1)
@@ -126,15 +127,24 @@ def norm_scales(network: nn.Module, group: FilterGroup) -> Array | None:
     """Shape (n,): mean absolute scale of the batch norms after the filters; None without any."""
     sizes = []
     for cut in group.cuts:
+        if is_parameter(network, cut.layer):
+            continue
         layer = network.get_submodule(cut.layer)
         if has_scales(layer):
             scale = layer.weight.detach().cpu().double().abs().numpy()
-            sizes.append(scale[_places(cut.pairs, group.filters)])
+            sizes.append(scale[_places(cut.pairs, group.filters)[:, 0]])
     return np.mean(sizes, axis=0) if sizes else None
 
 
 def _places(pairs: Indices, filters: int) -> Indices:
-    """For each filter of the group, its (first) index in the layer."""
-    places = np.zeros(filters, dtype=np.int64)
-    places[pairs[::-1, 0]] = pairs[::-1, 1]
+    """Shape (filters, p): the indices of each filter in the layer, ascending.
+
+    Where filters have different numbers of indices, only the first one of each.
+    """
+    counts = np.bincount(pairs[:, 0], minlength=filters)
+    if len(pairs) and (counts == counts[0]).all():
+        ordered: Indices = pairs[np.lexsort((pairs[:, 1], pairs[:, 0])), 1]
+        return ordered.reshape(filters, -1)
+    places = np.zeros((filters, 1), dtype=np.int64)
+    places[pairs[::-1, 0], 0] = pairs[::-1, 1]
     return places

@@ -59,6 +59,7 @@ class ForwardPath:
         sums: the autograd node of each addition. They are kept alive because the dependency graph
             identifies nodes by identity.
         places: the innermost module of each addition.
+        shapes: the shape of each sum.
         folds: autograd nodes of views from or to five or more dimensions.
         output: the autograd node of the logits.
     """
@@ -67,6 +68,7 @@ class ForwardPath:
     modules: list[str] = field(default_factory=list)
     sums: list[Any] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
     folds: list[Any] = field(default_factory=list)
     output: Any = None
 
@@ -102,6 +104,7 @@ def walk(model: nn.Module, image: Tensor, path: ForwardPath) -> Tensor:
     def on_sum(_number: int, result: Tensor) -> None:
         path.sums.append(result.grad_fn)
         path.places.append(inside[-1] if inside else "")
+        path.shapes.append(tuple(result.shape))
 
     def on_view(before: Tensor, after: Tensor) -> None:
         if after.ndim >= _WINDOWS_DIMS:

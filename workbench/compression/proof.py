@@ -17,8 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.compression.rebuild import Convolution, is_grouped, rebuild, share
-from workbench.compression.structure import FilterGroup, Structure
+from workbench.compression.attention_heads import is_attention
+from workbench.compression.rebuild import (
+    Convolution,
+    is_grouped,
+    is_parameter,
+    rebuild,
+    share,
+)
+from workbench.compression.structure import Cut, FilterGroup, Structure
 from workbench.errors import NetworkError
 from workbench.models.channel_scatter import Scatter
 
@@ -68,12 +75,23 @@ def zeroed(model: nn.Module, structure: Structure, kept: Kept) -> nn.Module:
         group = structure.group(name)
         removed = np.setdiff1d(np.arange(group.filters), indices)
         for cut in group.cuts:
-            _silence(silent.get_submodule(cut.layer), cut.side, cut.indices(removed))
+            if is_parameter(silent, cut.layer):
+                _silence_parameter(silent, cut, cut.indices(removed))
+            else:
+                _silence(silent.get_submodule(cut.layer), cut.side, cut.indices(removed))
     return silent
 
 
+def _silence_parameter(model: nn.Module, cut: Cut, gone: NDArray[np.int64]) -> None:
+    owner, _, own = cut.layer.rpartition(".")
+    part = model.get_submodule(owner)
+    values = getattr(part, own).detach().clone()
+    values.index_fill_(cut.dim, torch.from_numpy(gone), 0)
+    setattr(part, own, nn.Parameter(values))
+
+
 def _silence(layer: nn.Module, side: str, gone: NDArray[np.int64]) -> None:
-    if isinstance(layer, (nn.PReLU, Scatter)):
+    if isinstance(layer, (nn.PReLU, Scatter)) or is_attention(layer):
         return  # its input is zero, and so is its output
     weight = layer.weight
     if not isinstance(weight, Tensor):

@@ -16,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workbench.compression.attention_heads import is_attention, set_heads
 from workbench.compression.structure import SIDES, Side, Structure
 from workbench.errors import NetworkError
 from workbench.models.channel_scatter import Scatter
+from workbench.models.kept_norms import can_keep, is_response_norm, kept_norm
 
 Indices = NDArray[np.int64]
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -46,6 +48,7 @@ def rebuild(model: nn.Module, kept: Mapping[str, Sequence[int]], structure: Stru
     """
     smaller = share(model)
     removed: dict[tuple[str, Side], list[Indices]] = {}
+    bare: dict[str, tuple[int, Indices]] = {}
     rows: dict[str, Indices] = {}  # of the classifier, in the requested order of classes
     for name, indices in kept.items():
         group = structure.group(name)
@@ -54,10 +57,15 @@ def rebuild(model: nn.Module, kept: Mapping[str, Sequence[int]], structure: Stru
         for cut in group.cuts:
             if group is structure.classifier:
                 rows[cut.layer] = chosen
+            elif is_parameter(smaller, cut.layer):
+                bare[cut.layer] = cut.dim, np.setdiff1d(cut.pairs[:, 1], cut.indices(others))
             else:
                 removed.setdefault((cut.layer, cut.side), []).append(cut.indices(others))
     for name in sorted({layer for layer, _ in removed} | rows.keys()):
         layer = _layer(smaller, name)
+        if can_keep(layer) and len(np.concatenate(removed[name, "filters"])):
+            layer = kept_norm(layer)
+            smaller.set_submodule(name, layer)
         # After a concatenation, one layer reads several groups; it is cut once for all of them.
         filters, inputs = (
             np.setdiff1d(np.arange(size), np.concatenate(removed[name, side]))
@@ -66,6 +74,10 @@ def rebuild(model: nn.Module, kept: Mapping[str, Sequence[int]], structure: Stru
             for side, size in zip(SIDES, _sizes(layer), strict=True)
         )
         _cut(layer, name, rows.get(name, filters), inputs)
+    for name, (dim, channels) in bare.items():
+        owner, _, own = name.rpartition(".")
+        part = smaller.get_submodule(owner)
+        setattr(part, own, _parameter(getattr(part, own), channels, dim))
     own_tensors(smaller, model)
     return smaller
 
@@ -85,6 +97,15 @@ def own_tensors(shared: nn.Module, model: nn.Module) -> None:
             if tensor is not None and id(tensor) in theirs:
                 copies.setdefault(id(tensor), copy.deepcopy(tensor))
                 setattr(module, name, copies[id(tensor)])
+
+
+def is_parameter(model: nn.Module, name: str) -> bool:
+    """Whether a name is that of a parameter, not of a layer."""
+    owner, _, own = name.rpartition(".")
+    try:
+        return own in model.get_submodule(owner)._parameters
+    except AttributeError:
+        return False
 
 
 def _layer(model: nn.Module, name: str) -> nn.Module:
@@ -110,8 +131,21 @@ def _sizes(layer: nn.Module) -> tuple[int, int]:
         return layer.out_channels, layer.in_channels
     if isinstance(layer, Scatter):
         return layer.width, len(layer.index)
-    width = layer.num_parameters if isinstance(layer, nn.PReLU) else layer.num_features
-    return int(width), int(width)  # type: ignore[arg-type]
+    if is_attention(layer):
+        return int(layer.num_heads), int(layer.num_heads)  # type: ignore[arg-type]
+    width = channels_of(layer)
+    return width, width
+
+
+def channels_of(layer: nn.Module) -> int:
+    """Number of channels of a norm or a PReLU."""
+    if isinstance(layer, nn.LayerNorm):
+        return int(layer.normalized_shape[0])
+    if isinstance(layer, nn.PReLU):
+        return int(layer.num_parameters)
+    if is_response_norm(layer):
+        return len(layer.weight)  # type: ignore[arg-type]
+    return int(layer.num_features)  # type: ignore[arg-type]
 
 
 def _cut(layer: nn.Module, name: str, filters: Indices | None, inputs: Indices | None) -> None:
@@ -124,9 +158,12 @@ def _cut(layer: nn.Module, name: str, filters: Indices | None, inputs: Indices |
         layer.out_features, layer.in_features = layer.weight.shape
     elif isinstance(layer, Convolution):
         _cut_convolution(layer, name, filters, inputs)
-    elif isinstance(layer, (*ChannelNorm, nn.PReLU)):
+    elif isinstance(layer, (*ChannelNorm, nn.PReLU)) or can_keep(layer):
         assert filters is not None  # the inputs of a norm are its filters
         _cut_channels(layer, filters)
+    elif is_attention(layer):
+        assert filters is not None  # its filters are its heads
+        set_heads(layer, len(filters))
     else:
         raise NetworkError(f"layer '{name}' ({type(layer).__name__}) cannot be cut")
 
@@ -208,6 +245,8 @@ def _cut_weight(
 
 def _cut_channels(layer: nn.Module, filters: Indices) -> None:
     """Cut the per-channel values of a norm or a PReLU."""
+    if channels_of(layer) == len(filters):
+        return
     if isinstance(layer, nn.PReLU):
         if layer.num_parameters > 1:
             layer.weight = _parameter(layer.weight, filters)
@@ -219,7 +258,7 @@ def _cut_channels(layer: nn.Module, filters: Indices) -> None:
         if values is not None:
             setattr(layer, name, _parameter(values, filters))
     for name in ("running_mean", "running_var"):
-        values = getattr(layer, name)
+        values = getattr(layer, name, None)
         if values is not None:
             setattr(layer, name, _take(values, filters).clone())
 

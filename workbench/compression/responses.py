@@ -17,6 +17,7 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from workbench.compression.forward_path import Additions
 from workbench.compression.structure import FilterGroup, ResponsePoint
@@ -82,18 +83,17 @@ def observe(
     """Run the network on images in fp32 and pass the outputs at some points to ``collect``."""
     at_sum = {point.addition: group for group, point in points if point.addition is not None}
 
-    def hook_of(group: FilterGroup) -> Callable[..., None]:
-        return lambda _module, _inputs, output: collect(group, output)
+    def watch(group: FilterGroup, point: ResponsePoint) -> RemovableHandle:
+        layer = model.get_submodule(str(point.layer))
+        if point.of_input:
+            return layer.register_forward_pre_hook(lambda _module, args: collect(group, args[0]))
+        return layer.register_forward_hook(lambda _module, _args, output: collect(group, output))
 
     def on_sum(number: int, output: Tensor) -> None:
         if number in at_sum:
             collect(at_sum[number], output)
 
-    handles = [
-        model.get_submodule(point.layer).register_forward_hook(hook_of(group))
-        for group, point in points
-        if point.layer is not None
-    ]
+    handles = [watch(group, point) for group, point in points if point.layer is not None]
     try:
         seen = 0
         for pixels, labels in images:
@@ -110,12 +110,21 @@ def observe(
 def filters_of(
     group: FilterGroup, model: nn.Module, output: Tensor
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """The group's filters in an output, and the dimensions of positions (or tokens)."""
-    linear = isinstance(model.get_submodule(group.name), nn.Linear)
-    channel = output.ndim - 1 if linear else 1
+    """The group's filters in an output, and the dimensions of positions (or tokens).
+
+    A filter of several channels is represented by their Euclidean norm.
+    """
+    is_last = group.response.channels_last
+    if group.response.layer is not None:
+        is_last = isinstance(model.get_submodule(group.name), nn.Linear)
+    channel = output.ndim - 1 if is_last else 1
     if group.response.channels != tuple(range(output.shape[channel])):
         index = torch.tensor(group.response.channels, device=output.device)
         output = output.index_select(channel, index)
+    if len(group.response.channels) > group.filters:
+        before, after = output.shape[:channel], output.shape[channel + 1 :]
+        parts = output.reshape(*before, group.filters, -1, *after)
+        output = torch.linalg.vector_norm(parts, dim=channel + 1)
     return output, tuple(dim for dim in range(1, output.ndim) if dim != channel)
 
 

@@ -1,9 +1,10 @@
 """Compute parameters and FLOPs of a compressed network from its widths alone.
 
 A layer has filters x inputs x kernel weights, and its FLOPs are twice that times the number of
-positions where it is applied. Removing filters of a group reduces both by a known share in every
-layer of the group. So the search for a budget can evaluate thousands of networks without building
-one.
+positions where it is applied. The products of queries, keys and values of an attention cost the
+same for each of its heads. Removing filters of a group reduces all of them by a known share in
+every layer of the group. So the search for a budget can evaluate thousands of networks without
+building one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.compression.costs import Costs, count_costs
-from workbench.compression.rebuild import Convolution, is_depthwise, rebuild
+from workbench.compression.costs import Costs, attention_flops, count_costs
+from workbench.compression.rebuild import Convolution, channels_of, is_depthwise, rebuild
 from workbench.compression.structure import Structure
 
 Sizes = Callable[[Mapping[str, int]], Costs]
@@ -33,6 +34,7 @@ class _Layer:
         kernel: weights per filter and input, or per filter if ``inputs`` is None.
         each: further parameters per filter.
         places: positions of the output; 0 for norms, whose FLOPs are not counted.
+        each_flops: further FLOPs per filter.
     """
 
     filters: int
@@ -40,11 +42,13 @@ class _Layer:
     kernel: float
     each: int
     places: int
+    each_flops: int = 0
 
     def cost(self, filters: int, inputs: int | None) -> tuple[int, int]:
         """Parameters and FLOPs at other widths."""
         weights = round(self.kernel * filters * (1 if inputs is None else inputs))
-        return weights + self.each * filters, 2 * weights * self.places
+        flops = 2 * weights * self.places + self.each_flops * filters
+        return weights + self.each * filters, flops
 
 
 def sizes_of(model: nn.Module, structure: Structure, shape: tuple[int, int, int]) -> Sizes:
@@ -65,6 +69,14 @@ def sizes_of(model: nn.Module, structure: Structure, shape: tuple[int, int, int]
         for name, module in model.named_modules()
         if name in touched and hasattr(module, "weight")
     }
+    layers |= {
+        name: _parameter(value, dims[name])
+        for dims in [{c.layer: c.dim for group in structure.groups for c in group.cuts}]
+        for name, value in model.named_parameters()
+        if name in touched
+    }
+    products = attention_flops(model, shape)
+    layers |= {name: _heads(model, name, products[name]) for name in touched & products.keys()}
     fixed = [(layer, layer.cost(layer.filters, layer.inputs)) for layer in layers.values()]
     parameters = full.parameters - sum(cost[0] for _, cost in fixed)
     flops = full.flops - sum(cost[1] for _, cost in fixed)
@@ -113,8 +125,20 @@ def _layer(module: Any, places: int) -> _Layer:
         filters = weight.shape[0]
         kernel = weight.numel() / filters
         return _Layer(filters, None, kernel, int(module.bias is not None), places)
-    width = module.num_parameters if isinstance(module, nn.PReLU) else module.num_features
-    return _Layer(int(width), None, 0.0, parameters // int(width), 0)
+    width = channels_of(module)
+    return _Layer(width, None, 0.0, parameters // width, 0)
+
+
+def _parameter(values: Tensor, dim: int) -> _Layer:
+    """A parameter that belongs to no layer, such as positional embeddings."""
+    each = values.numel() // values.shape[dim] if values.requires_grad else 0
+    return _Layer(values.shape[dim], None, 0.0, each, 0)
+
+
+def _heads(model: nn.Module, name: str, flops: int) -> _Layer:
+    """The heads of an attention, whose layers are counted by themselves."""
+    heads = int(model.get_submodule(name).num_heads)  # type: ignore[arg-type]
+    return _Layer(heads, None, 0.0, 0, 0, flops // heads)
 
 
 def places_of(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:

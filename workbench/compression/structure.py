@@ -21,6 +21,8 @@ from workbench.errors import NetworkError
 Indices = NDArray[np.int64]
 Side = Literal["filters", "inputs"]
 SIDES: tuple[Side, Side] = ("filters", "inputs")
+#: What the filters of a group are.
+Kind = Literal["filters", "heads", "embedding", "sets"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +34,14 @@ class Cut:
         side: whether filters or inputs of the layer are removed.
         pairs: shape (p, 2), int64: filter of the group, index on that side of the layer. One
             filter may correspond to several inputs (height x width of them after a flatten).
+        dim: the dimension of the channels, if ``layer`` is a parameter that belongs to no layer,
+            such as positional embeddings.
     """
 
     layer: str
     side: Side
     pairs: NDArray[np.int64]
+    dim: int = 0
 
     def indices(self, filters: NDArray[np.int64]) -> NDArray[np.int64]:
         """The indices on this side that correspond to these filters of the group, ascending."""
@@ -52,16 +57,23 @@ class ResponsePoint:
         layer: the layer whose output is the response; None for an addition.
         addition: number of the addition in the order of execution, from 0; None for a layer.
         inside: the innermost module around the addition, for display.
-        channels: the channel of each filter of the group.
+        channels: the channels of each filter of the group, filter by filter; all filters have the
+            same number. The response of several channels is their Euclidean norm.
+        of_input: whether the layer's input is the response, in place of its output.
+        channels_last: whether the channels are the last dimension of an addition's result.
     """
 
     layer: str | None = None
     addition: int | None = None
     inside: str = ""
     channels: tuple[int, ...] = ()
+    of_input: bool = False
+    channels_last: bool = False
 
     def __str__(self) -> str:
-        return self.layer if self.layer is not None else f"addition in {self.inside or 'network'}"
+        if self.layer is None:
+            return f"addition in {self.inside or 'network'}"
+        return f"input of {self.layer}" if self.of_input else self.layer
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,9 @@ class FilterGroup:
         blocks: number of blocks of adjacent filters into which grouped convolutions divide the
             filters; each block must keep the same number. 1 without grouped convolutions.
         cuts: all parts of the network that are removed with filters.
+        kind: what its filters are: filters, heads of an attention, or an embedding: channels over
+            which a layer norm averages, or to which a parameter is added. Or sets of filters that
+            can only be removed together (``coupled_filters``).
     """
 
     name: str
@@ -84,15 +99,16 @@ class FilterGroup:
     response: ResponsePoint
     blocks: int = 1
     cuts: tuple[Cut, ...] = ()
+    kind: Kind = "filters"
 
     def buildable(self, count: int, multiple_of: int = 1) -> int:
         """The smallest width of at least ``count`` filters that can be built.
 
         Args:
             count: number of filters.
-            multiple_of: the width is a multiple of this, or the full width.
+            multiple_of: the width is a multiple of this, or the full width; heads are not rounded.
         """
-        unit = math.lcm(self.blocks, multiple_of)
+        unit = math.lcm(self.blocks, multiple_of if self.kind != "heads" else 1)
         return min(self.filters, -(-count // unit) * unit)
 
     def block_indices(self) -> NDArray[np.int64]:
@@ -161,13 +177,17 @@ class Structure:
     def first(self, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """The first filters of each group for these widths, for networks where only widths matter.
 
+        Files of versions that compressed neither heads nor embeddings have widths of the other
+        groups alone; their networks have all heads and full embeddings.
+
         Raises:
             NetworkError: when the widths are not those of this network's groups.
         """
-        if len(widths) != len(self.groups):
+        groups = [group for group in self.groups if group.kind == "filters"]
+        if len(widths) != len(groups):
+            groups = list(self.groups)
+        if len(widths) != len(groups):
             raise NetworkError(
-                f"{len(widths)} widths do not fit a network of {len(self.groups)} filter groups"
+                f"{len(widths)} widths do not fit a network of {len(groups)} filter groups"
             )
-        return {
-            group.name: group.first(count) for group, count in zip(self.groups, widths, strict=True)
-        }
+        return {group.name: group.first(count) for group, count in zip(groups, widths, strict=True)}

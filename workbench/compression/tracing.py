@@ -22,7 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workbench.compression.attention_heads import FIXED_HEADS, head_groups
+from workbench.compression.coupled_filters import coupled_parts
 from workbench.compression.forward_path import ForwardPath, noise, short, walk
+from workbench.compression.graph_layers import own_layers
 from workbench.compression.rebuild import (
     ChannelNorm,
     Convolution,
@@ -30,11 +33,20 @@ from workbench.compression.rebuild import (
     is_depthwise,
     is_grouped,
 )
-from workbench.compression.structure import Cut, FilterGroup, ResponsePoint, Side, Structure
+from workbench.compression.structure import (
+    Cut,
+    FilterGroup,
+    Kind,
+    ResponsePoint,
+    Side,
+    Structure,
+)
 from workbench.errors import NetworkError
 from workbench.models.channel_scatter import Scatter
+from workbench.models.kept_norms import can_keep
 
 Shape = tuple[int, int, int]
+_IMAGE_DIMS = 4
 _CHANNEL_MIXERS = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention, nn.Embedding, nn.RNNBase)
 
 
@@ -122,7 +134,7 @@ def _dependency_graph(model: nn.Module, shape: Shape, path: ForwardPath) -> Any:
                 model,
                 noise(shape),
                 forward_fn=forward,
-                customized_pruners={Scatter: _scatter_pruner()},
+                customized_pruners=own_layers(),
                 verbose=False,
             )
     except NetworkError:
@@ -174,26 +186,6 @@ def _held_weights(layer: nn.Module) -> list[nn.Parameter]:
     return [weight for name, weight in layer.named_parameters() if name != "bias"]
 
 
-def _scatter_pruner() -> Any:
-    """Describe ``Scatter`` to the dependency graph: its inputs may be removed, its outputs not."""
-    import torch_pruning
-
-    class ScatterPruner(torch_pruning.BasePruningFunc):  # type: ignore[misc]
-        def prune_out_channels(self, layer: Scatter, idxs: Any) -> Scatter:
-            return layer
-
-        def prune_in_channels(self, layer: Scatter, idxs: Any) -> Scatter:
-            return layer
-
-        def get_out_channels(self, layer: Scatter) -> int:
-            return layer.width
-
-        def get_in_channels(self, layer: Scatter) -> int:
-            return len(layer.index)
-
-    return ScatterPruner()
-
-
 # --- reading the graph ---------------------------------------------------------------------
 
 
@@ -211,8 +203,13 @@ class _Finder:
         classifiers: list[FilterGroup] = []
         uncompressed: dict[str, str] = {}
         seen: set[str] = set()
+        heads = head_groups(self.modules)
         for name in self.path.layers:
             if name in seen:
+                continue
+            if name in heads:
+                seen.add(name)
+                groups.append(heads[name])
                 continue
             try:
                 group, reason, is_output = self._read(name)
@@ -227,35 +224,39 @@ class _Finder:
                 uncompressed.update(dict.fromkeys(members, reason))
             elif group:
                 groups.append(group)
+        uncompressed.update(
+            (name, FIXED_HEADS)
+            for name in self.path.modules
+            if isinstance(self.modules[name], nn.MultiheadAttention)
+        )
         return groups, classifiers, uncompressed
 
     def _read(self, name: str) -> tuple[FilterGroup, str | None, bool]:
         """A layer's group, the reason not to compress it or None, and whether it is the output."""
         layer = self.modules[name]
         names = {module: name for name, module in self.modules.items()}
-        pruner = self.graph.get_pruner_of_module(layer)
-        filters = int(pruner.get_out_channels(layer))
-        found = self.graph.get_pruning_group(layer, pruner.prune_out_channels, range(filters))
+        filters, each, found = coupled_parts(self.graph, layer)
         cuts: list[Cut] = []
         sums: dict[int, NDArray[np.int64]] = {}
         reason, is_output, blocks = None, False, 1
+        kind: Kind = "filters" if each == 1 else "sets"
         for item in found:
-            part, node = item.dep.target.module, item.dep.target
-            pairs = np.stack([item.root_idxs, item.idxs], axis=1).astype(np.int64)
+            part, node, pairs = item.node.module, item.node, item.pairs
             if part in names:
                 side: Side = "filters"
                 if isinstance(part, (*Convolution, nn.Linear, Scatter)) and not is_depthwise(part):
-                    outwards = item.dep.handler == (
-                        self.graph.get_pruner_of_module(part).prune_out_channels
-                    )
-                    side = "filters" if outwards else "inputs"
+                    side = "filters" if item.is_output else "inputs"
                 cuts.append(Cut(names[part], side, pairs))
+                kind = "embedding" if can_keep(part) else kind
                 is_output |= side == "filters" and node.grad_fn is self.path.output
                 reason = reason or _obstacle(part, names[part], side, pairs)
                 if is_grouped(part):
                     blocks = math.lcm(blocks, part.groups)
             elif isinstance(part, nn.Parameter):
-                reason = reason or f"feeds the parameter '{self.graph._param_to_name[part]}'"
+                kind = "embedding"
+                cut = self._parameter_cut(self.graph._param_to_name[part], pairs, node)
+                if all(cut.layer != other.layer for other in cuts):  # a norm has two parameters
+                    cuts.append(cut)
             elif node.grad_fn is self.path.output:
                 is_output = True
             elif node.grad_fn in self.path.sums:
@@ -264,10 +265,17 @@ class _Finder:
             reason = reason or f"its {filters} filters do not divide into {blocks} groups"
         layers = self._layers(cuts)
         group = FilterGroup(
-            name, filters, layers, self._response(name, layers, cuts, sums, filters),
-            blocks, tuple(cuts),
+            name, filters, layers, self._response(name, layers, cuts, sums, (filters, each)),
+            blocks, tuple(cuts), kind,
         )  # fmt: skip
         return group, reason, is_output
+
+    def _parameter_cut(self, name: str, pairs: NDArray[np.int64], node: Any) -> Cut:
+        """The cut of a parameter, or of the norm that it belongs to."""
+        owner = name.rpartition(".")[0]
+        if can_keep(self.modules[owner]):
+            return Cut(owner, "filters", pairs)
+        return Cut(name, "filters", pairs, int(node.pruning_dim))
 
     def _layers(self, cuts: list[Cut]) -> tuple[str, ...]:
         own = {cut.layer for cut in cuts if cut.side == "filters"}
@@ -279,20 +287,25 @@ class _Finder:
         layers: tuple[str, ...],
         cuts: list[Cut],
         sums: Mapping[int, NDArray[np.int64]],
-        filters: int,
+        sizes: tuple[int, int],
     ) -> ResponsePoint:
         """The last addition, else the last depthwise output, else the layer's own output."""
         for number in sorted(sums, reverse=True):
-            channels = _channels(sums[number], filters)
+            channels = _channels(sums[number], sizes)
             if channels is not None:
-                return ResponsePoint(None, number, self.path.places[number], channels)
+                shape = self.path.shapes[number]
+                is_last = len(shape) < _IMAGE_DIMS or shape[1] != math.prod(sizes) == shape[-1]
+                return ResponsePoint(
+                    None, number, self.path.places[number], channels, channels_last=is_last
+                )
         for other in reversed(layers):
             if is_depthwise(self.modules[other]):
                 pairs = next(cut.pairs for cut in cuts if cut.layer == other)
-                channels = _channels(pairs, filters)
+                channels = _channels(pairs, sizes)
                 if channels is not None:
                     return ResponsePoint(other, channels=channels)
-        return ResponsePoint(name, channels=tuple(range(filters)))
+        own = next(cut.pairs for cut in cuts if (cut.layer, cut.side) == (name, "filters"))
+        return ResponsePoint(name, channels=_channels(own, sizes) or ())
 
 
 def _obstacle(part: nn.Module, name: str, side: Side, pairs: NDArray[np.int64]) -> str | None:
@@ -300,20 +313,28 @@ def _obstacle(part: nn.Module, name: str, side: Side, pairs: NDArray[np.int64]) 
     kind = type(part).__name__
     if computes_weights(part):
         return f"is coupled with '{name}' ({kind}), which computes its weights"
-    if isinstance(part, _CHANNEL_MIXERS):
+    if isinstance(part, _CHANNEL_MIXERS) and not can_keep(part):
         what = "attends over" if isinstance(part, nn.MultiheadAttention) else "averages over"
         return f"feeds '{name}' ({kind}), which {what} its channels"
     if isinstance(part, Scatter):
         return None if side == "inputs" else f"feeds the stream of '{name}', which keeps its width"
-    if not isinstance(part, (*Convolution, nn.Linear, *ChannelNorm, nn.PReLU)):
+    if not isinstance(part, (*Convolution, nn.Linear, *ChannelNorm, nn.PReLU)) and not can_keep(
+        part
+    ):
         return f"feeds '{name}' ({kind}), which cannot be narrowed"
     if is_grouped(part) and not np.array_equal(pairs[:, 0], pairs[:, 1]):
         return f"feeds only some groups of the grouped convolution '{name}'"
     return None
 
 
-def _channels(pairs: NDArray[np.int64], filters: int) -> tuple[int, ...] | None:
-    """The channel of each filter; None unless every filter has exactly one."""
-    if len(pairs) != filters or len(np.unique(pairs[:, 0])) != filters:
+def _channels(pairs: NDArray[np.int64], sizes: tuple[int, int]) -> tuple[int, ...] | None:
+    """The channels of each filter; None unless all have the number that belongs to the group.
+
+    Args:
+        pairs: filter, channel.
+        sizes: number of filters, channels of each.
+    """
+    filters, each = sizes
+    if len(pairs) != filters * each or set(np.bincount(pairs[:, 0])) != {each}:
         return None
-    return tuple(int(channel) for channel in pairs[np.argsort(pairs[:, 0]), 1])
+    return tuple(int(channel) for channel in pairs[np.lexsort((pairs[:, 1], pairs[:, 0])), 1])
