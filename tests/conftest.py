@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 from PIL import Image
+from warm_processes import Server
 
 from workbench.cli import main
 from workbench.store import mlflow_tables
@@ -68,6 +69,16 @@ def _quick_stores(_empty_store):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlflow_tables, "_upgrade_tables", copy_tables)
         yield
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory, _empty_store):
+    """A server that forks processes of the command line, which need not load the libraries."""
+    folder = tmp_path_factory.getbasetemp()
+    together = "PYTEST_XDIST_WORKER" in os.environ
+    server = Server(folder.parent if together else folder, _empty_store)
+    yield server
+    server.leave()
 
 
 @pytest.fixture(scope="session", autouse=True)

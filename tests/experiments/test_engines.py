@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import spawn
 from safetensors.torch import save_file
 
 from workbench.adaptation.single_steps import SINGLE_STEPS
@@ -208,10 +207,10 @@ def _file(text):
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
 )
-def test_cells_end_with_their_driver(tmp_path, number):
+def test_cells_end_with_their_driver(tmp_path, number, warm):
     Store(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     task = (*ADAPT[:6], 400, *ADAPT[7:])  # long enough to be interrupted
-    driver = spawn(*task, *ON_ENGINE, cwd=tmp_path)
+    driver = warm.spawn(*task, *ON_ENGINE, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("mlruns/work/*/checkpoint.safetensors")):
         assert driver.poll() is None, driver.stderr.read()
