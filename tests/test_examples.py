@@ -7,6 +7,7 @@ Each runs in an empty folder, in processes of its own. The only help is that the
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,12 +85,14 @@ def test_own_network(follow, tmp_path):
     assert f"{wanted / 1000:.2f} k" in shown
 
 
-def test_the_notebook_runs_and_shows_a_verdict_and_pictures(tmp_path):
+def test_the_notebook_runs_and_shows_a_verdict_and_pictures(tmp_path, request):
     pytest.importorskip("nbclient", reason="needs nbclient")
     pytest.importorskip("ipykernel", reason="needs ipykernel")
     script = ROOT / "docs/make_pictures.py"
     command = [sys.executable, str(script), NOTEBOOK.name, "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    store = shutil.copyfile(request.getfixturevalue("_empty_store")(), tmp_path / "mlflow.db")
+    env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     made, stored = (
         json.loads((place / NOTEBOOK.name).read_text()) for place in (tmp_path, EXAMPLES)

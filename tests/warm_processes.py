@@ -19,12 +19,12 @@ import json
 import os
 import runpy
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 #: A message of four bytes, from a process that needs the server; others are the length of an order.
 HELD = bytes(4)
@@ -54,7 +54,8 @@ class WarmProcess:
     Args:
         address: path of the server's socket.
         words: the arguments of ``workbench``.
-        streams: file descriptors of its standard streams; with None, stdout and stderr are pipes.
+        streams: file descriptors of its standard streams, -1 for one that is closed; with None,
+            stdout and stderr are pipes.
     """
 
     def __init__(self, address, words, cwd, streams=None):
@@ -62,9 +63,16 @@ class WarmProcess:
         own = streams or self._pipes()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(address)
-        order = {"words": [*map(str, words)], "cwd": str(cwd), "environment": dict(os.environ)}
+        order = {
+            "words": [*map(str, words)],
+            "cwd": str(cwd),
+            "environment": dict(os.environ),
+            "closed": [number for number, each in enumerate(own) if each < 0],
+        }
         message = json.dumps(order).encode()
-        socket.send_fds(self._socket, [len(message).to_bytes(4)], own)
+        with open(os.devnull) as nothing:
+            passed = [nothing.fileno() if each < 0 else each for each in own]
+            socket.send_fds(self._socket, [len(message).to_bytes(4)], passed)
         self._socket.sendall(message)
         self._answers = self._socket.makefile("r")
         self.pid = int(self._answers.readline())
@@ -220,19 +228,16 @@ def _fork(order, streams, own):
 
 
 def _help(empty_store):
-    """What ``conftest.py`` does for the commands in its own process, and the slow library."""
-    from workbench.adaptation import analysis
-    from workbench.data import known_sets
-    from workbench.deployment import runtimes
-    from workbench.reporting.report import html
-    from workbench.store import mlflow_tables
+    """What ``conftest.py`` does in its own process; and two results that never change."""
+    from quick_surroundings import leave_to_the_system, make_quick
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
 
-    upgrade = mlflow_tables._upgrade_tables
-    mlflow_tables._upgrade_tables = lambda path: (
-        upgrade(path) if path.exists() else shutil.copyfile(empty_store, path)
-    )
-    analysis._ROUNDS = runtimes._MOST_ROUNDS = {1: 3, 64: 1}
-    runtimes._FEWEST_ROUNDS = 1
+    from workbench.data import known_sets
+    from workbench.reporting.report import html
+
+    make_quick(setattr, lambda: empty_store)
+    event.listen(Engine, "connect", leave_to_the_system)
     known_sets._digits()
     # The bundler has threads, which do not survive a fork: a process of its own calls it.
     code = "import workbench.reporting.report.html as html; print(ascii(html._library()))"
@@ -265,9 +270,13 @@ def _become(order, streams):
     for number, each in enumerate(streams):
         os.dup2(each, number)
         os.close(each)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if number in order["closed"]:
+            os.close(number)
+            setattr(sys, name, None)
+        else:
+            opened = open(number, "w" if number else "r", 1, "utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, opened)
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["cwd"])
@@ -283,14 +292,24 @@ def _become(order, streams):
         status = 0
     atexit._run_exitfuncs()
     for each in (sys.stdout, sys.stderr):
-        each.flush()
+        with suppress(OSError, AttributeError):
+            each.flush()
     os._exit(status or 0)
 
 
 def call():
     """Run one command with this process's streams; its exit status."""
-    process = WarmProcess(sys.argv[1], sys.argv[2:], os.getcwd(), (0, 1, 2))
-    return process.wait()
+    streams = []
+    for number in range(3):
+        try:
+            os.fstat(number)
+            streams.append(number)
+        except OSError:
+            streams.append(-1)
+    for number in range(3):  # no other file may take the place of a closed stream
+        if streams[number] < 0:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    return WarmProcess(sys.argv[1], sys.argv[2:], os.getcwd(), streams).wait()
 
 
 if __name__ == "__main__":
