@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 @takes(
     *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "validation", "tolerance", "prefer",
     *DISTILLATION, "stages", *STAGE_OPTIONS, *TRAINING, "weight_decay", "repair_epochs",
-    *REGULARISERS, "scale_dropout", "head", *WHERE, "fresh", "keep_weights", "json", "quiet",
+    *REGULARISERS, "scale_dropout", "sync_batch_norm",
+    "head", *WHERE, "fresh", "keep_weights", "json", "quiet",
     "config", "like", *ENGINE, **FROM_FILE,
 )  # fmt: skip
 def adapt(
