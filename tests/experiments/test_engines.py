@@ -254,6 +254,15 @@ def test_slurm_and_several_machines_are_refused_in_one_line(tmp_path, monkeypatc
         pass
 
 
+def test_cells_need_a_store_that_no_other_machine_opens(monkeypatch):
+    monkeypatch.setattr("workbench.store.shared_stores.network_file_system", lambda *a: "nfs4")
+    with (
+        pytest.raises(StoreError, match=r"--engine local and a SQLite store .* nfs4 file system"),
+        open_engine(EngineSettings(engine="local", cpus_per_cell=1), {}),
+    ):
+        pass
+
+
 @pytest.mark.slow
 def test_one_cell_through_submitit(undisturbed, capsys):
     pytest.importorskip("submitit")

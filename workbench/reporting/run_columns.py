@@ -57,6 +57,7 @@ RUN_COLUMNS: Mapping[str, Column] = {
             for (name, (kind, value)), header in zip(_FROM_RESULT.items(), COLUMNS, strict=True)
         ),
         Column("flops_ratio", "share", lambda row: row.result.flops_ratio),
+        Column("runtime", "text", lambda row: row.result.runtime or None),
     )
 }
 SHOWN = tuple(name for name, column in RUN_COLUMNS.items() if column.header)
@@ -81,6 +82,8 @@ def comparison_table(
     cells = []
     for row, result in zip(rows, results, strict=True):
         shown = dict(zip(_FROM_RESULT, result, strict=True))
+        if row.result.runtime:
+            shown["latency"] += f" ({row.result.runtime})"
         cells.append(tuple(shown.get(name) or _text(name, row) for name in names))
     return [RUN_COLUMNS[name].header or name for name in names], cells
 
