@@ -13,10 +13,11 @@ import pytest
 import shared_trainings
 import torch
 from mlflow.tracking import MlflowClient
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from workbench.data.image_batches import Share
+from workbench.models.networks import build_network
 from workbench.training import processes
 from workbench.training.checkpoints import Checkpoint
 from workbench.training.settings import TrainingSettings
@@ -161,9 +162,11 @@ def test_protocols_may_have_norms_on_parts_of_a_batch(monkeypatch):
 @pytest.mark.slow
 def test_an_adaptation_is_trained_with_norms_on_parts(tmp_path, request):
     shutil.copyfile(request.getfixturevalue("_empty_store")(), tmp_path / "a.db")
+    source = build_network("timm:resnet10t", (1, 8, 8), 10, seed=1)
+    save_file(source.state_dict(), tmp_path / "source.safetensors")
     done = torchrun(
         "-m", "workbench", *"adapt --source digits --target digits-3v8 --model timm:resnet10t "
-        "--source-epochs 1 --epochs 1 --schedule one-cycle --protocols full-fine,pfa-fine "
+        "--weights source.safetensors --lr 0.001 --epochs 1 --schedule one-cycle --protocols full-fine,pfa-fine "
         "--seeds 2 --tracking-uri sqlite:///a.db --no-sync-batch-norm --json".split(), cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
