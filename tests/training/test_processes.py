@@ -166,8 +166,8 @@ def test_an_adaptation_is_trained_with_norms_on_parts(tmp_path, request):
     save_file(source.state_dict(), tmp_path / "source.safetensors")
     done = torchrun(
         "-m", "workbench", *"adapt --source digits --target digits-3v8 --model timm:resnet10t "
-        "--weights source.safetensors --lr 0.001 --epochs 1 --schedule one-cycle --protocols full-fine,pfa-fine "
-        "--seeds 2 --tracking-uri sqlite:///a.db --no-sync-batch-norm --json".split(), cwd=tmp_path,
+        "--weights source.safetensors --lr 0.001 --epochs 1 --schedule one-cycle "
+        "--protocols full-fine,pfa-fine --seeds 2 --tracking-uri sqlite:///a.db --no-sync-batch-norm --json".split(), cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     params = {run.data.tags["mlflow.runName"]: run.data.params for run in runs(tmp_path / "a.db")}
