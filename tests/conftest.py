@@ -9,9 +9,12 @@ from functools import cache
 import numpy as np
 import pytest
 from PIL import Image
+from quick_surroundings import UPGRADE_TABLES, leave_to_the_system, make_quick
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from warm_processes import Server
 
 from workbench.cli import main
-from workbench.store import mlflow_tables
 
 #: Files that take minutes: begun last, one of two processes would wait for the other's.
 LONG = (
@@ -25,8 +28,6 @@ LONG = (
 )
 #: Programs that can be the browser of the tests, the first on PATH is used.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-#: Makes the tables of an MLflow store.
-UPGRADE_TABLES = mlflow_tables._upgrade_tables
 
 
 def pytest_collection_modifyitems(items):
@@ -56,28 +57,23 @@ def _empty_store(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_stores(_empty_store):
-    """A new SQLite store of a test in this process is a copy; those of child processes are not."""
-
-    def copy_tables(path):
-        if path.exists():
-            UPGRADE_TABLES(path)
-        else:
-            shutil.copyfile(_empty_store(), path)
-
+def _quick(_empty_store):
+    """Commands in this process are quick; child processes are not, but for those of ``warm``."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlflow_tables, "_upgrade_tables", copy_tables)
+        make_quick(patch.setattr, _empty_store)
+        event.listen(Engine, "connect", leave_to_the_system)
         yield
+        event.remove(Engine, "connect", leave_to_the_system)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _quick_latencies():
-    """A latency is the median of three passes and one: no test asks how good it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workbench.adaptation.analysis._ROUNDS", {1: 3, 64: 1})
-        patch.setattr("workbench.deployment.runtimes._MOST_ROUNDS", {1: 3, 64: 1})
-        patch.setattr("workbench.deployment.runtimes._FEWEST_ROUNDS", 1)
-        yield
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory, _empty_store):
+    """A server that forks processes of the command line, which need not load the libraries."""
+    folder = tmp_path_factory.getbasetemp()
+    together = "PYTEST_XDIST_WORKER" in os.environ
+    server = Server(folder.parent if together else folder, _empty_store)
+    yield server
+    server.leave()
 
 
 @pytest.fixture(autouse=True)

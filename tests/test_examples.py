@@ -1,7 +1,7 @@
 """The examples: the commands of each tutorial run as they are written, and the notebook as it is.
 
-Each runs in an empty folder, in processes of its own. The only help is a store whose tables are
-already made, which saves seconds.
+Each runs in an empty folder, in processes of its own. The only help is that the processes of
+``workbench`` need not load the libraries, and that a store's tables are already made.
 """
 
 import json
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm_processes
 
 import workbench
 
@@ -37,17 +38,16 @@ def script_of(page):
 
 
 @pytest.fixture
-def follow(tmp_path, _empty_store):
+def follow(tmp_path, warm):
     """Run a page's script in this folder; returns what it prints."""
 
     def run(name):
         programs = tmp_path / ".bin"
         programs.mkdir()
-        for program, call in (("workbench", "-m workbench "), ("python", "")):
-            (programs / program).write_text(f'#!/bin/sh\nexec {sys.executable} {call}"$@"\n')
+        calls = {"workbench": f"-ES {warm_processes.__file__} {warm.start()}", "python": ""}
+        for program, call in calls.items():
+            (programs / program).write_text(f'#!/bin/sh\nexec {sys.executable} {call} "$@"\n')
             (programs / program).chmod(0o755)
-        (tmp_path / "mlruns").mkdir()
-        shutil.copyfile(_empty_store(), tmp_path / "mlruns/mlflow.db")
         env = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
         script = script_of(EXAMPLES / name)
         command = ["bash", "-c", script]
@@ -85,12 +85,14 @@ def test_own_network(follow, tmp_path):
     assert f"{wanted / 1000:.2f} k" in shown
 
 
-def test_the_notebook_runs_and_shows_a_verdict_and_pictures(tmp_path):
+def test_the_notebook_runs_and_shows_a_verdict_and_pictures(tmp_path, request):
     pytest.importorskip("nbclient", reason="needs nbclient")
     pytest.importorskip("ipykernel", reason="needs ipykernel")
     script = ROOT / "docs/make_pictures.py"
     command = [sys.executable, str(script), NOTEBOOK.name, "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    store = shutil.copyfile(request.getfixturevalue("_empty_store")(), tmp_path / "mlflow.db")
+    env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     made, stored = (
         json.loads((place / NOTEBOOK.name).read_text()) for place in (tmp_path, EXAMPLES)

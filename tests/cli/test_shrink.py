@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import spawn
 
 from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import KIND
@@ -26,9 +25,9 @@ def trials():
     return [run for run in every if run.tags.get(KIND) == "trial"]
 
 
-def test_a_search_that_is_killed_goes_on_and_repeats_no_finished_trial(run_cli, tmp_path):
+def test_a_search_that_is_killed_goes_on_and_repeats_no_finished_trial(run_cli, tmp_path, warm):
     Store(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
-    process = spawn("shrink", *SMALL, cwd=tmp_path)
+    process = warm.spawn("shrink", *SMALL, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while sum(run.status == "FINISHED" for run in trials()) < 3:
         assert process.poll() is None, process.stderr.read()

@@ -1,10 +1,15 @@
-"""Standard streams that are closed, full or no longer read, in processes of their own."""
+"""Standard streams that are closed, full or no longer read, in processes of their own.
+
+Those that need torch or MLflow are forked from one that has loaded them.
+"""
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import warm_processes
 
 ADAPT = (
     "adapt --source digits --target digits-0v1 --schedule one-cycle --source-epochs 1 --epochs 1 "
@@ -21,18 +26,25 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def shell(folder, run_cli, monkeypatch):
+def shell(folder, run_cli, monkeypatch, warm):
     """Run a line of bash in a folder with a finished adaptation: (exit status, stdout, stderr)."""
     monkeypatch.chdir(folder)
     if not (folder / "mlruns").exists():
         assert run_cli(*ADAPT.split())[0] == 0
+    program = f"{sys.executable} -ES {warm_processes.__file__} {warm.start()}"
+    return lambda line: bash(line, program)
 
-    def run(line):
-        line = line.replace("workbench", f"{sys.executable} -m workbench")
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=100)
-        return done.returncode, done.stdout, done.stderr
 
-    return run
+def bash(line, program=f"{sys.executable} -m workbench"):
+    line = line.replace("workbench", program)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=100)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_new_process_without_streams_does_its_work(closed):
+    assert bash(f"workbench domains new pets --source digits --classes 3,8 {closed}")[0] == 0
+    assert Path("domains/pets.yaml").read_text().count("name: pets") == 1
 
 
 def test_without_stdout_a_command_does_its_work(shell):
@@ -59,7 +71,8 @@ def test_without_any_stream_a_command_does_its_work(shell, folder):
 
 @pytest.mark.parametrize("command", ["compare", TRAINING, "--version", "--help"])
 def test_a_full_stdout_is_one_line(shell, command):
-    status, _, err = shell(f"workbench {command} >/dev/full")
+    run = bash if command.startswith("-") else shell
+    status, _, err = run(f"workbench {command} >/dev/full")
     assert status == 1
     assert err.splitlines()[-1] == (
         "workbench: stdout: the disk is full; the output is not complete"

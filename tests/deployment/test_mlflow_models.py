@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from processes import spawn
 
 import workbench
 from workbench.deployment import served_model
@@ -278,10 +277,10 @@ def test_a_training_records_the_use_of_the_machine(store):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")
-def test_the_printed_pages_show_networks_verdict_charts_and_model(recorded):
+def test_the_printed_pages_show_networks_verdict_charts_and_model(recorded, warm):
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     home, run = recorded
-    process = spawn("ui", cwd=home)
+    process = warm.spawn("ui", cwd=home)
     try:
         address = process.stdout.readline().split()[2].split("#")[0]
         pages = [process.stdout.readline().split() for _ in range(3)]

@@ -154,6 +154,15 @@ def test_a_store_that_cannot_be_used_is_a_problem(tmp_path, monkeypatch):
         assert (line.level, words in line.text) == ("problem", True), line
 
 
+def test_a_store_on_a_network_file_system_is_a_note(monkeypatch):
+    monkeypatch.setattr("workbench.store.shared_stores.network_file_system", lambda *a: "nfs4")
+    monkeypatch.setattr(checks, "speed", list)
+    Store()
+    ready, note = store_lines(None)
+    assert (ready.level, note.level) == ("ok", "note")
+    assert "lies on a nfs4 file system" in note.text
+
+
 def test_a_locked_store_is_a_problem(tmp_path, monkeypatch):
     monkeypatch.setattr("workbench.store.store_state._LOCKED_SECONDS", 0.1)
     monkeypatch.setattr(checks, "speed", list)

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import spawn
 from safetensors.torch import save_file
 
 from workbench.adaptation.single_steps import SINGLE_STEPS
@@ -208,10 +207,10 @@ def _file(text):
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
 )
-def test_cells_end_with_their_driver(tmp_path, number):
+def test_cells_end_with_their_driver(tmp_path, number, warm):
     Store(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     task = (*ADAPT[:6], 400, *ADAPT[7:])  # long enough to be interrupted
-    driver = spawn(*task, *ON_ENGINE, cwd=tmp_path)
+    driver = warm.spawn(*task, *ON_ENGINE, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("mlruns/work/*/checkpoint.safetensors")):
         assert driver.poll() is None, driver.stderr.read()
@@ -251,6 +250,15 @@ def test_slurm_and_several_machines_are_refused_in_one_line(tmp_path, monkeypatc
     with (
         pytest.raises(SettingsError, match="no 'sbatch' on this machine"),
         open_engine(slurm, {"tracking_uri": "http://server:5000"}),
+    ):
+        pass
+
+
+def test_cells_need_a_store_that_no_other_machine_opens(monkeypatch):
+    monkeypatch.setattr("workbench.store.shared_stores.network_file_system", lambda *a: "nfs4")
+    with (
+        pytest.raises(StoreError, match=r"--engine local and a SQLite store .* nfs4 file system"),
+        open_engine(EngineSettings(engine="local", cpus_per_cell=1), {}),
     ):
         pass
 

@@ -66,6 +66,8 @@ def test_every_adaptation_and_search_stores_its_report(recorded):
         path = store.fetch(store.run(run_id), "report.html")
         assert headings(path.read_text()) == wanted
         assert path.stat().st_size < 5e6
+    chosen = store.run(search.adaptation.run_id)
+    assert store.fetch(chosen, "report.html") is None  # it is a part of the search's
     assert adaptation.report == str(store.fetch(store.run(adaptation.run_id), "report.html"))
 
 

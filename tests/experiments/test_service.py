@@ -6,13 +6,11 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
-from processes import take_interrupts
 from safetensors import safe_open
 from service_parts import until
 from test_service_uploads import zipped
@@ -33,15 +31,11 @@ QUICK = {
 class Live:
     """The server in a folder, which can be killed and started again."""
 
-    def __init__(self, folder):
-        self.folder, self.url, self._process = folder, "", None
+    def __init__(self, folder, warm):
+        self.folder, self._warm, self.url, self._process = folder, warm, "", None
 
     def start(self):
-        words = [sys.executable, "-m", "workbench", "serve", "--port", "0"]
-        self._process = subprocess.Popen(
-            words, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=take_interrupts,
-        )  # fmt: skip
+        self._process = self._warm.spawn("serve", "--port", "0", cwd=self.folder)
         self.url = self._process.stdout.readline().split()[2]
 
     def end(self, number):
@@ -67,10 +61,7 @@ class Live:
 
 
 @pytest.fixture(scope="module")
-def live(
-    tmp_path_factory,
-    _empty_store,
-):
+def live(tmp_path_factory, _empty_store, warm):
     folder = tmp_path_factory.mktemp("live")
     (folder / "mlruns").mkdir()
     shutil.copyfile(_empty_store(), folder / "mlruns/mlflow.db")
@@ -80,7 +71,7 @@ def live(
         patch.setenv("OMP_NUM_THREADS", "1")
         for name in ("WORKBENCH_TOKEN", "WORKBENCH_DOMAINS", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
-        server = Live(folder)
+        server = Live(folder, warm)
         server.start()
         yield server
         status, err = server.end(signal.SIGINT)

@@ -115,6 +115,20 @@ def test_problems_are_those_of_the_command_line_all_at_once(service, run_cli):
     assert folders(service) == []
 
 
+def test_unknown_options_and_wrong_values_are_reported_together(service):
+    service, client, _ = service
+    options = {"epoch": 1, "epochs": 0, "device": "cpu", "method": "pfa-kll", "only": [{"a": 1}]}
+    problems = asks(client, target="digits-3v9", model="a.b:c", options=options)
+    said = (
+        "options: unknown option 'epoch'", "options: 'device' is set by the server",
+        "only: is not a text", "model: 'a.b:c' cannot be used here", "--epochs 0", "'pfa-kll'",
+        "no domain 'digits-3v9'",
+    )  # fmt: skip
+    assert [words for words in said if not any(words in each for each in problems)] == []
+    assert len(problems) == len(said)
+    assert folders(service) == []
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

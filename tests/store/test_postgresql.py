@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import CLAIM, KIND
 from workbench.store.runs import FINISHED
 
-pytest.importorskip("psycopg2", reason="needs psycopg2: pip install 'pfa-workbench[postgresql]'")
+psycopg2 = pytest.importorskip(
+    "psycopg2", reason="needs psycopg2: pip install 'pfa-workbench[postgresql]'"
+)
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 #: PostgreSQL refuses to run as root.
 OTHER_USER = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
@@ -91,6 +94,30 @@ def test_a_cell_is_recorded_with_a_claim_and_found_again(database, run_cli, tmp_
     assert store.is_shared
     (run,) = store.runs(list(store.experiments().values()), {KIND: "source"})
     assert (run.status, CLAIM in run.tags) == (FINISHED, True)
+
+
+def test_the_index_by_key_is_added_and_used(database):
+    def ask(query):
+        with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            connection.commit()
+            return cursor.fetchall() if cursor.description else []
+
+    Store(database)
+    ask("DROP INDEX workbench_tags")
+    Store(database)
+    plan = (
+        "SET enable_seqscan = off; "
+        "EXPLAIN SELECT run_uuid FROM tags WHERE key = '{}' AND value = 'a'"
+    )
+    assert "workbench_tags" in str(ask(plan.format("workbench.key")))
+    assert "workbench_tags" not in str(ask(plan.format("a long text")))
+    Store(database)  # it is there already
+    # A user who may not change the tables works without it.
+    ask("DROP INDEX workbench_tags; DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN; "
+        "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO guest")  # fmt: skip
+    Store(database.replace("user=me", "user=guest")).experiments()
+    assert not ask("SELECT 1 FROM pg_indexes WHERE indexname = 'workbench_tags'")
 
 
 def test_more_metrics_than_one_request_takes(database):

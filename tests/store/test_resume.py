@@ -10,7 +10,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-from processes import spawn
 from safetensors import SafetensorError
 
 from workbench.cli import main
@@ -25,10 +24,10 @@ TASK = (
 )  # fmt: skip
 
 
-def start(folder, *extra):
+def start(warm, folder, *extra):
     folder.mkdir(exist_ok=True)
     Store(f"sqlite:///{folder}/mlruns/mlflow.db")  # here MLflow has done its part once for all
-    return spawn("adapt", *TASK, *extra, "--json", cwd=folder)
+    return warm.spawn("adapt", *TASK, *extra, "--json", cwd=folder)
 
 
 def finish(process):
@@ -86,9 +85,9 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_killed_in_the_source_training_it_goes_on_from_the_last_epoch(undisturbed, tmp_path):
+def test_killed_in_the_source_training_it_goes_on_from_the_last_epoch(undisturbed, tmp_path, warm):
     folder, whole = undisturbed
-    process = start(tmp_path)
+    process = start(warm, tmp_path)
     wait_for(process, lambda: list(tmp_path.glob("mlruns/work/*/checkpoint.safetensors")))
     kill(process)
     assert "FINISHED" not in states(tmp_path).values()
@@ -102,9 +101,9 @@ def test_killed_in_the_source_training_it_goes_on_from_the_last_epoch(undisturbe
     assert sorted(point.step for point in losses) == [1, 2]
 
 
-def test_killed_in_a_protocol_it_repeats_no_finished_one(undisturbed, tmp_path):
+def test_killed_in_a_protocol_it_repeats_no_finished_one(undisturbed, tmp_path, warm):
     folder, whole = undisturbed
-    process = start(tmp_path)
+    process = start(warm, tmp_path)
     done = "full-scratch · digits-0v1 · seed 0"
     wait_for(process, lambda: next(True for line in process.stderr if f"{done}: 4/4" in line))
     wait_for(process, lambda: states(tmp_path).get("full-fine · digits-0v1 · seed 0"))
@@ -127,8 +126,8 @@ def test_killed_in_a_protocol_it_repeats_no_finished_one(undisturbed, tmp_path):
     ("number", "status"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
 )
-def test_an_interrupt_marks_the_runs_killed_and_says_how_to_go_on(tmp_path, number, status):
-    process = start(tmp_path)
+def test_an_interrupt_marks_the_runs_killed_and_says_how_to_go_on(tmp_path, warm, number, status):
+    process = start(warm, tmp_path)
     wait_for(process, lambda: list(tmp_path.glob("mlruns/work/*/checkpoint.safetensors")))
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
@@ -140,9 +139,9 @@ def test_an_interrupt_marks_the_runs_killed_and_says_how_to_go_on(tmp_path, numb
 
 
 @pytest.mark.slow
-def test_three_started_together_in_an_empty_folder_agree(undisturbed, tmp_path):
+def test_three_started_together_in_an_empty_folder_agree(undisturbed, tmp_path, warm):
     _, whole = undisturbed
-    results = [finish(process) for process in [start(tmp_path) for _ in range(3)]]
+    results = [finish(process) for process in [start(warm, tmp_path) for _ in range(3)]]
     assert [numbers(result) for result, _ in results] == [numbers(whole)] * 3
     assert sorted(result["trained"] for result, _ in results) == [0, 0, 2]
     assert len(stored(tmp_path)) == 6

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import StoreError
+from workbench.store import shared_stores
 from workbench.store.shared_stores import (
     check_local_database,
     check_shared_store,
     network_file_system,
+    warn_once,
 )
 
 
@@ -46,6 +48,18 @@ def test_several_machines_need_a_server(mounts):
     check_local_database("sqlite:////var/mlflow.db", "Ray", mounts)
     for uri in ("http://server:5000", "postgresql://me:secret@db/mlflow"):
         check_shared_store(uri, "--engine slurm", mounts)
+
+
+def test_plain_use_of_a_network_file_system_is_reported_once(mounts, monkeypatch):
+    monkeypatch.setattr(shared_stores, "_warned", set())
+    monkeypatch.setattr(shared_stores.network_warning, "__defaults__", (mounts,))
+    said = []
+    for uri in ("sqlite:////home/me/mlflow.db", "sqlite:////var/mlflow.db", "http://server:5000"):
+        for _ in range(2):
+            warn_once(uri, said.append)
+    (line,) = said
+    assert line.startswith("store sqlite:////home/me/mlflow.db: lies on a nfs4 file system")
+    assert "\n" not in line
 
 
 def test_a_machine_without_a_list_of_mounts_is_trusted(tmp_path):

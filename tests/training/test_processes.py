@@ -13,12 +13,14 @@ import pytest
 import shared_trainings
 import torch
 from mlflow.tracking import MlflowClient
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from workbench.data.image_batches import Share
+from workbench.models.networks import build_network
 from workbench.training import processes
 from workbench.training.checkpoints import Checkpoint
+from workbench.training.settings import TrainingSettings
 from workbench.training.shared_dropout import Masks
 
 SCRIPT = Path(shared_trainings.__file__)
@@ -139,15 +141,42 @@ def test_norms_on_parts_of_a_batch_compute_something_else(shared):
     assert "norm_parts" not in shared_trainings.PLAN.parts()
 
 
-def test_an_option_for_several_processes_is_refused_in_one(run_cli):
-    status, _, err = run_cli(
-        "train", "--source", "digits", "--out", "a.safetensors", "--no-sync-batch-norm"
-    )
+@pytest.mark.parametrize("command", ["train --out a.safetensors", "adapt --target digits-3v8"])
+def test_an_option_for_several_processes_is_refused_in_one(run_cli, command):
+    status, _, err = run_cli(*command.split(), "--source", "digits", "--no-sync-batch-norm")
     assert status == 2
     assert err == (
         "workbench: --no-sync-batch-norm has no effect in one process; start it by torchrun or "
         "leave it out\n"
     )
+
+
+def test_protocols_may_have_norms_on_parts_of_a_batch(monkeypatch):
+    monkeypatch.setattr(processes, "share", lambda: Share(0, 2))
+    settings = TrainingSettings(sync_batch_norm=False)
+    assert settings.problems() == []
+    assert settings.regularisers["norm_parts"] == 2
+    assert "norm_parts" not in TrainingSettings().regularisers
+
+
+@pytest.mark.slow
+def test_an_adaptation_is_trained_with_norms_on_parts(tmp_path, request):
+    shutil.copyfile(request.getfixturevalue("_empty_store")(), tmp_path / "a.db")
+    source = build_network("timm:resnet10t", (1, 8, 8), 10, seed=1)
+    save_file(source.state_dict(), tmp_path / "source.safetensors")
+    done = torchrun(
+        "-m", "workbench", *"adapt --source digits --target digits-3v8 --model timm:resnet10t "
+        "--weights source.safetensors --lr 0.001 --epochs 1 --schedule one-cycle "
+        "--protocols full-fine,pfa-fine --seeds 2 --tracking-uri sqlite:///a.db --no-sync-batch-norm --json".split(), cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    params = {run.data.tags["mlflow.runName"]: run.data.params for run in runs(tmp_path / "a.db")}
+    parts = {name: found["norm_parts"] for name, found in params.items() if "norm_parts" in found}
+    assert parts == {
+        f"{protocol} · digits-3v8 · seed {seed}": "2"
+        for protocol in ("full-fine", "pfa-fine")
+        for seed in (0, 1)
+    }
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

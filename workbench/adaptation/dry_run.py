@@ -112,7 +112,9 @@ def preview_lines(plan: dict[str, Any]) -> list[str]:
 
 def _regularisers(plan: dict[str, Any]) -> str:
     """The options of a plan that are used, as the end of a line."""
-    names = ("ema", "label_smoothing", "mixup", "cutmix", "scale_dropout", "orthogonality")
+    names = (
+        "ema", "label_smoothing", "mixup", "cutmix", "scale_dropout", "orthogonality", "norm_parts",
+    )  # fmt: skip
     used = {name: plan[name] for name in names if name in plan}
     return "".join(
         f", {name.replace('_', ' ')}" + ("" if value is True else f" {value:g}")

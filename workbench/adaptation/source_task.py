@@ -20,6 +20,7 @@ from workbench.training.settings import (
     check_orthogonality,
     check_regularisers,
     check_seed,
+    check_sync,
 )
 
 
@@ -82,11 +83,7 @@ class SourceSettings:
                 f"--sparsity {self.sparsity:g} is not within [0, 1); try 1e-4, or 1e-5 for a "
                 "residual network"
             )
-        if not self.sync_batch_norm and share().count == 1:
-            problems.append(
-                "--no-sync-batch-norm has no effect in one process; start it by torchrun or leave "
-                "it out"
-            )
+        problems += check_sync(self.sync_batch_norm)
         problems += check_regularisers(self.ema, self.label_smoothing, self.mixup, self.cutmix)
         problems += check_orthogonality(self.orthogonality)
         return [*problems, *check_weights(self.weights)]

@@ -28,16 +28,20 @@ MOST_AT_ONCE = 8
 def train_jointly(jobs: Sequence[Job], recorder: Recorder) -> None:
     """Train the missing ones of these jobs together and store the outcomes in the work folder.
 
-    The function does nothing where training together is not faster, or with ``--fresh``. It leaves
-    out jobs whose training fails, so that the single training reports the error. It also leaves out
-    seeds that cannot be trained together, because memory is too small or because the network draws
-    random numbers in other ways than dropout (such as stochastic depth).
+    The function does nothing where training together is not faster, with ``--fresh``, or with batch
+    norms on parts of a batch. It leaves out jobs whose training fails, so that the single training
+    reports the error. It also leaves out seeds that cannot be trained together, because memory is
+    too small or because the network draws random numbers in other ways than dropout (such as
+    stochastic depth).
 
     Args:
         jobs: the jobs of one protocol, which differ only in their seeds.
     """
     processor, work = recorder.processor, recorder.work
-    if recorder.fresh or not pays(len(jobs[0].train), len(jobs), processor):
+    # Seeds that are stacked stay in one process, whose batch norms see the whole batch.
+    if recorder.fresh or jobs[0].plan.norm_parts:
+        return
+    if not pays(len(jobs[0].train), len(jobs), processor):
         return
     with ExitStack() as locks:
         for job in sorted(jobs, key=lambda job: job.key):

@@ -192,6 +192,7 @@ def _own_options(task: Task, protocol: Protocol) -> dict[str, Any]:
         "protocols": (protocol.name,),
         "scale_dropout": scaled,
         "repair_epochs": repaired,
+        "sync_batch_norm": task.asked.training.sync_batch_norm or not protocol.trained,
     }
 
 

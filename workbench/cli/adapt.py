@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 @takes(
     *NETWORK, *RECIPE, *BUDGET, *LAYERS, "protocols", *SEEDS, "validation", "tolerance", "prefer",
     *DISTILLATION, "stages", *STAGE_OPTIONS, *TRAINING, "weight_decay", "repair_epochs",
-    *GATES, *REGULARISERS, "scale_dropout", "attack", "head", *WHERE, "fresh", "keep_weights",
-    "json", "quiet", "config", "like", *ENGINE, **FROM_FILE,
+    *GATES, *REGULARISERS, "scale_dropout", "sync_batch_norm", "attack",
+    "head", *WHERE, "fresh", "keep_weights", "json", "quiet",
+    "config", "like", *ENGINE, **FROM_FILE,
 )  # fmt: skip
 def adapt(
     context: typer.Context,

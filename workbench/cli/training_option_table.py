@@ -47,6 +47,14 @@ TRAINING_OPTIONS: dict[str, Option] = {
         _Training.scale_dropout,
         ("--scale-dropout/--no-scale-dropout",),
     ),
+    "sync_batch_norm": Option(
+        bool,
+        _REGULARISATION,
+        "Under torchrun, batch norms of the protocols use the batches of all processes, not their "
+        "own part.",
+        _Training.sync_batch_norm,
+        ("--sync-batch-norm/--no-sync-batch-norm",),
+    ),
     "repair_epochs": Option(
         int,
         _REGULARISATION,

@@ -69,7 +69,7 @@ def report(
         page = bench_page(user_path(results))
     else:
         check_exists(tracking_uri)
-        store = Store(tracking_uri)
+        store = Store(tracking_uri, writes=False)
         page = _of_store(store, run, target, compare, data_dir)
     try:
         write_text(path, render(page))

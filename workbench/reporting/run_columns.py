@@ -60,6 +60,7 @@ RUN_COLUMNS: Mapping[str, Column] = {
             for (name, (kind, value)), header in zip(_FROM_RESULT.items(), COLUMNS, strict=True)
         ),
         Column("flops_ratio", "share", lambda row: row.result.flops_ratio),
+        Column("runtime", "text", lambda row: row.result.runtime or None),
     )
 }
 
@@ -107,6 +108,8 @@ def comparison_table(
     cells = []
     for row, result in zip(rows, results, strict=True):
         shown = dict(zip(_FROM_RESULT, result, strict=True))
+        if row.result.runtime:
+            shown["latency"] += f" ({row.result.runtime})"
         cells.append(tuple(shown.get(each.name) or _text(each, row) for each in columns))
     return [column.header or column.name for column in columns], cells
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from workbench.compression.recipe_settings import RECIPE_OPTIONS
+from workbench.compression.recipe_settings import ONNX_INT8, RECIPE_OPTIONS, TORCH
 from workbench.data.checked_values import number
 from workbench.errors import DamagedRunError, SettingsError, StoreError
 from workbench.reporting.charts import comparison_chart
@@ -88,7 +88,7 @@ def compare(
     if newest < 1:
         raise SettingsError(f"--newest {newest}: must be at least 1")
     check_exists(tracking_uri)
-    store = Store(tracking_uri)
+    store = Store(tracking_uri, writes=False)
     experiments = store.experiments()
     chosen = [number for name, number in experiments.items() if source in (None, name)]
     wanted = [
@@ -245,11 +245,17 @@ def _result(run: StoredRun) -> ProtocolResult:
         run_ids=(run.run_id,),
         weights=None,
         stage=params.get("stage", ""),
+        runtime="" if latency is None else _runtime(run),
         file_bytes=None if file_bytes is None else round(file_bytes),
         attacks={
             name: (number(name, value, 0, 1),) for name, value in attack_metrics(metrics).items()
         },
     )
+
+
+def _runtime(run: StoredRun) -> str:
+    """Where a recorded latency was measured: those of float32 networks are from the analysis."""
+    return ONNX_INT8 if run.tags.get(FILE, "").endswith(".onnx") else TORCH
 
 
 def _parsed(name: str, text: str, kind: Callable[[str], float]) -> float:

@@ -74,6 +74,51 @@ def check_database(path: Path, uri: str) -> None:
         raise StoreError(f"store {shown}: {path} is a database, but not MLflow's; {_REMEDY}")
 
 
+def check_before(path: Path, uri: str, schema: Callable[[], Schema], *, writes: bool) -> bool:
+    """Check a SQLite store before it is opened; whether it must be left as it is.
+
+    Args:
+        schema: returns the tables that the installed MLflow needs.
+        writes: whether something may be written; otherwise a file that cannot be written is
+            accepted, if it needs no upgrade.
+
+    Raises:
+        StoreError: when it cannot be used.
+    """
+    if writes or not _is_read_only(path):
+        check_database(path, uri)
+        return False
+    _check_readable(path, uri, schema())
+    return True
+
+
+def _is_read_only(path: Path) -> bool:
+    """Whether an existing database can be read, but neither it nor its folder can be written."""
+    return (
+        path.is_file()
+        and os.access(path, os.R_OK)
+        and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK))
+    )
+
+
+def _check_readable(path: Path, uri: str, schema: Schema) -> None:
+    """Check that a store that cannot be written has the tables of this version."""
+    shown = without_password(uri)
+    try:
+        names = _tables(path)
+        whole = _is_mlflows(path, names) and _revision(path, names) == schema.head
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"store {shown}: {path} cannot be read ({error}); copy it to a folder that you can "
+            "write to, and name the copy by --tracking-uri"
+        ) from None
+    if not whole:
+        raise StoreError(
+            f"store {shown}: {path} has no tables of this MLflow's version, and cannot be written; "
+            "copy it to a folder that you can write to, and name the copy by --tracking-uri"
+        )
+
+
 def check_still_there(path: Path, shown: str) -> None:
     """Check that an opened database still has its records: SQLite would begin an empty one.
 

@@ -7,7 +7,6 @@ MLflow 3 creates its tables without a lock and SQLite refuses concurrent writers
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -17,11 +16,8 @@ from typing import Any
 from filelock import FileLock
 
 from workbench.errors import MissingRunError, StoreError
-from workbench.store.database_files import (
-    check_database,
-    check_still_there,
-    prepare_database,
-)
+from workbench.store import mlflow_environment  # noqa: F401 - before anything imports mlflow
+from workbench.store.database_files import check_before, check_still_there, prepare_database
 from workbench.store.experiment_views import show
 from workbench.store.mlflow_tables import (
     create_experiment,
@@ -52,14 +48,6 @@ from workbench.store.tracking_uris import (
     without_password,
 )
 
-# mlflow reads these variables on import, so they are set before any function imports it.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# With MLflow's default of 7 retries, a wrong address is reported only after minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-
 _FAILURE = "workbench.failure"
 _MOST_POINTS = 800  # metrics in one request; MLflow takes 1,000 values
 _LONGEST_ID = 60  # characters of a wrong run id in a message
@@ -71,6 +59,8 @@ class Store:
     Args:
         uri: tracking URI. When None, ``$MLFLOW_TRACKING_URI`` is used, or SQLite under
             ``mlruns`` if that is not set.
+        writes: whether something may be written; otherwise a SQLite file that cannot be written
+            is opened, too.
 
     Attributes:
         uri: the tracking URI as given.
@@ -81,7 +71,7 @@ class Store:
         StoreError: when the store cannot be reached, read or written.
     """
 
-    def __init__(self, uri: str | None = None) -> None:
+    def __init__(self, uri: str | None = None, *, writes: bool = True) -> None:
         self.uri = store_uri(uri)
         check_uri(self.uri)
         self.shown = without_password(self.uri)
@@ -89,15 +79,17 @@ class Store:
         self._lock: Any = nullcontext()
         self.address = with_driver(self.uri)
         self._opened = False
+        as_it_is = False
         if self._database:
-            check_database(self._database, self.uri)
+            as_it_is = check_before(self._database, self.uri, mlflow_schema, writes=writes)
             self._database = self._database.resolve()
-            self._lock = FileLock(f"{self._database}.lock")
+            # Nobody writes to a database on a read-only disk, and its lock has no place there.
+            self._lock = nullcontext() if as_it_is else FileLock(f"{self._database}.lock")
             # MLflow caches one engine per URI. A relative URI would still refer to the old
             # folder after the working directory changes.
             self.address = f"sqlite:///{self._database}"
         with self._guard("opened"):
-            if self._database:
+            if self._database and not as_it_is:
                 prepare_database(self._database, self.shown, mlflow_schema())
                 add_index(self._database)
             if self.address.startswith("postgresql"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.store.database_files import Schema
+from workbench.store.tag_index import CREATE_TAG_INDEX, TAG_INDEX
 
 _TABLES_LOCK = 0x706661  # any number that other programs are unlikely to lock
 
@@ -81,7 +82,7 @@ def _upgrade_tables(path: Path) -> None:
 
 
 def prepare_postgresql(uri: str) -> None:
-    """Create or upgrade the tables of a PostgreSQL database.
+    """Create or upgrade the tables of a PostgreSQL database, and add the index by key and kind.
 
     MLflow's own lock for this is a file, which processes on another machine do not see. A lock of
     the database is released even when the process is killed.
@@ -100,5 +101,23 @@ def prepare_postgresql(uri: str) -> None:
                 tools._initialize_tables(engine)
             elif tools._get_schema_version(engine) in revisions - {head}:
                 tools._upgrade_db(engine)
+            _add_index(connection)
     finally:
         engine.dispose()
+
+
+def _add_index(connection: Any) -> None:
+    """Add the index by key and kind, if there is none and the user may do so."""
+    from sqlalchemy import text
+    from sqlalchemy.exc import ProgrammingError
+
+    found = text(
+        "SELECT 1 FROM pg_indexes WHERE schemaname = current_schema() AND indexname = :name"
+    )
+    if connection.execute(found, {"name": TAG_INDEX}).first() is not None:
+        return
+    try:
+        connection.execute(text(CREATE_TAG_INDEX))
+        connection.commit()  # the advisory lock is the session's and lasts
+    except ProgrammingError:  # the tables belong to another user; searches are slower without it
+        connection.rollback()

@@ -43,6 +43,7 @@ from workbench.store.run_tags import (
     WHOLE,
 )
 from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, StoredRun
+from workbench.store.shared_stores import warn_once
 from workbench.store.stored_results import (
     HITS_FILE,
     VALIDATION_HITS_FILE,
@@ -336,10 +337,14 @@ def open_recorder(
     output: Path | None,
     fresh: bool,
 ) -> Recorder:
-    """A recorder whose store and work folder are checked to be writable."""
+    """A recorder whose store and work folder are checked to be writable.
+
+    A SQLite store on a network file system is reported in one line, once in a process.
+    """
     work = open_work(output, tracking_uri)
     work.check()
     store = Store(tracking_uri)
     number = store.experiment(experiment)
     work.prepare()
+    warn_once(tracking_uri, display.say)
     return Recorder(store, number, work, processor, display, fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from workbench.errors import StoreError
@@ -14,6 +15,8 @@ NETWORK = {
     "orangefs", "pvfs2", "smb3", "smbfs", "virtiofs",
 }  # fmt: skip
 _MOUNTS = Path("/proc/mounts")
+#: Warnings that this process has shown.
+_warned: set[str] = set()
 
 
 def check_shared_store(tracking_uri: str | None, what: str, mounts: Path = _MOUNTS) -> None:
@@ -47,6 +50,28 @@ def check_local_database(tracking_uri: str | None, what: str, mounts: Path = _MO
     database = database_path(store_uri(tracking_uri))
     if database is not None and network_file_system(database, mounts):
         check_shared_store(tracking_uri, what, mounts)
+
+
+def network_warning(tracking_uri: str | None, mounts: Path = _MOUNTS) -> str:
+    """One line about a SQLite store on a network file system; "" for any other store."""
+    uri = store_uri(tracking_uri)
+    database = database_path(uri)
+    kind = network_file_system(database, mounts) if database is not None else ""
+    if not kind:
+        return ""
+    return (
+        f"store {without_password(uri)}: lies on a {kind} file system, which does not carry "
+        "SQLite's locks: use it from one machine at a time, or start 'mlflow server' with "
+        "PostgreSQL and name its http address by --tracking-uri"
+    )
+
+
+def warn_once(tracking_uri: str | None, say: Callable[[str], None]) -> None:
+    """Report a SQLite store on a network file system, once in a process."""
+    warning = network_warning(tracking_uri)
+    if warning and warning not in _warned:
+        _warned.add(warning)
+        say(warning)
 
 
 def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str:

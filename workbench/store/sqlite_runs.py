@@ -15,16 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench.store.mlflow_values import day_of
-from workbench.store.runs import FINISHED, KEY, KIND, StoredRun, Wanted
+from workbench.store.runs import FINISHED, StoredRun, Wanted
+from workbench.store.tag_index import CREATE_TAG_INDEX, INDEXED, TAG_INDEX
 
 _PATIENCE = 20.0  # seconds that another program may hold the database
-#: MLflow has no index by a tag's value. It ignores this one, which takes 150 bytes a run.
-_INDEX = "workbench_tags"
-_INDEXED = (KEY, KIND)
-_CREATE_INDEX = (
-    f"CREATE INDEX IF NOT EXISTS {_INDEX} ON tags (key, value, run_uuid) WHERE "
-    + " OR ".join(f"key = '{name}'" for name in _INDEXED)
-)
 _COLUMNS = "run_uuid, name, status, artifact_uri, experiment_id, start_time"
 #: Tables with the values of runs, and how a value is read.
 _VALUES = {
@@ -38,9 +32,9 @@ def add_index(path: Path) -> None:
     """Add the index by key and kind to a store's database, if it has none."""
     with closing(sqlite3.connect(path, timeout=_PATIENCE)) as database:
         query = "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?"
-        if not database.execute(query, (_INDEX,)).fetchone():
+        if not database.execute(query, (TAG_INDEX,)).fetchone():
             with database:
-                database.execute(_CREATE_INDEX)
+                database.execute(CREATE_TAG_INDEX)
 
 
 def read_runs(path: Path, wanted: Wanted) -> list[StoredRun]:
@@ -66,7 +60,7 @@ def read_tags(path: Path, experiments: Sequence[str], names: Sequence[str]) -> l
         tags: dict[str, dict[str, str]] = {row[0]: {} for row in rows}
         for name in names:
             query = f"SELECT run_uuid, value FROM tags WHERE key = {_mark(name)}"
-            for run_id, value in database.execute(query, () if name in _INDEXED else (name,)):
+            for run_id, value in database.execute(query, () if name in INDEXED else (name,)):
                 if run_id in tags:
                     tags[run_id][name] = value
     return [_run(row, tags[row[0]], {}, {}) for row in rows]
@@ -81,7 +75,7 @@ def query_of(wanted: Wanted) -> tuple[str, list[Any]]:
         terms.append(
             f"run_uuid IN (SELECT run_uuid FROM tags WHERE key = {_mark(name)} AND value = ?)"
         )
-        values += [value] if name in _INDEXED else [name, value]
+        values += [value] if name in INDEXED else [name, value]
     for name, value in wanted.params.items():
         terms.append(
             "EXISTS (SELECT 1 FROM params WHERE key = ? AND params.run_uuid = runs.run_uuid "
@@ -98,7 +92,7 @@ def query_of(wanted: Wanted) -> tuple[str, list[Any]]:
 
 def _mark(name: str) -> str:
     """A tag's name in SQL: SQLite uses the partial index only for names that it can read."""
-    return f"'{name}'" if name in _INDEXED else "?"
+    return f"'{name}'" if name in INDEXED else "?"
 
 
 @contextmanager

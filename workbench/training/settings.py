@@ -55,6 +55,7 @@ class TrainingSettings:
         scale_dropout: whether compressed networks have lower dropout rates (``scaled_dropout``).
         attack: largest changes of a pixel by the attacks on trained networks, in 1/255 of its
             range, as text; empty without attacks.
+        sync_batch_norm: whether batch norms use the batches of all processes of torchrun.
         device, precision: where and how to compute.
     """
 
@@ -80,6 +81,7 @@ class TrainingSettings:
     cutmix: float = 0.0
     orthogonality: float = 0.0
     scale_dropout: bool = False
+    sync_batch_norm: bool = True
     repair_epochs: int = 0
     gate_epochs: int | None = None
     gate_penalty: float | None = None
@@ -117,7 +119,8 @@ class TrainingSettings:
     def regularisers(self) -> dict[str, Any]:
         """The fields of a plan that these options set."""
         names = ("ema", "label_smoothing", "mixup", "cutmix", "scale_dropout", "orthogonality")
-        return {name: getattr(self, name) for name in names}
+        parts = {} if self.sync_batch_norm else {"norm_parts": _processes()}
+        return {name: getattr(self, name) for name in names} | parts
 
     @property
     def gate_options(self) -> dict[str, Any]:
@@ -181,6 +184,7 @@ class TrainingSettings:
                 "--scale-dropout has no effect without a compressed network; add a protocol such "
                 "as pfa-fine or leave it out"
             )
+        problems += check_sync(self.sync_batch_norm)
         problems += _check_range("--repair-epochs", self.repair_epochs, 0, _MOST_EPOCHS)
         chosen = [PROTOCOLS[name] for name in self.protocols if name in PROTOCOLS]
         if self.repair_epochs > 0 and not any(p.compressed and p.inherited for p in chosen):
@@ -241,6 +245,21 @@ def check_numbers(
     if weight_decay is not None and not 0 <= weight_decay < 1:
         problems.append(f"--weight-decay {weight_decay:g} is not within [0, 1); try 5e-4")
     return problems
+
+
+def check_sync(sync_batch_norm: bool) -> list[str]:
+    """Return one line if batch norms on parts of a batch are asked for in one process."""
+    if sync_batch_norm or _processes() > 1:
+        return []
+    return [
+        "--no-sync-batch-norm has no effect in one process; start it by torchrun or leave it out"
+    ]
+
+
+def _processes() -> int:
+    from workbench.training.processes import share  # it imports torch
+
+    return share().count
 
 
 def check_regularisers(

@@ -23,11 +23,13 @@ def data_sets(data_dir: Path | None) -> list[Line]:
 
 
 def store(tracking_uri: str | None) -> list[Line]:
-    """Whether the store can be reached and written; none is created or upgraded."""
+    """Whether the store can be reached, written and shared; none is created or upgraded."""
+    from workbench.store.shared_stores import network_warning
     from workbench.store.store_state import store_state
 
-    found = store_state(tracking_uri)
-    return [Line("ok" if found.ready else "note", "store", found.text)]
+    found, warning = store_state(tracking_uri), network_warning(tracking_uri)
+    lines = [Line("ok" if found.ready else "note", "store", found.text)]
+    return [*lines, Line("note", "store", warning)] if warning else lines
 
 
 def work_folder(output: Path | None, tracking_uri: str | None) -> list[Line]:

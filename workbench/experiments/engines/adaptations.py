@@ -60,7 +60,12 @@ def adapt_on_engine(
 
 
 def adapt_with(
-    engine: OpenEngine, display: Display, options: Mapping[str, Any], *, fresh_source: bool = True
+    engine: OpenEngine,
+    display: Display,
+    options: Mapping[str, Any],
+    *,
+    fresh_source: bool = True,
+    store_report: bool = True,
 ) -> Adaptation:
     """The same on an open engine."""
     log = CellLog()
@@ -68,7 +73,13 @@ def adapt_with(
         log.check()
         (begun,) = ahead.runs
         with ahead.plan.step():
-            done = adapt(display=display, fresh_source=fresh_source, begun=begun, **options)
+            done = adapt(
+                display=display,
+                fresh_source=fresh_source,
+                store_report=store_report,
+                begun=begun,
+                **options,
+            )
     return replace(done, trained=done.trained + len(log.finished))
 
 

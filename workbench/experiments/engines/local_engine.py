@@ -10,7 +10,9 @@ from functools import partial
 
 from workbench.experiments.engines.cell_processes import RunningCell, end_all, here
 from workbench.experiments.engines.cells import Cell
+from workbench.experiments.engines.engine_settings import LOCAL
 from workbench.experiments.engines.engine_types import CellResult, Engine, Reports, RunCells
+from workbench.store.shared_stores import check_local_database
 
 _LOOK_EVERY = 0.1  # seconds
 _REPORT_EVERY = 2.0
@@ -20,7 +22,12 @@ _TIMED = ("analysis",)
 
 @contextmanager
 def local_session(engine: Engine) -> Iterator[RunCells]:
-    """Run cells on this machine."""
+    """Run cells on this machine.
+
+    Raises:
+        StoreError: when the store is a SQLite file that other machines may open, too.
+    """
+    check_local_database(engine.tracking_uri, f"--engine {LOCAL}")
     yield partial(_run, engine)
 
 

@@ -239,6 +239,7 @@ def _train(
     protocols = ("full-fine", "pfa-fine") if chosen.method else ("full-fine",)
     stages = {"stages": (INT8,)} if search.runtime == ONNX_INT8 else {}
     own = {**options, **chosen.options(search.budget), **stages, "protocols": protocols}
+    # The report of the search includes that of its adaptation.
     if engine:
-        return adapt_with(engine, display, own, fresh_source=False)
-    return adapt(display=display, fresh_source=False, **own)
+        return adapt_with(engine, display, own, fresh_source=False, store_report=False)
+    return adapt(display=display, fresh_source=False, store_report=False, **own)

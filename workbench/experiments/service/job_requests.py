@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -139,14 +139,51 @@ def prepare_job(
     """
     job_id = new_id()
     folder = jobs.of(job_id)
-    with _removed_after_failure(folder), _shown_paths(names, folder, settings.domains):
-        domain = _write_options(request, names, folder)
+    usable, problems = _usable(request)
+    with (
+        _removed_after_failure(folder),
+        _shown_paths(names, folder, settings.domains),
+        _together(problems),
+    ):
+        domain = _write_options(usable, names, folder)
         options = read_options(folder / OPTIONS_FILE, TYPES["adapt"], "adapt")
         options.setdefault("domains", settings.domains)
         _check(options | {"data_dir": settings.data_dir})
     title = f"{_short(request.source)} → {domain or _short(request.target)}"
     kept = {**vars(request), "options": dict(request.options or {})}
     return Job(job_id, title, kept, onnx)
+
+
+def _usable(request: JobRequest) -> tuple[JobRequest, list[str]]:
+    """The parts of a request that can be checked further, and lines about the others.
+
+    Raises:
+        SettingsError: when nothing can be checked, because a text is none.
+    """
+    options = request.options or {}
+    problems = _odd_texts(vars(request))
+    if problems:
+        raise SettingsError(*problems, *_odd_texts(options), *_unknown_options(options))
+    usable, model = {}, _check_model(request.model)
+    for name, value in options.items():
+        wrong = [*_odd_texts({name: value}), *_unknown_options({name: value})]
+        problems += wrong
+        if not wrong:
+            usable[name] = value
+    return replace(request, options=usable, model="" if model else request.model), problems + model
+
+
+@contextmanager
+def _together(problems: Sequence[str]) -> Iterator[None]:
+    """Report earlier problems together with those that are found inside."""
+    try:
+        yield
+    except WorkbenchError as error:
+        if not problems:
+            raise
+        raise SettingsError(*problems, *error.problems) from None
+    if problems:
+        raise SettingsError(*problems)
 
 
 def _check(options: Mapping[str, Any]) -> None:
@@ -158,13 +195,7 @@ def _check(options: Mapping[str, Any]) -> None:
 
 def _write_options(request: JobRequest, names: Names, folder: Path) -> str:
     """Write the option file; return the name of a domain that is made of a folder, or ""."""
-    problems = [
-        *_odd_texts({**vars(request), **(request.options or {})}),
-        *_unknown_options(request.options or {}),
-        *_check_model(request.model),
-    ]
-    if problems:
-        raise SettingsError(*problems)
+    problems = []
     source = names.path("source", request.source, IMAGES)
     if source is None and request.source not in (*SOURCES, IMAGENET):
         known = [*SOURCES, IMAGENET]
