@@ -14,6 +14,9 @@ ROOT = PACKAGE.parent
 PAGE = ROOT / "docs/architecture.md"
 PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
+#: Folders of tests that belong to no package: faults, and damaged files.
+WHOLE = {"chaos", "fuzz"}
+
 needs_checkout = pytest.mark.skipif(not PAGE.is_file(), reason="needs the docs of a checkout")
 
 
@@ -56,4 +59,4 @@ def test_a_package_says_what_lives_there(name):
 @needs_checkout
 def test_the_tests_mirror_the_packages():
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
-    assert folders == set(PACKAGES)
+    assert folders == {*PACKAGES, *WHOLE}

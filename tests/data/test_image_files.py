@@ -1,5 +1,6 @@
 """Image files into pixels: decoded alike everywhere, held in memory or streamed from disk."""
 
+import io
 import os
 import subprocess
 import sys
@@ -146,6 +147,34 @@ def test_a_file_that_was_cut_off_is_unreadable(tmp_path, suffix):
     check(content)
     with pytest.raises(UNREADABLE):
         check(content[: len(content) // 2])
+
+
+def without_palette():
+    """A PNG of numbers of colours, without its colours."""
+    file = io.BytesIO()
+    Image.new("P", (12, 9)).save(file, "PNG")
+    content = file.getvalue()
+    start = content.index(b"PLTE") - 4
+    length = int.from_bytes(content[start : start + 4], "big")
+    return content[:start] + content[start + 12 + length :]
+
+
+def of_real_numbers():
+    file = io.BytesIO()
+    Image.fromarray(np.ones((9, 12), np.float32)).save(file, "TIFF")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("make", [without_palette, of_real_numbers])
+def test_a_stream_skips_the_images_that_a_set_in_memory_skips(make, pets, monkeypatch):
+    (pets / "cat/odd.png").write_bytes(make())
+    said = []
+    _, train, test = load(pets, say=said.append)
+    _, *streamed = load(pets, monkeypatch, streamed=True, say=said.append)
+    assert [len(train), len(test)] == [len(images) for images in streamed]
+    assert len(said) == 2
+    assert said[0] == said[1]
+    assert "cat/odd.png" in said[0]
 
 
 # --- random parts ------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Networks leave the workbench: exported, proven, loaded again, and asked about images."""
 
 import json
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,6 +191,15 @@ def test_mistakes_are_told(run_cli, weights, tmp_path, command, message):
     assert message in err
     assert "Traceback" not in err
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_image_that_is_a_pipe_is_not_waited_for(run_cli, weights, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    writer = threading.Thread(target=(tmp_path / "pipe.png").write_text, args="x", daemon=True)
+    writer.start()  # it ends the wait of a reader that does wait
+    status, out, err = run_cli("predict", weights, "pipe.png")
+    assert (status, out) == (2, "")
+    assert err == "workbench: pipe.png: is not a regular file; name an image file\n"
 
 
 @pytest.mark.parametrize(

@@ -2,58 +2,28 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import pytest
+from postgresql import lacking, postgresql_server
 
 from workbench.errors import StoreError
 from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import CLAIM, KIND
 from workbench.store.runs import FINISHED
 
-psycopg2 = pytest.importorskip(
-    "psycopg2", reason="needs psycopg2: pip install 'pfa-workbench[postgresql]'"
-)
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-#: PostgreSQL refuses to run as root.
-OTHER_USER = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
-
-if not PROGRAMS:
-    pytest.skip("needs PostgreSQL in /usr/lib/postgresql", allow_module_level=True)
-if OTHER_USER and shutil.which("runuser") is None:
-    pytest.skip("needs runuser, because PostgreSQL refuses root", allow_module_level=True)
+if lacking():
+    pytest.skip(lacking(), allow_module_level=True)
+import psycopg2  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory):
+def database():
     """Address of an empty database of a server that listens on a socket in a folder only."""
-    folder = Path("/tmp") / f"workbench-postgresql-{os.getpid()}"  # a socket's path must be short
-    folder.mkdir()
-    programs = PROGRAMS[-1].parent
-    data = folder / "data"
-    if OTHER_USER:
-        shutil.chown(folder, "nobody")
-
-    def call(*words):
-        command = [*OTHER_USER, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-        assert done.returncode == 0, done.stderr + done.stdout
-
-    try:
-        call(programs / "initdb", "-D", data, "-U", "me", "-A", "trust", "--no-sync")
-        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-        call(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
+    with postgresql_server("postgresql") as folder:
         yield f"postgresql:///postgres?host={folder}&user=me"
-    finally:
-        subprocess.run(
-            [*OTHER_USER, str(programs / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"],
-            capture_output=True, check=False, cwd=folder,
-        )  # fmt: skip
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 FIRST_CONTACT = """

@@ -28,7 +28,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 #: What PIL raises for damaged files, files that are not images, and decompression bombs.
 UNREADABLE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError,
-    AttributeError, MemoryError, RuntimeError, struct.error, zlib.error,
+    AttributeError, MemoryError, RuntimeError, AssertionError, struct.error, zlib.error,
     Image.DecompressionBombError,
 )  # fmt: skip
 _MODES = {1: "L", 3: "RGB"}
@@ -130,6 +130,7 @@ def check(content: bytes) -> None:
         image.load()
         if not min(image.size):
             raise ValueError("it has no pixels")
+        _check_colours(image, image.format)
 
 
 def short_side(content: bytes) -> int:
@@ -173,12 +174,19 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def _check_colours(image: Image.Image, kind: str | None) -> None:
+    """Raise ValueError for an image whose pixels are there, but have no certain colours."""
+    if image.mode == "F" or (image.mode == "I" and kind != "PPM"):
+        raise ValueError("white is not defined for 32 bits a pixel; save it with 8 or 16 bits")
+    if image.mode == "P" and image.palette is None:
+        raise ValueError("the palette of its colours is missing")
+
+
 def _plain(image: Image.Image, kind: str | None) -> Image.Image:
     """Convert what PIL converts wrongly: 16-bit grey to 8 bits, transparency to white."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PPM"):
+    _check_colours(image, kind)
+    if image.mode.startswith("I;16") or image.mode == "I":
         return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("white is not defined for 32 bits a pixel; save it with 8 or 16 bits")
     if not image.has_transparency_data:
         return image
     paper = Image.new("RGBA", image.size, "white")

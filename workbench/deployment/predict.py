@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,10 @@ def prepare(paths: Sequence[Path], card: Card) -> Batch:
     read, problems = [], []
     with quiet():
         for path in paths:
+            if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+                # Opening a pipe waits for a writer, maybe forever.
+                problems.append(f"{path}: is not a regular file; name an image file")
+                continue
             try:
                 read.append(decode(path, form))
             except FileNotFoundError:
