@@ -1,4 +1,4 @@
-"""Check ``--min-share`` against the budget, before anything is trained or measured."""
+"""Check whether any network is within the budget, before anything is trained or measured."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from functools import lru_cache
 
 from workbench.adaptation.source_network import fixed_layers
 from workbench.adaptation.task import Task
-from workbench.compression.budget_limits import BUDGETS
-from workbench.compression.costs import Costs
-from workbench.compression.methods import RECIPES
+from workbench.compression.budget_limits import BUDGETS, Budget
+from workbench.compression.costs import Costs, count_costs
+from workbench.compression.factor_candidates import known_layers
+from workbench.compression.factor_recipe import smallest_costs
+from workbench.compression.methods import FACTORISATIONS, RECIPES
 from workbench.compression.methods.uniform import share_of
 from workbench.compression.narrow_networks import structure_of
 from workbench.compression.sizes import Sizes, sizes_of
@@ -18,7 +20,7 @@ from workbench.models.networks import build_network
 
 
 def check_smallest(task: Task) -> list[str]:
-    """Compare the budget with the smallest network that ``--min-share`` allows.
+    """Compare the budget with the smallest network that the method or ``--min-share`` allows.
 
     Returns:
         A warning if only inactive filters, which PFA removes whatever the share is, can make the
@@ -28,9 +30,13 @@ def check_smallest(task: Task) -> list[str]:
         SettingsError: when no network is within the budget.
     """
     budget, share = task.budget, task.settings.recipe.min_share
-    if not share or budget is None or isinstance(budget.limit, str):
+    if budget is None or isinstance(budget.limit, str):
         return []
     if budget.option == "latency_ms":  # which only a measurement shows
+        return []
+    if task.settings.recipe.factorises:
+        _check_factors(task, budget)
+    if not share:
         return []
     small = _cost(task, share, budget.option)
     if small <= budget.limit:
@@ -45,6 +51,22 @@ def check_smallest(task: Task) -> list[str]:
         f"warning: {budget}: if all filters are active, no network is that small; the smallest one "
         f"has {least}"
     ]
+
+
+def _check_factors(task: Task, budget: Budget) -> None:
+    name, shape, classes = task.settings.recipe.method, task.source.shape, task.domain.classes
+    method = FACTORISATIONS[name]
+    layers = known_layers(task.model, shape, len(task.source.classes), method.kind)
+    network = build_network(task.model, shape, len(classes))
+    least = smallest_costs(network, layers, method, fixed_layers(task), shape)
+    small: float = least.parameters
+    if budget.option != "params":
+        small = _share(least, count_costs(network, shape), budget.option)
+    if small > float(budget.limit):
+        raise SettingsError(
+            f"{budget}: {name} makes no network that small; the smallest possible one has "
+            f"{small:.4g} {BUDGETS[budget.option]}"
+        )
 
 
 def _cost(task: Task, share: float, option: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from workbench import pfa
 from workbench.compression.budget_limits import BUDGETS, Budget
 from workbench.compression.budgeted_recipe import Candidate
 from workbench.compression.budgets import confirmed, largest_within
-from workbench.compression.costs import Costs, measure_latencies
+from workbench.compression.costs import Costs, count_costs, measure_latencies
 from workbench.compression.factorisation.algebra import SizeChoices
 from workbench.compression.factorisation.factor_method import FactorMethod
 from workbench.compression.factorisation.layers import FactorisedLayer, factorise, weight_of
@@ -52,15 +52,47 @@ class LayerFacts:
 
     def saving(self, factor: Factor) -> Costs:
         """Parameters and FLOPs that a factor saves; both may be negative."""
-        filters, channels = self.shape[:2]
-        inputs = int(np.prod(self.shape[1:]))
-        if factor.kind == GROUPED:
-            weights = inputs * factor.size + filters * channels
-        else:
-            weights = factor.size * (inputs + filters)
-        fewer = filters * inputs - weights
-        bias = filters * (int(self.has_bias) - int(factor.bias))
-        return Costs(fewer + bias, 2 * fewer * self.places)
+        return _saving(self.shape, self.has_bias, self.places, factor)
+
+
+def _saving(shape: tuple[int, ...], has_bias: bool, places: int, factor: Factor) -> Costs:
+    filters, channels = shape[:2]
+    inputs = int(np.prod(shape[1:]))
+    if factor.kind == GROUPED:
+        weights = inputs * factor.size + filters * channels
+    else:
+        weights = factor.size * (inputs + filters)
+    fewer = filters * inputs - weights
+    bias = filters * (int(has_bias) - int(factor.bias))
+    return Costs(fewer + bias, 2 * fewer * places)
+
+
+def smallest_costs(
+    network: nn.Module,
+    layers: Structure,
+    method: FactorMethod,
+    fixed: Collection[str],
+    shape: tuple[int, int, int],
+) -> Costs:
+    """Costs of the network with the smallest factor of each layer that it makes cheaper.
+
+    The arguments are those of ``collect_facts``.
+
+    Args:
+        fixed: names of layers that stay as they are.
+    """
+    full, places = count_costs(network, shape), places_of(network, shape)
+    savings = []
+    for name in (group.name for group in layers.groups if group.name not in fixed):
+        layer = network.get_submodule(name)
+        has_bias = layer.bias is not None
+        factor = Factor(name, method.kind, 1, has_bias or method.reads_outputs)
+        savings.append(_saving(weight_of(layer).shape, has_bias, places[name], factor))
+    paid = [each for each in savings if each.parameters > 0]
+    return Costs(
+        full.parameters - sum(each.parameters for each in paid),
+        full.flops - sum(each.flops for each in paid),
+    )
 
 
 def collect_facts(

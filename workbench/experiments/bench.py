@@ -85,7 +85,8 @@ def bench(
 
     Args:
         targets: names of domains.
-        methods: names in ``METHODS``, or "all" of them; ``USUAL`` without recipes.
+        methods: names in ``METHODS``; ``USUAL`` without recipes. "all" means all that are possible
+            with these targets and budgets; the page names the others.
         recipes, selections: each recipe is combined with each selection (PFA's by default).
         footprints: "pfa-kl", or shares of the parameters in (0, 1]; "pfa-kl" without ``flops``.
         flops: shares of the FLOPs in (0, 1].
@@ -106,7 +107,8 @@ def bench(
         WorkbenchError: for anything that the user can correct; see ``errors``.
     """
     options = {name: value for name, value in options.items() if value is not None}
-    methods = tuple(METHODS) if ALL in methods else methods
+    everything = ALL in methods
+    methods = tuple(METHODS) if everything else methods
     results = user_path(results)
     slimming_weights = user_path(slimming_weights) if slimming_weights else None
     problems = _problems(targets, methods, recipes, selections, footprints, flops)
@@ -125,6 +127,9 @@ def bench(
     # penalty. Its footprint is still that of PFA-KL on the source network of the other methods.
     apart = slimming_weights is not None or "weights" not in options
     whole = [{**options, "target": target} for target in targets]
+    impossible: list[str] = []
+    if everything:
+        networks, impossible = _possible(whole, networks, budgets, asked)
     slims = any(SCALES in (each.recipe, each.selection) for each in networks.values())
     first = _reference_parts(whole, asked[:1]) if apart and slims else []
     slimming = _Slimming(slimming_weights, {})
@@ -148,9 +153,26 @@ def bench(
     shown = _parts(whole, every_network, budgets, shown_seeds(asked), slimming)
     every = known_cells(shown, results)
     found = of_shared_seeds(every, lambda wish: wish.part.label, asked=asked)
-    notes = [*left_out(every, found), *([] if suited else slimming_note(found))]
+    notes = [*impossible, *left_out(every, found), *([] if suited else slimming_note(found))]
     cells = [cell for _, cell in found]
     return publish(lambda: make_page(found, results, notes), cells, results, command)
+
+
+def _possible(
+    whole: Sequence[Mapping[str, Any]],
+    networks: Mapping[str, Method],
+    budgets: Sequence[Budget],
+    seeds: range,
+) -> tuple[dict[str, Method], list[str]]:
+    """The networks that all targets and budgets allow, and a line about each of the others."""
+    possible, lines = {}, []
+    for label, method in networks.items():
+        try:
+            check_parts(_parts(whole, {label: method}, budgets, seeds, _Slimming(None, {})))
+            possible[label] = method
+        except SettingsError as error:
+            lines.append(f"{label} is left out ({error}).")
+    return (possible, lines) if possible else (dict(networks), [])
 
 
 def _planned(
