@@ -249,6 +249,9 @@ def test_of_two_equal_filters_one_goes(images):
     assert together == pytest.approx(2 * first + 4 * curvature, rel=1e-5)
     pair = np.array([[1.0, 0.9, 0], [0.9, 1.0, 0], [0, 0, 1.2]])
     assert ccp.cheapest_choice(pair, 1).tolist() in ([0], [1])
+    assert ccp._one_by_one(pair, 1).tolist() == [False, False, True]  # cheap alone, not together
+    assert ccp._removed_in_turn(pair, 1).tolist() == [False, True, False]
+    assert ccp._added_in_turn(pair, 1).tolist() == [True, False, False]
 
 
 # --- through the command line ---------------------------------------------------------------

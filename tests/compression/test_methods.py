@@ -373,6 +373,20 @@ def test_every_method_comes_to_the_footprint_of_pfa_kl(run_cli, weights):
         assert 0.18 <= share <= 0.2, method
 
 
+def test_only_the_measurements_that_a_method_reads_are_made(run_cli, weights, monkeypatch):
+    made = []
+    for name, measure in MEASUREMENTS.items():
+
+        def noted(*looks, name=name, measure=measure):
+            made.append(name)
+            return measure(*looks)
+
+        monkeypatch.setitem(MEASUREMENTS, name, noted)
+    for options in (("--method", "fp"), ("--method", "taylor"), ("--selection", "hrank")):
+        analyze(run_cli, weights, *options)
+    assert made == ["loss_change", "map_rank"]
+
+
 def test_how_many_and_which_are_chosen_apart(run_cli, weights):
     plain = analyze(run_cli, weights)["recipe"]
     mixed = analyze(run_cli, weights, "--recipe", "pfa-kl", "--selection", "fpgm")["recipe"]

@@ -42,14 +42,14 @@ def measure(
         layer = model.get_submodule(name)
         if not isinstance(layer, (*Convolution, nn.Linear)):
             continue  # a stream of full width
-        units = [(name, *unit) for name, cut in cuts for unit in _units(cut)]
+        units = [(owner, *unit) for owner, cut in cuts for unit in _units(cut)]
         found = [_sparsity_and_entropy(layer, places, device) for _, _, places in units]
         sparsity, entropy = (np.concatenate(part) for part in zip(*found, strict=True))
         ends = np.cumsum([len(filters) for _, filters, _ in units])
         parts = np.split(indicators(sparsity, entropy), ends[:-1])
-        for (group_name, filters, _), part in zip(units, parts, strict=True):
-            sums[group_name][filters] += part
-            counts[group_name][filters] += 1
+        for (owner, filters, _), part in zip(units, parts, strict=True):
+            sums[owner][filters] += part
+            counts[owner][filters] += 1
     return {
         name: np.where(counts[name] > 0, total / np.maximum(counts[name], 1), 1.0)
         for name, total in sums.items()

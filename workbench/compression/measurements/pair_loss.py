@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +18,8 @@ from workbench.models.networks import place
 
 #: Most images that are used: each needs one backward pass per class.
 MOST_IMAGES = 512
+#: Images times classes of a batch, which bounds the memory of the gradients.
+_MOST_ROWS = 6400
 
 
 def measure(
@@ -38,8 +41,9 @@ def measure(
         group.name: torch.zeros(group.filters, group.filters, dtype=torch.float64, device=device)
         for group in groups
     }
+    size = min(BATCH_SIZE, max(1, _MOST_ROWS // len(np.unique(images.labels))))
     with open_gates(model, groups) as gates:
-        for pixels, labels in batches(chosen, BATCH_SIZE, device):
+        for pixels, labels in batches(chosen, size, device):
             logits = gates.logits(normalise(pixels, source))
             classes = logits.shape[1]
             each = [
