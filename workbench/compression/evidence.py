@@ -53,9 +53,10 @@ class Evidence:
             group.
         scales: shape (n,): absolute scales of the batch norm after the filters, averaged over
             several batch norms; None without one.
-        measured: further arrays, by their name in ``measurements.MEASUREMENTS``; only those that
-            the recipe or the selection reads. "zeros" has shape (n,) and values in [0, 1]: the
-            share of the filter's outputs that are zero after ReLU.
+        measured: further arrays, by their name in ``method_names.READS``; only those that the
+            recipe or the selection reads. "zeros" has shape (n,) and values in [0, 1]: the share
+            of the filter's outputs that are zero after ReLU. "vib" and "gal" have shape (n,): the
+            scores of trained gates, above 0 for open ones.
         price: price of one filter, from ``filter_prices``; None if not computed.
         full_filters: filters of the group in the full network, which is wider than ``group`` in
             the later steps of iterative PFA; None if it is ``group`` itself.
