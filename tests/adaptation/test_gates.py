@@ -165,7 +165,8 @@ def test_a_bench_compares_methods_that_train_gates(run_cli, weights):
 @pytest.mark.slow
 def test_gates_are_trained_in_a_process_of_their_own(run_cli, weights):
     command = ("adapt", *ADAPT, "--weights", weights, "--method", "gal", "--flops", 0.2,
-               "--protocols", "pfa-fine", "--json", "--engine", "local", "--workers", 1)  # fmt: skip
+               "--protocols", "pfa-fine", "--json",
+               "--engine", "local", "--workers", 1)  # fmt: skip
     status, out, err = run_cli(*command)
     assert status == 0, err
     _, (run,) = runs_of("gates")

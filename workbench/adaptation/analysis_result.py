@@ -27,8 +27,8 @@ class Analysis:
         unrounded: costs before the widths were rounded to a multiple; None without rounding.
         runtime_ms: median time of one image of the compressed network in the runtime of a latency
             budget, in milliseconds; None without such a budget, and for torch.
-        start: makes the network that pfa-fine starts from, after iterative PFA. None means the
-            kept filters of the source network.
+        start: makes the network that pfa-fine starts from, after iterative PFA or a training of
+            gates. None means the kept filters of the source network.
         prepared: makes the compressed network with all classes of the source, after compensation
             or a repair; None without them.
         compensation: what the compensation did; None without it.

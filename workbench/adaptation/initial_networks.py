@@ -86,9 +86,9 @@ def starting_network(
 ) -> Callable[[], nn.Module]:
     """A function that makes the network that a protocol starts from.
 
-    After iterative PFA, pfa-fine and pfa-distill start from the network that its steps made. After
-    compensation, a factorisation and a repair they start from the network that these made, and so
-    does pfa-source.
+    After iterative PFA, a training of gates, compensation, a factorisation or a repair, pfa-fine
+    and pfa-distill start from the network that these made. So does pfa-source, except after
+    iterative PFA.
 
     Args:
         all_classes: as for ``make_network``.

@@ -54,9 +54,10 @@ class Evidence:
             group.
         scales: shape (n,): absolute scales of the batch norm after the filters, averaged over
             several batch norms; None without one.
-        measured: further arrays, by their name in ``measurements.MEASUREMENTS``; only those that
-            the recipe or the selection reads. They have shape (n,), or (n, n) for pairs of
-            filters; the module of each measurement describes its values.
+        measured: further arrays, by their name in ``method_names.READS``; only those that the
+            recipe or the selection reads. They have shape (n,), or (n, n) for pairs of filters;
+            the module of each measurement describes its values. "vib" and "gal" are the scores of
+            trained gates, above 0 for open ones.
         price: price of one filter, from ``filter_prices``; None if not computed.
         full_filters: filters of the group in the full network, which is wider than ``group`` in
             the later steps of iterative PFA; None if it is ``group`` itself.

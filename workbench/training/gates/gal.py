@@ -141,15 +141,13 @@ def data_loss(logits: Tensor, wanted: Tensor) -> Tensor:
 def deception(critic: nn.Module, logits: Tensor) -> Tensor:
     """How well the critic recognises the masked network; the gradient does not reach the critic."""
     fixed = {name: value.detach() for name, value in critic.named_parameters()}
-    with torch.autocast(logits.device.type, enabled=False):
-        found = functional_call(critic, fixed, (logits,))
+    found = functional_call(critic, fixed, (logits,))
     return binary_cross_entropy_with_logits(found, torch.ones_like(found))
 
 
 def discrimination(critic: nn.Module, logits: Tensor, wanted: Tensor) -> Tensor:
     """The critic's own loss; the gradient does not reach the network."""
-    with torch.autocast(logits.device.type, enabled=False):
-        real, made = critic(wanted), critic(logits.detach())
+    real, made = critic(wanted), critic(logits.detach())
     return binary_cross_entropy_with_logits(
         real, torch.ones_like(real)
     ) + binary_cross_entropy_with_logits(made, torch.zeros_like(made))
