@@ -83,7 +83,7 @@ def test_a_weight_file_is_enough_to_build_the_network(adapted):
 
 
 def test_pfa_source_is_the_projection_of_the_source(adapted):
-    """Exactly: the second layer's columns are orthonormal, and the first is their product with W."""
+    """The second layer's columns are orthonormal, and the first layer is their product with W."""
     result, _ = adapted
     source, small = load_file("source.safetensors"), load_file(weights_of(result, "pfa-source"))
     for factor in result["factors"]:
@@ -108,7 +108,7 @@ def test_note_report_and_model_card_say_the_ranks(adapted, run_cli):
     assert "Factorised layers" in page
     assert "earlier version" not in page
     run_id = row_of(result, "pfa-fine")["run_ids"][0]
-    status, out, err = run_cli("export", run_id, "--format", "onnx", "--out", "small.onnx")
+    status, _, err = run_cli("export", run_id, "--format", "onnx", "--out", "small.onnx")
     assert status == 0, err
     assert "factorised layers" in Path("small.onnx.md").read_text()
 
