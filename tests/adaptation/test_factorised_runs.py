@@ -8,7 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 import workbench
+from workbench.adaptation.run_keys import factor_parts
 from workbench.compression.factorisation.layers import FactorisedLayer
+from workbench.compression.recipes import Recipe
+from workbench.models.factors import Factor
 from workbench.models.weight_files import read_card
 from workbench.store.mlflow_store import Store
 
@@ -175,3 +178,15 @@ def test_other_commands_refuse_factorised_recipes(adapted, run_cli):
     status, _, err = run_cli("shrink", *TARGET, "--recipes", "svd")
     assert status == 2
     assert "--recipes svd: keeps all filters" in err
+
+
+def test_keys_contain_factors_and_where_inherited_weights_come_from():
+    factor = Factor("features.3", "low-rank", 4, bias=True)
+    dalr, energy, svd = (
+        Recipe(name, 1, (), factors=(factor,)) for name in ("dalr", "dalr-en", "svd")
+    )
+    assert factor_parts(Recipe("pfa-kl", 1, ()), inherited=True) == {}
+    assert factor_parts(dalr, inherited=True) == factor_parts(energy, inherited=True)
+    assert factor_parts(dalr, inherited=True) != factor_parts(svd, inherited=True)
+    # With random weights, the same structure is the same training.
+    assert factor_parts(dalr, inherited=False) == factor_parts(svd, inherited=False)
