@@ -8,7 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 import workbench
+from workbench.adaptation.run_keys import factor_parts
 from workbench.compression.factorisation.layers import FactorisedLayer
+from workbench.compression.recipes import Recipe
+from workbench.models.factors import Factor
 from workbench.models.weight_files import read_card
 from workbench.store.mlflow_store import Store
 
@@ -83,7 +86,7 @@ def test_a_weight_file_is_enough_to_build_the_network(adapted):
 
 
 def test_pfa_source_is_the_projection_of_the_source(adapted):
-    """Exactly: the second layer's columns are orthonormal, and the first is their product with W."""
+    """The second layer's columns are orthonormal, and the first layer is their product with W."""
     result, _ = adapted
     source, small = load_file("source.safetensors"), load_file(weights_of(result, "pfa-source"))
     for factor in result["factors"]:
@@ -108,7 +111,7 @@ def test_note_report_and_model_card_say_the_ranks(adapted, run_cli):
     assert "Factorised layers" in page
     assert "earlier version" not in page
     run_id = row_of(result, "pfa-fine")["run_ids"][0]
-    status, out, err = run_cli("export", run_id, "--format", "onnx", "--out", "small.onnx")
+    status, _, err = run_cli("export", run_id, "--format", "onnx", "--out", "small.onnx")
     assert status == 0, err
     assert "factorised layers" in Path("small.onnx.md").read_text()
 
@@ -175,3 +178,15 @@ def test_other_commands_refuse_factorised_recipes(adapted, run_cli):
     status, _, err = run_cli("shrink", *TARGET, "--recipes", "svd")
     assert status == 2
     assert "--recipes svd: keeps all filters" in err
+
+
+def test_keys_contain_factors_and_where_inherited_weights_come_from():
+    factor = Factor("features.3", "low-rank", 4, bias=True)
+    dalr, energy, svd = (
+        Recipe(name, 1, (), factors=(factor,)) for name in ("dalr", "dalr-en", "svd")
+    )
+    assert factor_parts(Recipe("pfa-kl", 1, ()), inherited=True) == {}
+    assert factor_parts(dalr, inherited=True) == factor_parts(energy, inherited=True)
+    assert factor_parts(dalr, inherited=True) != factor_parts(svd, inherited=True)
+    # With random weights, the same structure is the same training.
+    assert factor_parts(dalr, inherited=False) == factor_parts(svd, inherited=False)

@@ -209,6 +209,7 @@ class Odd(nn.Module):
         self.stem = nn.Conv2d(3, 8, 3, padding=1)
         self.deep = nn.Conv2d(8, 8, 3, padding=1, groups=8)
         self.read = nn.Conv2d(8, 8, 1)
+        self.asked = nn.Conv2d(8, 8, 1)
         self.normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3, padding=1))
         self.body = nn.Conv2d(8, 12, 3, stride=2, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(12)
@@ -218,6 +219,7 @@ class Odd(nn.Module):
     def forward(self, images):
         x = torch.relu(self.normed(self.deep(torch.relu(self.stem(images)))))
         x = self.read(x) * self.read.weight.mean()  # its weights are read, too
+        x = self.asked(x) * (2 if isinstance(self.asked, nn.Conv2d) else 3)
         x = torch.relu(self.norm(self.body(x))).mean((2, 3))
         return self.head(torch.relu(self.hidden(x)))
 
@@ -237,6 +239,7 @@ def test_layers_that_cannot_be_replaced_say_why(odd):
         "normed": "it computes its weights",
         "head": "it is the classifier",
         "read": "the network does not run with two layers in its place",
+        "asked": "two layers in its place change the outputs",
     }
     grouped = layer_structure(*odd, (3, 12, 12), "grouped")
     assert [group.name for group in grouped.groups] == ["stem", "body"]
