@@ -90,6 +90,7 @@ def test_known_networks_are_chains(name, shape):
     network = build_network(name, shape, 4, seed=0).eval()
     chain = chain_of(network, shape)
     places, shares = exit_places(chain, shape, 3)
+    assert not any(part.training for part in network.modules())
     assert shares == pytest.approx([0.25, 0.5, 0.75], abs=0.13)
     total = count_costs(network, shape).flops
     for place, share in zip(places, shares, strict=True):
@@ -97,7 +98,6 @@ def test_known_networks_are_chains(name, shape):
         assert count_costs(part, shape).flops == pytest.approx(share * total)
     channels = channels_of(segments_of(chain, places), shape)
     assert channels == sorted(channels)
-    assert not any(part.training for part in network.modules())
 
 
 class Branched(nn.Module):
