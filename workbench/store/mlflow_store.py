@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from workbench.errors import MissingRunError, StoreError
 from workbench.store import mlflow_environment  # noqa: F401 - before anything imports mlflow
-from workbench.store.database_files import check_usable, check_still_there, prepare_database
+from workbench.store.database_files import check_still_there, check_usable, prepare_database
 from workbench.store.experiment_views import show
 from workbench.store.mlflow_tables import (
     create_experiment,
