@@ -53,12 +53,12 @@ class WarmProcess:
 
     Args:
         address: path of the server's socket.
-        words: the arguments of ``workbench``.
+        words: the arguments of ``workbench``, or of the file ``script``.
         streams: file descriptors of its standard streams, -1 for one that is closed; with None,
             stdout and stderr are pipes.
     """
 
-    def __init__(self, address, words, cwd, streams=None):
+    def __init__(self, address, words, cwd, streams=None, script=None):
         self.returncode, self.stdout, self.stderr = None, None, None
         own = streams or self._pipes()
         self._socket = socket.socket(socket.AF_UNIX)
@@ -66,6 +66,7 @@ class WarmProcess:
         order = {
             "words": [*map(str, words)],
             "cwd": str(cwd),
+            "script": script and str(script),
             "environment": dict(os.environ),
             "closed": [number for number, each in enumerate(own) if each < 0],
         }
@@ -168,9 +169,9 @@ class Server:
         if self._held is not None:
             self._held.close()
 
-    def spawn(self, *words, cwd):
-        """Start ``workbench`` with these arguments."""
-        return WarmProcess(self.start(), words, cwd)
+    def spawn(self, *words, cwd, script=None):
+        """Start ``workbench``, or a Python file, with these arguments."""
+        return WarmProcess(self.start(), words, cwd, script=script)
 
 
 def serve(address, empty_store):
@@ -266,7 +267,7 @@ def _report_ends(callers):
 
 
 def _become(order, streams):
-    """Become ``python -m workbench`` with these arguments."""
+    """Become ``python -m workbench`` with these arguments, or another program."""
     for number, each in enumerate(streams):
         os.dup2(each, number)
         os.close(each)
@@ -283,9 +284,13 @@ def _become(order, streams):
     sys.path.insert(0, order["cwd"])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = ["workbench", *order["words"]]
+    script = order["script"]
+    sys.argv = [script or "workbench", *order["words"]]
     try:
-        runpy.run_module("workbench", run_name="__main__")
+        if script:
+            runpy.run_path(script, run_name="__main__")
+        else:
+            runpy.run_module("workbench", run_name="__main__")
     except SystemExit as ended:
         status = ended.code
     else:

@@ -161,6 +161,12 @@ def test_compare_lists_the_stages(result, run_cli):
     assert status == 0, err
     assert "pfa-fine int8" in out
     assert Path("all.png").stat().st_size > 0
+    rows = json.loads(run_cli("compare", "--json")[1])
+    runtimes = {row["protocol"]: row["runtime"] for row in rows if row["latency"] is not None}
+    assert (runtimes["pfa-fine"], runtimes["pfa-fine int8"]) == ("torch", "onnx-int8")
+    one_line = out.replace("\n", " ")
+    assert "(torch)" in one_line
+    assert "(onnx-int8)" in one_line
 
 
 def test_the_recommended_file_and_every_stage_answer(result, run_cli, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -39,13 +40,25 @@ def torchrun(*command, cwd):
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """The folder with the results of ``shared_trainings``."""
+def shared(tmp_path_factory, warm):
+    """The folder with the results of ``shared_trainings`` in two processes."""
     folder = tmp_path_factory.mktemp("shared")
     saved = Checkpoint(folder / "one.safetensors", "key")
     shared_trainings.train(shared_trainings.images(), checkpoint=saved)
-    done = torchrun(SCRIPT, folder, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both = []
+    for number in "01":  # as torchrun starts them, but without importing torch three times
+        rank = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        with pytest.MonkeyPatch.context() as patch:
+            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+            for name, value in (rank | place).items():
+                patch.setenv(name, value)
+            both.append(warm.spawn(folder, cwd=folder, script=SCRIPT))
+    for process in both:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
     return folder
 
 
@@ -167,7 +180,8 @@ def test_an_adaptation_is_trained_with_norms_on_parts(tmp_path, request):
     done = torchrun(
         "-m", "workbench", *"adapt --source digits --target digits-3v8 --model timm:resnet10t "
         "--weights source.safetensors --lr 0.001 --epochs 1 --schedule one-cycle "
-        "--protocols full-fine,pfa-fine --seeds 2 --tracking-uri sqlite:///a.db --no-sync-batch-norm --json".split(), cwd=tmp_path,
+        "--protocols full-fine,pfa-fine --seeds 2 --tracking-uri sqlite:///a.db --json "
+        "--no-sync-batch-norm".split(), cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     params = {run.data.tags["mlflow.runName"]: run.data.params for run in runs(tmp_path / "a.db")}

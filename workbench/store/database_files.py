@@ -74,7 +74,7 @@ def check_database(path: Path, uri: str) -> None:
         raise StoreError(f"store {shown}: {path} is a database, but not MLflow's; {_REMEDY}")
 
 
-def check_before(path: Path, uri: str, schema: Callable[[], Schema], *, writes: bool) -> bool:
+def check_usable(path: Path, uri: str, schema: Callable[[], Schema], *, writes: bool) -> bool:
     """Check a SQLite store before it is opened; whether it must be left as it is.
 
     Args:

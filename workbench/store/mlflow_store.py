@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from workbench.errors import MissingRunError, StoreError
 from workbench.store import mlflow_environment  # noqa: F401 - before anything imports mlflow
-from workbench.store.database_files import check_before, check_still_there, prepare_database
+from workbench.store.database_files import check_still_there, check_usable, prepare_database
 from workbench.store.experiment_views import show
 from workbench.store.mlflow_tables import (
     create_experiment,
@@ -81,9 +81,9 @@ class Store:
         self._opened = False
         as_it_is = False
         if self._database:
-            as_it_is = check_before(self._database, self.uri, mlflow_schema, writes=writes)
+            as_it_is = check_usable(self._database, self.uri, mlflow_schema, writes=writes)
             self._database = self._database.resolve()
-            # Nobody writes to a database on a read-only disk, and its lock has no place there.
+            # SQLite's own locks are enough for reading; a file has no place in such a folder.
             self._lock = nullcontext() if as_it_is else FileLock(f"{self._database}.lock")
             # MLflow caches one engine per URI. A relative URI would still refer to the old
             # folder after the working directory changes.
