@@ -12,8 +12,6 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-from filelock import FileLock
-
 _LOOK_EVERY = 0.1
 
 
@@ -56,13 +54,12 @@ def driver_killed(longest=4.0):
 
 
 def node_lost(cluster, node, longest=6.0):
-    """Remove a machine of a Ray cluster without a warning, and add another."""
+    """Remove a machine of a Ray cluster without a warning."""
 
     def fault(bench, driver, drawing, ended):
         if _some_cell(bench, driver, drawing, ended, longest):
             cluster.remove_node(node, allow_graceful=False)
             yield "Ray node lost"
-            cluster.add_node(num_cpus=1)
 
     return fault
 
@@ -102,12 +99,12 @@ def disk_filled(seconds, longest=3.0):
 
 
 def sqlite_locked(seconds, longest=2.0):
-    """Lock the SQLite database, as a reader that was stopped in a transaction does."""
+    """Lock the SQLite database, as another program does that was stopped in a transaction."""
 
     def fault(bench, driver, drawing, ended):
         if _some_cell(bench, driver, drawing, ended, longest):
             path = bench.folder / "mlruns/mlflow.db"
-            with FileLock(f"{path}.lock"), closing(sqlite3.connect(path)) as database:
+            with closing(sqlite3.connect(path, timeout=60)) as database:
                 database.execute("BEGIN EXCLUSIVE")
                 yield f"database locked for {seconds} s"
                 ended.wait(seconds)

@@ -71,7 +71,7 @@ def short_faults(folder):
 @contextmanager
 def locked_database(folder):
     """The SQLite store is locked."""
-    yield Scene(LOCAL, (sqlite_locked(20), cells_killed(1), sqlite_locked(10)))
+    yield Scene(LOCAL, (sqlite_locked(25), cells_killed(1), sqlite_locked(8)))
 
 
 @contextmanager
