@@ -59,6 +59,13 @@ def test_every_kind_is_listed_and_whole_files_are_read(kinds, pets, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_mutant_depends_on_its_number_only(kinds, name):
+    first = [_mutant(kinds, name, number) for number in range(20)]
+    assert [_mutant(kinds, name, number) for number in reversed(range(20))] == first[::-1]
+    assert len(set(first)) > 10
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_file_is_an_error_for_users(kinds, name, pets, tmp_path):
     kind, faults = kinds[name], []
     for number in range(_number(_READ, len(NAMES))):
