@@ -118,7 +118,7 @@ class Bench:
         return Record.of(store, list(store.experiments().values()), self.size[0])
 
     def leftovers(self):
-        """Files of unfinished work; they are removed when it is recorded. submitit keeps its own."""
+        """Files of unfinished work, which nothing needs later; submitit keeps its own."""
         work = self.folder / "mlruns/work"
         return sorted(
             str(path.relative_to(work))
