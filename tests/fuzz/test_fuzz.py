@@ -8,6 +8,7 @@ it is the same in every call with this seed.
 
 import os
 import random
+import sys
 
 import pytest
 from command_lines import command_lines
@@ -16,6 +17,7 @@ from limits import Fault, fault_of
 
 from workbench.experiments import cell_kinds
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "300"))
 #: Shares of the mutants: most are read by a function, some by a whole command.
