@@ -16,7 +16,7 @@ from processes import take_interrupts
 from safetensors.torch import save_file
 
 from workbench.cli import main
-from workbench.experiments.engines.engine_settings import EngineSettings
+from workbench.experiments.engines.engine_settings import SLURM, EngineSettings
 from workbench.experiments.engines.engine_table import open_engine
 from workbench.models.networks import build_network
 from workbench.store.mlflow_store import Store
@@ -118,12 +118,12 @@ class Bench:
         return Record.of(store, list(store.experiments().values()), self.size[0])
 
     def leftovers(self):
-        """Files of unfinished work; all of them are removed when the work is recorded."""
+        """Files of unfinished work, which nothing needs later; submitit keeps its own."""
         work = self.folder / "mlruns/work"
         return sorted(
             str(path.relative_to(work))
             for path in work.rglob("*")
-            if path.is_file() and ".locks" not in path.parts
+            if path.is_file() and not {".locks", SLURM} & set(path.parts)
         )
 
 

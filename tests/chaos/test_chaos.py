@@ -5,11 +5,16 @@
 CHAOS_SEED=N draws other moments; the table names the faults in their order.
 """
 
+import sys
+
 import pytest
 from scenarios import ENGINES, SCENARIOS, short_faults
 from trial import disturb
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of Ray
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # those of Ray
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc"),
+]
 
 
 def test_a_short_bench_survives_a_locked_database_and_two_kills(short_bench, noted):

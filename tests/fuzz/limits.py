@@ -1,9 +1,8 @@
 """One call within limits of time and memory; what else than an error for users it raises."""
 
-import os
 import signal
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from workbench.errors import WorkbenchError
 SECONDS = 5.0  # of processor time, which does not depend on what else the machine does
 _WAITING = 60.0  # seconds after which a call that does not compute counts as hanging
 BYTES = 1 << 30
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Hang(BaseException):
@@ -79,9 +77,10 @@ def _place(error):
 
 
 def _start_peak():
-    """Forget the process's peak of memory; the bytes that it has now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    """Forget the process's peak of memory, where the system can; return the peak from then on."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
 
 
 def _peak():

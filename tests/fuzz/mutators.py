@@ -86,7 +86,7 @@ def damaged_json(drawing, content):
 
 def damaged_tree(drawing, tree):
     """Change a few values or names of nested lists and mappings."""
-    tree = {"root": json.loads(json.dumps(tree))}
+    tree = {"root": _copied(tree)}
     for _ in range(drawing.choice((1, 1, 2, 3))):
         holder, key = drawing.choice(list(_places(tree)))
         kind = drawing.randrange(6)
@@ -96,13 +96,13 @@ def damaged_tree(drawing, tree):
             holder[str(_plain(drawing.choice(VALUES)))] = holder.pop(key)
         elif kind == 2:
             other, place = drawing.choice(list(_places(tree)))
-            holder[key] = json.loads(json.dumps(other[place]))
+            holder[key] = _copied(other[place])
         elif kind == 3 and isinstance(holder[key], (int, float)):
             holder[key] *= drawing.choice((-1, 2, 1000, 0.5))
         elif kind == 4:
-            holder[key] = [holder[key]] * drawing.choice((1, 2, 30))
+            holder[key] = _copied([holder[key]] * drawing.choice((1, 2, 30)))
         else:
-            holder[key] = drawing.choice(VALUES)
+            holder[key] = _copied(drawing.choice(VALUES))
     return tree["root"]
 
 
@@ -113,6 +113,11 @@ def _places(tree):
         yield tree, key
         if isinstance(value, (dict, list)):
             yield from _places(value)
+
+
+def _copied(value):
+    """A copy without shared parts, which could come to hold themselves."""
+    return json.loads(json.dumps(value))
 
 
 def _plain(value):

@@ -1,11 +1,15 @@
 """The limits of the fuzz tests themselves: each kind of fault is seen."""
 
+import sys
+
 import limits
 import numpy as np
 import pytest
 from limits import Hang, fault_of
 
 from workbench.errors import SettingsError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
 
 def _waiting():
