@@ -102,6 +102,7 @@ def opened(network, random):
 @pytest.mark.parametrize("name", ["simplecnn", "neurons", "resnet56", "resnet34"])
 def test_the_network_without_closed_filters_equals_the_gated_one(name, method):
     random = np.random.default_rng(0)
+    torch.manual_seed(0)
     model, structure, shape = made(name)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
