@@ -16,7 +16,7 @@ from workbench.store.runs import FINISHED
 
 if lacking():
     pytest.skip(lacking(), allow_module_level=True)
-import psycopg2  # noqa: E402
+import psycopg2
 
 
 @pytest.fixture(scope="module")
