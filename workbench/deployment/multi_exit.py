@@ -42,9 +42,9 @@ from torch import Tensor, nn
 
 from workbench.compression.costs import count_costs, time_in_turns
 from workbench.data.augmentation import normalise
-from workbench.data.image_batches import ImageSet, batches
+from workbench.data.image_batches import ImageSet, batches, spread
 from workbench.data.validation_split import split_validation
-from workbench.deployment.chosen_images import normalised_images, spread
+from workbench.deployment.chosen_images import normalised_images
 from workbench.deployment.exit_network import (
     MultiExit,
     chain_of,
