@@ -21,7 +21,8 @@ ignores interactions between layers. All layers keep the same share, as in the p
 
 Peng et al., "Collaborative Channel Pruning for Deep Networks", ICML 2019 (PMLR 97:5113). The paper
 solves the problem by convex optimisation; its code is not public. The gates are at the inputs of
-the layers that read a filter. Not measured on real images here.
+the layers that read a filter.
+Measured at 10 % of the FLOPs (docs/results/bench-R1-S1-0.1-flops.md): 85.1 % on R1, 91.8 % on S1.
 """
 
 from __future__ import annotations
