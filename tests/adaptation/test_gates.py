@@ -163,6 +163,14 @@ def test_a_bench_compares_methods_that_train_gates(run_cli, weights):
 
 
 @pytest.mark.slow
+def test_a_penalty_that_is_too_large_is_named(run_cli, weights):
+    status, _, err = run_cli(
+        "adapt", *ADAPT, "--weights", weights, "--method", "vib", "--gate-penalty", 1e30
+    )
+    assert status == 1
+    assert "try a lower --lr (now 0.1) or a lower --gate-penalty (now 1e+30)" in err
+
+
 def test_gates_are_trained_in_a_process_of_their_own(run_cli, weights):
     command = ("adapt", *ADAPT, "--weights", weights, "--method", "gal", "--flops", 0.2,
                "--protocols", "pfa-fine", "--json",

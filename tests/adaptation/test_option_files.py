@@ -186,6 +186,28 @@ def test_a_stored_file_has_what_was_asked_for_and_whole_paths():
             {"method": "uniform", "footprint": 0.2},
         ),
         ({"seeds": 3}, {"seeds": 1}, {"seeds": 1}),
+        ({"method": "vib", "gate_epochs": 2}, {"method": "fpgm"}, {"method": "fpgm"}),
+        (
+            {"method": "vib", "gate_epochs": 2}, {"method": "gal", "gate_penalty": 2},
+            {"method": "gal", "gate_epochs": 2, "gate_penalty": 2},
+        ),
+        (
+            {"recipe": "uniform", "selection": "vib", "gate_penalty": 2}, {"recipe": "pfa-kl"},
+            {"recipe": "pfa-kl", "selection": "vib", "gate_penalty": 2},
+        ),
+        (
+            {"recipe": "vib", "selection": "pfa", "gate_epochs": 2}, {"recipe": "uniform"},
+            {"recipe": "uniform", "selection": "pfa"},
+        ),
+        (
+            {"stages": "sparse,multi-exit", "sparsity": 0.5, "exits": 2}, {"stages": "lottery"},
+            {"stages": "lottery", "sparsity": 0.5},
+        ),
+        ({"stages": ["sparse"], "mask_epochs": 2}, {"stages": ""}, {"stages": ""}),
+        (
+            {"stages": "sparse", "exits": 2}, {"seeds": 1},
+            {"stages": "sparse", "exits": 2, "seeds": 1},
+        ),
     ],
 )  # fmt: skip
 def test_what_is_typed_drops_what_contradicts_it(given, typed, left):

@@ -349,6 +349,9 @@ def test_the_stage_is_recorded_shown_and_used(run_cli, tmp_path):
     assert status == 0, err
     assert Path("network.exits").exists()
     assert "held out" in Path("network.exits.md").read_text()
+    said = " ".join(out.split())
+    assert re.search(r"(\d+ %, ){3}\d+ % of the images leave at its exits", said)
+    assert re.search(r"multi-exit is .*\d % of the network's FLOPs for a test image, acc", said)
 
 
 @pytest.mark.parametrize(

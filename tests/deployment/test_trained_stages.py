@@ -100,6 +100,8 @@ def test_a_second_call_reuses_the_files(result, run_cli):
     out = run_cli(*STAGED, "--dry-run")[1]
     for name in NAMES:
         assert f"done    {name} after pfa-fine, seed 0" in out
+    assert "after source" not in out  # they would train it
+    assert "\n0 of " in out
 
 
 def test_an_option_is_part_of_the_keys_of_its_stages_only(result, run_cli):

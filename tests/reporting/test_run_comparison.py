@@ -8,7 +8,8 @@ import pytest
 from workbench.reporting import run_comparison
 from workbench.reporting.charts import _labels
 from workbench.reporting.results import ProtocolResult
-from workbench.reporting.run_comparison import ComparedResult, draw_comparison
+from workbench.reporting.run_comparison import ComparedResult, _grouped, _merge, draw_comparison
+from workbench.store.runs import StoredRun
 
 RESULT = ProtocolResult(
     "full-fine", (9, 8), 10, 100, 1.0, 200, 1.0, 1.0, None, 1.0, ("a", "b"), None
@@ -54,3 +55,26 @@ def test_labels_count_the_seeds_of_trained_networks_only():
     one = replace(RESULT, hits=(9,))
     assert _labels({"d": [RESULT, SOURCE.result]}) == ["d"]
     assert _labels({"d": [RESULT], "e": [one, SOURCE.result]}) == ["d\nn = 2", "e\nn = 1"]
+
+
+def test_networks_of_other_gates_are_no_seeds_of_one_row(monkeypatch):
+    def run(key, seed, **params):
+        whole = {
+            "source": "digits", "domain": "d", "model": "simplecnn", "method": "uniform",
+            "selection": "vib", "protocol": "pfa-fine", "epochs": "1", "schedule": "paper",
+            "learning_rate": "0.1", "seed": seed, **params,
+        }  # fmt: skip
+        return StoredRun(key, key, "FINISHED", {"workbench.key": key}, whole, {}, "", "1")
+
+    read = run_comparison._WholeRun
+    monkeypatch.setattr(run_comparison, "_read", lambda store, run: read(run, RESULT, ()))
+    runs = [
+        run("a", "0"), run("b", "1"), run("c", "0", gate_penalty="5"),
+        run("d", "0", gate_penalty="5", gate_epochs="2"),
+    ]  # fmt: skip
+    rows = {_merge(each).method: _merge(each) for each in _grouped(None, runs, print)}
+    assert {label: row.result.run_ids for label, row in rows.items()} == {
+        "uniform selection vib": ("a", "b"),
+        "uniform selection vib gate-penalty 5": ("c",),
+        "uniform selection vib gate-epochs 2 gate-penalty 5": ("d",),
+    }

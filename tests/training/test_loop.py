@@ -113,6 +113,12 @@ def test_a_loss_that_is_no_number_ends_the_training_with_a_remedy(images):
         train(images, replace(PLAN, learning_rate=1e30))
 
 
+def test_a_penalty_is_named_when_the_loss_is_no_number(images):
+    remedy = r"a lower --lr \(now 0\.1\) or a lower --orthogonality \(now 1e\+30\)"
+    with pytest.raises(TrainingError, match=remedy):
+        train(images, replace(PLAN, learning_rate=0.1, orthogonality=1e30))
+
+
 @pytest.mark.parametrize(
     ("images_", "size", "sizes"),
     [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (3, 8, [3]), (5, 2, [2, 3])],

@@ -27,7 +27,7 @@ from workbench.compression.budget_limits import BUDGETS
 from workbench.compression.costs import count_costs
 from workbench.compression.evidence import Array
 from workbench.compression.rebuild import rebuild
-from workbench.errors import SettingsError
+from workbench.errors import SettingsError, TrainingError
 from workbench.models.weight_files import Card, put_weights, read_weights
 from workbench.store.jobs import Job
 from workbench.store.recorder import Recorder
@@ -70,9 +70,14 @@ def train_gates(
 
     Raises:
         SettingsError: under torchrun, with more than one process.
+        TrainingError: when the loss is no longer a finite number.
     """
     job = gates_job(loaded, source)
-    run, new = recorder.train(job, parent, lambda outcome: True)
+    try:
+        run, new = recorder.train(job, parent, lambda outcome: True)
+    except TrainingError as error:
+        penalty = gate_penalty(loaded.task)
+        raise TrainingError(f"{error} or a lower --gate-penalty (now {penalty:g})") from None
     if new:
         epochs, name = job.plan.epochs, loaded.task.gates
         recorder.display.say(f"{name}: trained gates for {epochs} epochs of the full network")

@@ -18,11 +18,15 @@ from workbench.adaptation.settings import GROUPS
 from workbench.adaptation.source_task import SourceSettings
 from workbench.compression.budget_limits import BUDGETS
 from workbench.compression.method_names import REFERENCE
+from workbench.compression.recipe_settings import RecipeSettings
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
+from workbench.deployment.settings import STAGE_OPTIONS, DeploymentSettings
+from workbench.deployment.stage_names import STAGES
 from workbench.domains.strict_yaml import FileKind, Odd, line_of, read_mapping
 from workbench.errors import DataError, SettingsError, did_you_mean
 from workbench.models.external_networks import DEFAULT_WEIGHTS
+from workbench.training.settings import GATE_OPTIONS
 
 #: The types that an option's value may have, by the option's name.
 Types = Mapping[str, tuple[type, ...]]
@@ -127,7 +131,27 @@ def override(options: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, 
     removed = {other for name in typed for other in _REMOVES.get(name, ())} - typed.keys()
     if typed.get("method") == options.get("footprint") == REFERENCE:
         removed |= {"footprint"} - typed.keys()
-    return {name: value for name, value in options.items() if name not in removed} | {**typed}
+    left = {name: value for name, value in options.items() if name not in removed} | {**typed}
+    unused = _without_gates(left, typed) | _without_stages(left, typed)
+    return {name: value for name, value in left.items() if name not in unused - typed.keys()}
+
+
+def _without_gates(options: Mapping[str, Any], typed: Mapping[str, Any]) -> set[str]:
+    """The options of gates, if a typed one chooses methods that train none."""
+    names = ("method", "recipe", "selection", "recipe_file")
+    chosen = {name: options[name] for name in names if options.get(name)}
+    if chosen.keys().isdisjoint(typed) or RecipeSettings.of(**chosen).gates:
+        return set()
+    return set(GATE_OPTIONS)
+
+
+def _without_stages(options: Mapping[str, Any], typed: Mapping[str, Any]) -> set[str]:
+    """The options of stages that are not among the typed ones."""
+    if "stages" not in typed:
+        return set()
+    stages = DeploymentSettings.of(stages=options["stages"]).stages
+    used = {option for name in stages if name in STAGES for option in STAGES[name].options}
+    return {*STAGE_OPTIONS} - used
 
 
 def _unknown(name: str, types: Types, command: str) -> str:

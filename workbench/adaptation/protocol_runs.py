@@ -48,13 +48,13 @@ def run_protocol(
         run = with_attacks(loaded, run, recorder)
         files = [
             run_stage(loaded, stage, job, run, recorder, parent)
-            for stage in stages_after(loaded, protocol)
+            for stage in stages_after(loaded.task, protocol)
         ]
         weights.settle(run, [each for each in files if each])
         runs.append(run)
         staged += [each for each in files if each]
     by_stage = {
         stage.name: tuple(each for each in staged if each.stage == stage.name)
-        for stage in stages_after(loaded, protocol)
+        for stage in stages_after(loaded.task, protocol)
     }
     return ProtocolRuns(protocol, tuple(runs), trained, weights.best, by_stage)

@@ -11,13 +11,12 @@ from workbench.adaptation.preparation import Call
 from workbench.adaptation.run_keys import analysis_key, gates_key, protocol_key, repair_key
 from workbench.adaptation.source_and_target import load_source_images
 from workbench.adaptation.source_training import source_task_of
-from workbench.adaptation.stage_runs import stage_key
+from workbench.adaptation.stage_runs import stage_key, stages_after
 from workbench.adaptation.steps import Step, steps_of
 from workbench.adaptation.teacher_chains import find_link, find_teacher
 from workbench.adaptation.training_jobs import source_job
 from workbench.data.data_folder import data_folder
 from workbench.data.folder_images import Say
-from workbench.deployment.stage_names import STAGES
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import FINGERPRINT
 from workbench.store.runs import StoredRun
@@ -117,14 +116,15 @@ def _stage_states(
 ) -> list[StepState]:
     """The stages after one training."""
     states = []
-    for name in found.call.task.settings.deployment.stages:
+    assert step.protocol is not None  # stages follow protocols only
+    for stage in stages_after(found.call.task, step.protocol):
         run = None
         if origin is not None and found.loaded is not None and found.recorder is not None:
-            key = stage_key(found.loaded, STAGES[name], origin)
+            key = stage_key(found.loaded, stage, origin)
             run = found.recorder.find(key)
-        title = f"{name} after {step.title}, seed {seed}"
+        title = f"{stage.name} after {step.title}, seed {seed}"
         own = replace(step, kind="stage", title=title)
-        states.append(StepState(own, title, run, stage=name))
+        states.append(StepState(own, title, run, stage=stage.name))
     return states
 
 

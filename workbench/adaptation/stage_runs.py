@@ -15,6 +15,7 @@ from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import model_parts
 from workbench.adaptation.stage_start import rewind_to_start
 from workbench.adaptation.stage_work import stage_work
+from workbench.adaptation.task import Task
 from workbench.compression.narrow_networks import build_narrow, load_network
 from workbench.compression.recipes import Recipe
 from workbench.data.validation_split import validation_places
@@ -234,10 +235,10 @@ def check_stages(loaded: LoadedTask, recipe: Recipe) -> None:
             check_exits(network, card, deployment)
 
 
-def stages_after(loaded: LoadedTask, protocol: Protocol) -> list[Stage]:
+def stages_after(task: Task, protocol: Protocol) -> list[Stage]:
     """The user's stages that apply to a protocol.
 
     A stage that trains would turn the untrained source network into a trained one.
     """
-    stages = [STAGES[name] for name in loaded.task.settings.deployment.stages]
+    stages = [STAGES[name] for name in task.settings.deployment.stages]
     return [stage for stage in stages if protocol.trained or not stage.trains]

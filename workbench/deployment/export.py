@@ -6,8 +6,8 @@ Nothing is left behind if the file is wrong: it is written whole or not at all.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from workbench.deployment.runtimes import time_runs
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
+from workbench.deployment.stages import file_costs
 from workbench.errors import ExportError
 from workbench.store.unfinished_work import disk_errors
 
@@ -103,6 +104,8 @@ class Exported:
         report: how a stage made the file.
         model_card: the file with the model card.
         check: the file in another runtime; None without ``--check``.
+        costs: of a file whose costs depend on the images, as ``stages.file_costs`` returns them;
+            else empty.
     """
 
     path: Path
@@ -118,6 +121,7 @@ class Exported:
     model_card: Path
     timings: tuple[Timed, ...] = ()
     check: Checked | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def real(self) -> bool:
@@ -178,6 +182,8 @@ def write_file(
         done = replace(done, report=report, file_bytes=part.stat().st_size, model_card=card_path)
         # A file whose cost depends on the images cannot be timed on noise.
         by_images = form.stage in STAGES and STAGES[form.stage].own_costs
+        if by_images and form.stage and test.images is not None:
+            done = replace(done, costs=file_costs(form.stage, part, model, test.images))
         if not by_images and (settings.runs_here or form.runtime != ONNX_INT8):
             done = replace(done, timings=_time(trained, form, network, opened.run, threads))
         text = model_card(trained.card, evidence, done, form, threads)

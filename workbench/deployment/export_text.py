@@ -26,9 +26,17 @@ def export_lines(done: Exported) -> list[str]:
         lines.append(f"{done.compared_on}; the accuracy is not known")
     if done.report.left_float:
         lines.append(f"in float32: {', '.join(done.report.left_float)}")
+    if done.costs:
+        shares = _exit_shares(done)
+        lines.append(f"{shares} of the images leave at its exits, the last one at the end")
     if done.check:
         lines.append(_check_line(done.check))
     return [*lines, f"{done.model_card}: model card"]
+
+
+def _exit_shares(done: Exported) -> str:
+    names = (f"exit_{number}_share" for number in range(1, len(done.costs)))
+    return ", ".join(percent(done.costs[name], 0) for name in names if name in done.costs)
 
 
 def _check_line(check: Checked) -> str:
@@ -71,11 +79,17 @@ def stage_verdict(done: Exported, stage: str, tolerance: float) -> str:
     p_value = paired_p_value([done.network_correct], [done.file_correct])
     if p_value is not None:
         accuracy += f", {tie_words(p_value, done.images)}"
-    facts = f"{done.network_bytes / done.file_bytes:.1f}x smaller, {_speed(done)}, {accuracy}"
+    facts = f"{_gain(done)}, {accuracy}"
     reason = loss_reason(before, after, tolerance) or _slower(done)
     if reason:
         return f"{stage} is not recommended: it {reason}: {facts}"
     return f"{stage} is recommended: {facts}"
+
+
+def _gain(done: Exported) -> str:
+    if done.costs:  # the file saves computation, and is a little larger
+        return f"{percent(done.costs['flops_share'])} of the network's FLOPs for a test image"
+    return f"{done.network_bytes / done.file_bytes:.1f}x smaller, {_speed(done)}"
 
 
 def _slower(done: Exported) -> str | None:

@@ -23,6 +23,7 @@ from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.attack_names import attack_metrics
 from workbench.training.plans import LATER_OPTIONS
 from workbench.training.protocols import PROTOCOLS
+from workbench.training.settings import GATE_OPTIONS
 
 NEWEST = 5000  # runs that are read; more take seconds
 #: Parameters in which all runs of one row agree; the runs differ only in their seeds.
@@ -34,6 +35,7 @@ _SETTINGS = (
     "distill_weight", "objective", "teacher", "generation", "device", "precision",
     "threads", "source_weights", "data", "validation", "repair_epochs", "recipe_file",
     "sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
+    *GATE_OPTIONS,
     *LATER_OPTIONS,
 )  # fmt: skip
 

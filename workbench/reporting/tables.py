@@ -12,6 +12,7 @@ from workbench.compression.recipes import Recipe
 from workbench.errors import printable
 from workbench.models.factors import SIZES
 from workbench.reporting.results import ProtocolResult
+from workbench.training.settings import GATE_OPTIONS
 
 COLUMNS = (
     "protocol",
@@ -100,7 +101,7 @@ def method_label(params: Mapping[str, str]) -> str:
         words.append(str(params["energy"]))
     words += [
         f"{n.replace('_', '-')} {params[n]}".removesuffix(" True")  # an option without a value
-        for n in RECIPE_OPTIONS
+        for n in (*RECIPE_OPTIONS, *GATE_OPTIONS)
         if n in params
     ]
     return " ".join(words)

@@ -105,8 +105,7 @@ def fit(
             epoch = Epoch(number, total.item() / len(images), rate)
             if not math.isfinite(epoch.loss):
                 raise TrainingError(
-                    f"the training loss is {epoch.loss} after epoch {number}; try a lower --lr "
-                    f"(now {plan.learning_rate:g})"
+                    f"the training loss is {epoch.loss} after epoch {number}; {plan.remedy}"
                 )
             seconds = progress.seconds + time.perf_counter() - start
             progress = Progress((*progress.epochs, epoch), seconds)

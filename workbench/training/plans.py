@@ -73,6 +73,14 @@ class Plan:
         names = ("ema", "mixup", "cutmix")
         return next((f"--{name}" for name in names if getattr(self, name)), "")
 
+    @property
+    def remedy(self) -> str:
+        """What to do if the loss of this training is not a finite number."""
+        rate = f"try a lower --lr (now {self.learning_rate:g})"
+        if not self.orthogonality:
+            return rate
+        return f"{rate} or a lower --orthogonality (now {self.orthogonality:g})"
+
     def parts(self) -> dict[str, Any]:
         """The plan as plain data, with later options only if they are used.
 

@@ -24,6 +24,8 @@ SCHEDULES = ("paper", "one-cycle")
 HEADS = ("auto", "slice", "new")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
+#: Options of the training of gates.
+GATE_OPTIONS = ("gate_epochs", "gate_penalty")
 _MOST_SEEDS, _MOST_EPOCHS = 1000, 1_000_000
 _LARGEST_SEED, _LARGEST_BATCH = 2**32 - 1, 2**20
 _LARGEST_ALPHA = 100
@@ -125,7 +127,7 @@ class TrainingSettings:
     @property
     def gate_options(self) -> dict[str, Any]:
         """The options of the training of gates that the user has given."""
-        given = {"gate_epochs": self.gate_epochs, "gate_penalty": self.gate_penalty}
+        given = {name: getattr(self, name) for name in GATE_OPTIONS}
         return {name: value for name, value in given.items() if value is not None}
 
     @property

@@ -182,7 +182,7 @@ def _check(epochs: Sequence[Epoch], learners: Sequence[Learner], plan: Plan) -> 
         if not math.isfinite(epoch.loss):
             raise TrainingError(
                 f"the training loss of seed {learner.seed} is {epoch.loss} after epoch "
-                f"{epoch.number}; try a lower --lr (now {plan.learning_rate:g})"
+                f"{epoch.number}; {plan.remedy}"
             )
 
 
