@@ -11,8 +11,8 @@ exactly as the protocol trains it: its plan, seed, teacher, processor and precis
 full-scratch the start is random as in the paper; for full-fine it is the source network.
 
 Formula: each round keeps the same share of the remaining weights: after round i of n the share
-1 - (1 - s)^(i/n) is masked, with s = ``--mask-sparsity``. The paper removes 20 % a round, which would be
-10 rounds for s = 0.9; the default of 5 removes 37 %.
+1 - (1 - s)^(i/n) is masked, with s = ``--mask-sparsity``. The paper removes 20 % a round, which
+would be 10 rounds for s = 0.9; the default of 5 removes 37 %.
 
 Cost: ``--lottery-rounds`` times the training of the protocol: for a VGG-16 on a CPU, many minutes.
 With sparsity 0 nothing is trained, and the file holds the network as it is.
