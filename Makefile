@@ -1,7 +1,7 @@
 # make demo   install into .venv and run the main job on a real data set that comes along
 # make test   install if needed; lint, types, import contract, tests
 # make test-all   the same with the slow tests (every group of the largest networks, a Ray cluster)
-# make chaos   kill, stop and fill what trainings need, and read 10,000 damaged files (CHAOS_SEED=N)
+# make chaos   inject faults into trainings on all engines, and read 10,000 damaged files (CHAOS_SEED=N)
 # make docs   build the documentation site into build/site
 # make pictures   make the pictures of the documentation again (needs a Chromium)
 PYTHON ?= python3
@@ -47,7 +47,7 @@ test-all: lint
 chaos: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	OMP_NUM_THREADS=1 FUZZ_MUTANTS=10000 $(BIN)/python -m pytest -m "" tests/chaos tests/fuzz
-	@echo "chaos: everything survived"
+	@echo "chaos: done"
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml

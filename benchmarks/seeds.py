@@ -5,7 +5,7 @@
 
 Prints optimiser steps per second, summed over the seeds, for both ways and their ratio, for an
 epoch on a set as small as a domain of two classes. Both ways run in turns in one process. Training
-together should be faster on a GPU, where kernel launches limit the speed; on a CPU arithmetic does,
+together could be faster on a GPU, where kernel launches limit the speed; on a CPU arithmetic does,
 and it is not faster.
 
 The benchmark then compares the accuracies of both ways on scikit-learn's digits in a paired test:

@@ -11,7 +11,7 @@ from workbench.compression.method_names import METHODS
 
 PACKAGE = Path(workbench.__file__).parent
 #: The card's module, where it is not called like the method.
-CARDS = {"pfa-kl": "kl", "pfa-en": "energy", "repr": "repr_overlap"}
+CARDS = {"pfa-kl": "kl", "pfa-en": "energy", "repr": "repr_overlap", "dalr-en": "dalr"}
 PARTS = ("Idea:", "Formula:", "Cost:", "When it does not help:")
 
 

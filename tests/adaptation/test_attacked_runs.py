@@ -57,7 +57,10 @@ def test_attacks_are_measured_once_recorded_and_shown(run_cli):
     [
         (["--attack", "2,x"], "--attack x: is not a whole number of 1 to 255"),
         (["--attack", "2,2"], "--attack"),
-        (["--attack", "2", "--keep-weights", "none"], "there would be no network to attack"),
+        (
+            ["--attack", "2", "--stages", "", "--keep-weights", "none"],
+            "there would be no network to attack",
+        ),
     ],
 )
 def test_a_wrong_value_is_one_line(run_cli, tmp_path, options, line):

@@ -200,8 +200,9 @@ def test_a_stored_file_has_what_was_asked_for_and_whole_paths():
             {"recipe": "uniform", "selection": "pfa"},
         ),
         (
-            {"stages": "sparse,multi-exit", "sparsity": 0.5, "exits": 2}, {"stages": "lottery"},
-            {"stages": "lottery", "sparsity": 0.5},
+            {"stages": "sparse,multi-exit", "mask_sparsity": 0.5, "exits": 2},
+            {"stages": "lottery"},
+            {"stages": "lottery", "mask_sparsity": 0.5},
         ),
         ({"stages": ["sparse"], "mask_epochs": 2}, {"stages": ""}, {"stages": ""}),
         (

@@ -77,7 +77,7 @@ WRONG_OPTIONS = {
     "--method pfa-en --energy 1.5": "--energy 1.5 is not within (0, 1]; try 0.95",
     "--method pfa-en --energy nan": "--energy nan is not within (0, 1]; try 0.95",
     "--method pfa-en --energy -0.5": "--energy -0.5 is not within (0, 1]; try 0.95",
-    "--energy 0.9": "--energy is an option of --method pfa-en, not of pfa-kl",
+    "--energy 0.9": "--energy is an option of --method pfa-en, dalr-en, svd, fga, not of pfa-kl",
     "--epochs 0": "--epochs 0 is too small; it must be at least 1",
     "--epochs -3": "--epochs -3 is too small; it must be at least 1",
     "--source-epochs 0": "--source-epochs 0 is too small; it must be at least 1",

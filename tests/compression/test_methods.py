@@ -20,7 +20,7 @@ from workbench.compression.evidence import collect, filter_weights, norm_scales
 from workbench.compression.filter_prices import with_prices
 from workbench.compression.measurements import MEASUREMENTS
 from workbench.compression.measurements import zeros as zero_outputs
-from workbench.compression.methods import RECIPES, SELECTIONS, apoz, fp, fpgm, network_slimming
+from workbench.compression.methods import RECIPES, SELECTIONS, apoz, fp, fpgm
 from workbench.compression.recipe_from_evidence import keep_counts, make_recipe
 from workbench.compression.recipe_options import RecipeOptions
 from workbench.compression.responses import measure_responses
@@ -146,7 +146,7 @@ def test_zeros_of_a_stream_are_counted_at_its_addition():
 @pytest.mark.parametrize("share", [0.1, 0.35, 0.5, 0.99, 1.0])
 def test_slimming_ranks_the_filters_of_all_layers_together(cnn, share):
     _, _, evidence = cnn
-    counts = network_slimming.counts(evidence, RecipeOptions(threshold=share))
+    counts = RECIPES["network-slimming"].counts(evidence, RecipeOptions(threshold=share))
     assert counts == naive.slimming_counts([group.scales.tolist() for group in evidence], share)
 
 
@@ -182,7 +182,7 @@ def test_the_penalty_is_the_sum_of_the_scales_sizes():
 
 def test_slimming_needs_batch_norms(chain):
     with pytest.raises(NetworkError, match="layer 'three' has no batch norm"):
-        network_slimming.counts(chain[2], RecipeOptions(threshold=0.5))
+        RECIPES["network-slimming"].counts(chain[2], RecipeOptions(threshold=0.5))
 
 
 # --- closed forms ---------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_one_threshold_for_the_scales_of_all_layers(cnn):
         replace(high, scales=np.linspace(0.6, 1, high.group.filters)),
     )
     half = RecipeOptions(threshold=high.group.filters / (low.group.filters + high.group.filters))
-    assert network_slimming.counts(pair, half) == [1, high.group.filters]
+    assert RECIPES["network-slimming"].counts(pair, half) == [1, high.group.filters]
 
 
 def test_what_is_silent_far_more_often_than_its_layer_goes(chain):

@@ -7,8 +7,7 @@ import pytest
 
 from workbench.compression.evidence import Evidence
 from workbench.compression.method_names import GATES, METHODS, trained_gates
-from workbench.compression.methods import RECIPES, SELECTIONS
-from workbench.compression.methods import trained_gates as ranking
+from workbench.compression.methods import RECIPES, SELECTIONS, global_ranking
 from workbench.compression.recipe_options import RecipeOptions
 from workbench.compression.score_files import read_scores, write_scores
 from workbench.compression.structure import FilterGroup, ResponsePoint
@@ -41,7 +40,7 @@ def test_without_a_budget_open_gates_stay_and_at_least_one_of_each_layer(layers,
 
 def test_with_a_budget_the_filters_of_all_layers_are_ranked_together(layers):
     found = layers("vib")
-    values = ranking.thresholds(found, RecipeOptions())
+    values = global_ranking.thresholds(found, RecipeOptions())
     assert np.allclose(values, np.arange(1, 10) / 9)
     counts = [RECIPES["vib"].counts(found, RecipeOptions(threshold=v)) for v in values]
     # Descending: 4 (c), 3 (a), 2 (a), 1 (c), .5 (a), 0 (b), -.1 (b), -1 (a), -2 (b).

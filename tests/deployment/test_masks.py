@@ -123,7 +123,7 @@ def test_the_ramp_of_the_sparsity():
 
 def test_a_sparse_file_has_exactly_its_share_and_is_deterministic(trained, tmp_path):
     before = copy.deepcopy(trained.network.state_dict())
-    settings = DeploymentSettings(sparsity=0.8, mask_epochs=1)
+    settings = DeploymentSettings(mask_sparsity=0.8, mask_epochs=1)
     for name in ("a", "b"):
         torch.manual_seed(ord(name))
         state = torch.get_rng_state()
@@ -143,7 +143,7 @@ def test_a_sparse_file_has_exactly_its_share_and_is_deterministic(trained, tmp_p
 
 @pytest.mark.parametrize("make", [make_sparse, make_lottery])
 def test_sparsity_0_writes_the_network_as_it_is(trained, tmp_path, make):
-    make(trained, DeploymentSettings(sparsity=0), tmp_path / "a.packed")
+    make(trained, DeploymentSettings(mask_sparsity=0), tmp_path / "a.packed")
     assert same(read_packed(tmp_path / "a.packed"), trained.network.state_dict())
 
 
@@ -176,7 +176,7 @@ def test_a_ticket_has_the_starting_weights_bit_by_bit(trained):
 def test_lottery_rewinds_in_every_round(trained, tmp_path):
     """The stand-in for a training changes biases only: once, because each round starts anew."""
     report = make_lottery(
-        trained, DeploymentSettings(sparsity=0.7, lottery_rounds=3), tmp_path / "a.packed"
+        trained, DeploymentSettings(mask_sparsity=0.7, lottery_rounds=3), tmp_path / "a.packed"
     )
     state, start = read_packed(tmp_path / "a.packed"), network(2).state_dict()
     found = weights_of(load_packed(tmp_path / "a.packed"))
@@ -199,7 +199,7 @@ def test_lottery_rewinds_in_every_round(trained, tmp_path):
 
 
 def test_a_supermask_chooses_among_the_starting_weights(trained, tmp_path):
-    settings = DeploymentSettings(sparsity=0.75, mask_epochs=2)
+    settings = DeploymentSettings(mask_sparsity=0.75, mask_epochs=2)
     report = make_supermask(trained, settings, tmp_path / "a.packed")
     make_supermask(trained, settings, tmp_path / "b.packed")
     assert same(read_packed(tmp_path / "a.packed"), read_packed(tmp_path / "b.packed"))
@@ -236,7 +236,7 @@ def test_a_loss_that_is_not_finite_is_an_error(digits, tmp_path):
     nn.init.constant_(model.get_submodule("features.1").bias, float("nan"))
     broken = TrainedNetwork(model, CARD, digits, Rewind(lambda: model, lambda other: None))
     settings = DeploymentSettings(mask_epochs=1)
-    with pytest.raises(TrainingError, match=r"loss of sparse is nan.*lower --sparsity"):
+    with pytest.raises(TrainingError, match=r"loss of sparse is nan.*lower --mask-sparsity"):
         make_sparse(broken, settings, tmp_path / "a.packed")
     with pytest.raises(TrainingError, match="loss of supermask is nan"):
         make_supermask(broken, settings, tmp_path / "a.packed")

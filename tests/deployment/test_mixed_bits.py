@@ -15,9 +15,9 @@ from workbench.compression.narrow_networks import build_narrow
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.decoding import Form
+from workbench.data.image_batches import spread, subset
 from workbench.data.known_sets import Images, load_images
 from workbench.data.streamed_images import Stream
-from workbench.deployment.chosen_images import spread, subset
 from workbench.deployment.quantisation import mixed_bits
 from workbench.deployment.quantisation.mixed_bits import (
     BITS,

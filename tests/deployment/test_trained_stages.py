@@ -25,7 +25,7 @@ BASE = (
 )  # fmt: skip
 NAMES = ("sparse", "lottery", "supermask", "binary")
 SHORT = ("--mask-epochs", "1", "--lottery-rounds", "1", "--binary-epochs", "1")
-STAGED = (*BASE, "--stages", ",".join(NAMES), *SHORT, "--sparsity", "0.7")
+STAGED = (*BASE, "--stages", ",".join(NAMES), *SHORT, "--mask-sparsity", "0.7")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_predict_reads_every_file(result, run_cli, tmp_path):
 def test_quantize_makes_a_sparse_file_and_refuses_what_needs_the_start(result, run_cli, tmp_path):
     (run_id,) = next(r["run_ids"] for r in result["protocols"] if r["protocol"] == "pfa-fine")
     path = tmp_path / "a.packed"
-    made = ("--stage", "sparse", "--mask-epochs", "1", "--sparsity", "0.7", "--out", path)
+    made = ("--stage", "sparse", "--mask-epochs", "1", "--mask-sparsity", "0.7", "--out", path)
     status, out, err = run_cli("quantize", run_id, *made)
     assert status == 0, err
     assert f"{path}" in out
@@ -161,13 +161,16 @@ def test_quantize_makes_a_sparse_file_and_refuses_what_needs_the_start(result, r
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--stages", "sparse", "--sparsity", "1"], "--sparsity 1 is not within [0, 1)"),
-        (["--stages", "sparse", "--sparsity", "nan"], "--sparsity nan is not within [0, 1)"),
+        (["--stages", "sparse", "--mask-sparsity", "1"], "--mask-sparsity 1 is not within [0, 1)"),
+        (
+            ["--stages", "sparse", "--mask-sparsity", "nan"],
+            "--mask-sparsity nan is not within [0, 1)",
+        ),
         (["--stages", "sparse", "--mask-epochs", "0"], "--mask-epochs 0 is not within 1 to"),
         (["--stages", "lottery", "--lottery-rounds", "0"], "--lottery-rounds 0 is not within"),
         (["--stages", "binary", "--binary", "tern"], "--binary: unknown value 'tern'"),
         (["--stages", "binary", "--binary-epochs", "-1"], "--binary-epochs -1 is not within 1 to"),
-        (["--stages", "binary", "--sparsity", "0.5"], "--sparsity has no effect here"),
+        (["--stages", "binary", "--mask-sparsity", "0.5"], "--mask-sparsity has no effect here"),
         (["--stages", "lottery", "--mask-epochs", "2"], "--mask-epochs has no effect here"),
         (
             ["--stages", "lottery", "--protocols", "pfa-distill", "--teacher", "source"],

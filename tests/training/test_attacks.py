@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.data.augmentation import normalise
+from workbench.data.augmentation import _statistics, normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images, load_images
 from workbench.models.networks import build_network
@@ -167,3 +167,11 @@ def test_names_of_metrics():
 def test_a_wrong_epsilon_is_one_line(text):
     (line,) = check_attack([text])
     assert line.startswith(f"--attack {text}: is not a whole number of 1 to 255")
+
+
+def test_an_earlier_pass_without_gradients_does_no_harm(model, batch):
+    pixels, labels = batch
+    _statistics.cache_clear()
+    with torch.inference_mode():
+        normalise(pixels, DIGITS)
+    assert fgsm(model, pixels, labels, DIGITS, 1.0).shape == pixels.shape

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
+from workbench.adaptation.analysis_remarks import analysis_remarks
 from workbench.adaptation.analysis_result import LATENCY_64, Analysis, cost_metrics
 from workbench.adaptation.budget_latency import budget_latency
 from workbench.adaptation.compensated_start import Start, compensated_start, stored_compensation
@@ -23,7 +24,6 @@ from workbench.adaptation.source_network import (
     fixed_layers,
     source_structure,
 )
-from workbench.adaptation.task import Task
 from workbench.compression.budgeted_recipe import Candidate, choose, unrounded_costs
 from workbench.compression.correlation_record import (
     CORRELATIONS_FILE,
@@ -34,15 +34,12 @@ from workbench.compression.costs import Costs, count_costs, measure_latencies
 from workbench.compression.evidence import Array, Evidence, collect
 from workbench.compression.filter_prices import with_prices
 from workbench.compression.measurements import MEASUREMENTS
-from workbench.compression.method_names import ENERGIES, PRICES, reads
+from workbench.compression.method_names import PRICES, reads
 from workbench.compression.rebuild import rebuild
 from workbench.compression.recipes import Recipe
 from workbench.compression.responses import measure_responses
 from workbench.compression.structure import Structure
 from workbench.compression.watched_layers import watching
-from workbench.models.networks import find_network
-from workbench.models.weight_files import has_penalty
-from workbench.reporting.recipe_text import bottleneck_warning, no_factor_warning
 from workbench.store.keys import file_hash
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import HASH
@@ -59,8 +56,6 @@ from workbench.training.progress import Display
 from workbench.training.time_left import ANALYSIS, pass_work
 
 _RUNTIME_MS = "runtime_latency_ms"
-#: What the threshold of a method is, where it has a name.
-_THRESHOLDS = dict.fromkeys(ENERGIES, "an energy") | dict.fromkeys(("pfa-kl", "dalr"), "a factor")
 #: Number of timed passes by images per pass. Passes of 64 images vary less, so fewer are enough.
 _ROUNDS = {1: 30, 64: 7}
 
@@ -108,62 +103,26 @@ def analyse(
                 _record_analysis(result, recorder, run_id)
             done = recorder.store.run(run_id)
     analysis = replace(_fetch_analysis(done, recorder), measured=found is None)
-    if task.settings.recipe.compensate:
-        prepared = prepared or compensated_start(loaded, source, analysis.recipe, display)[0]
-        analysis = replace(analysis, prepared=prepared)
-    if analysis.recipe.factorises:
-        prepared = prepared or factorised_start(loaded, source, analysis.recipe, display)
-        analysis = replace(analysis, prepared=prepared)
+    prepared = prepared or _prepared_start(loaded, source, analysis.recipe, display)
+    analysis = replace(analysis, prepared=prepared)
     for layer in analysis.recipe.dead_layers:
         display.say(
             f"warning: no filter of layer {layer} responds to {task.domain.name}; it keeps 1 filter"
         )
-    for line in _remarks(analysis, task):
+    for line in analysis_remarks(analysis, task):
         display.say(line)
     return analysis
 
 
-def _remarks(analysis: Analysis, task: Task) -> list[str]:
-    """A warning about unpenalised scales, and the effects of a budget and of rounding."""
-    lines = []
-    if analysis.compensation:
-        lines += analysis.compensation.lines()
-    weights = task.settings.what.weights
-    if task.settings.recipe.reads_scales and weights and not has_penalty(weights):
-        penalty = find_network(task.model).schedule.sparsity
-        lines.append(
-            "warning: network-slimming needs a source network with penalised scales; "
-            f"{weights} has no record of a penalty; train one with "
-            f"'workbench train --sparsity {penalty:g}'"
-        )
-    if task.gates:
-        lines.append(
-            f"{task.gates}: its cost includes {task.gate_epochs} epochs of the full network with "
-            "gates"
-        )
-    if task.budget and analysis.recipe.threshold is not None:
-        method = task.settings.recipe.method
-        name = _THRESHOLDS.get(method, "a threshold")
-        lines.append(f"{task.budget}: {method} at {name} of {analysis.recipe.threshold:.6g}")
-    if task.budget:
-        lines += bottleneck_warning(analysis.recipe)
-    lines += no_factor_warning(analysis.recipe)
-    if analysis.runtime_ms is not None:
-        runtime = task.settings.recipe.runtime
-        lines.append(f"{runtime}: {analysis.runtime_ms:.3g} ms for one image, measured again")
-    if analysis.unrounded:
-        more = [
-            100 * (rounded / plain - 1)
-            for rounded, plain in (
-                (analysis.compressed.parameters, analysis.unrounded.parameters),
-                (analysis.compressed.flops, analysis.unrounded.flops),
-            )
-        ]
-        lines.append(
-            f"--multiple-of {task.settings.recipe.multiple_of}: {more[0]:+.1f} % parameters, "
-            f"{more[1]:+.1f} % FLOPs"
-        )
-    return lines
+def _prepared_start(
+    loaded: LoadedTask, source: SourceNetwork, recipe: Recipe, display: Display
+) -> Start | None:
+    """What trainings start from after compensation or a factorisation; None without them."""
+    if loaded.task.settings.recipe.compensate:
+        return compensated_start(loaded, source, recipe, display)[0]
+    if recipe.factorises:
+        return factorised_start(loaded, source, recipe, display)
+    return None
 
 
 def measure_analysis(

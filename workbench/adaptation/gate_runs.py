@@ -36,7 +36,7 @@ from workbench.store.unfinished_work import WEIGHTS_FILE
 from workbench.training.gates import GATE_METHODS
 from workbench.training.gates.gate_training import GateTraining, gated
 from workbench.training.gates.gated_network import GatedNetwork
-from workbench.training.plans import batch_sizes
+from workbench.training.plans import Plan, batch_sizes
 from workbench.training.processes import share
 from workbench.training.protocols import PROTOCOLS
 
@@ -115,20 +115,7 @@ def gates_job(loaded: LoadedTask, source: SourceNetwork) -> Job:
         key=gates_key(loaded, source.fingerprint),
         kind="gates",
         title=f"{task.gates} gates · {task.domain.name}",
-        params={
-            "domain": task.domain.name,
-            "source": task.source.name,
-            "model": task.model,
-            "method": task.gates,
-            "protocol": "gates",
-            "seed": 0,
-            "head": task.settings.training.head,
-            "gate_penalty": gate_penalty(task),
-            "source_weights": source.fingerprint[:12],
-            "data": loaded.data["train"][:12],
-            **validation_parts(task),
-            **plan_params(plan, loaded.processor),
-        },
+        params=_params(loaded, source.fingerprint, plan),
         metrics=cost_metrics(costs, costs),
         artifacts={OPTIONS_FILE: adaptation_options(task, **_SHARED), **recorded_inputs(task)},
         inputs=subject_inputs(loaded),
@@ -147,6 +134,25 @@ def gates_job(loaded: LoadedTask, source: SourceNetwork) -> Job:
         checkpoint_every=_CHECKPOINT,
         split=loaded.split,
     )
+
+
+def _params(loaded: LoadedTask, weights: str, plan: Plan) -> dict[str, Any]:
+    """The parameters that the run shows."""
+    task = loaded.task
+    return {
+        "domain": task.domain.name,
+        "source": task.source.name,
+        "model": task.model,
+        "method": task.gates,
+        "protocol": "gates",
+        "seed": 0,
+        "head": task.settings.training.head,
+        "gate_penalty": gate_penalty(task),
+        "source_weights": weights[:12],
+        "data": loaded.data["train"][:12],
+        **validation_parts(task),
+        **plan_params(plan, loaded.processor),
+    }
 
 
 def _finish(network: nn.Module) -> nn.Module:

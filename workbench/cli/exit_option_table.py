@@ -5,7 +5,7 @@ from __future__ import annotations
 from workbench.cli.one_option import Option
 from workbench.deployment.settings import DeploymentSettings
 
-_STAGES = "Stages after training"
+_STAGES = "Early exits"
 
 EXIT_OPTIONS: dict[str, Option] = {
     "exits": Option(

@@ -6,34 +6,35 @@ from workbench.cli.one_option import Option
 from workbench.deployment.settings import BINARY, DeploymentSettings
 
 STAGES_PANEL = "Stages after training"
+_PANEL = "Masks and binary weights"
 
 STAGE_TRAININGS: dict[str, Option] = {
-    "sparsity": Option(
+    "mask_sparsity": Option(
         float,
-        STAGES_PANEL,
+        _PANEL,
         "sparse, lottery, supermask: share of the weights that become 0, in [0, 1).",
-        DeploymentSettings.sparsity,
+        DeploymentSettings.mask_sparsity,
     ),
     "mask_epochs": Option(
         int,
-        STAGES_PANEL,
+        _PANEL,
         "sparse, supermask: epochs of their training.",
         DeploymentSettings.mask_epochs,
     ),
     "lottery_rounds": Option(
         int,
-        STAGES_PANEL,
+        _PANEL,
         "lottery: how often the network is trained again; each takes as long as its protocol.",
         DeploymentSettings.lottery_rounds,
     ),
     "binary": Option(
         str,
-        STAGES_PANEL,
+        _PANEL,
         f"binary: {BINARY[0]} (weights), {BINARY[1]} (weights and activations) or {BINARY[2]} "
         "(the same with a scale for each filter).",
         DeploymentSettings.binary,
     ),
     "binary_epochs": Option(
-        int, STAGES_PANEL, "binary: epochs of its training.", DeploymentSettings.binary_epochs
+        int, _PANEL, "binary: epochs of its training.", DeploymentSettings.binary_epochs
     ),
 }

@@ -6,6 +6,7 @@ from workbench.cli.one_option import Option
 from workbench.training.settings import TrainingSettings
 
 _REGULARISATION = "Regularisation and repair"
+_GATES = "Trained gates"
 _Training = TrainingSettings
 
 TRAINING_OPTIONS: dict[str, Option] = {
@@ -63,13 +64,13 @@ TRAINING_OPTIONS: dict[str, Option] = {
     ),
     "gate_epochs": Option(
         int | None,
-        _REGULARISATION,
+        _GATES,
         "Epochs of the full network with gates, before the analysis, for the methods vib and gal. "
         "(default: as many as the fine-tuning)",
     ),
     "gate_penalty": Option(
         float | None,
-        _REGULARISATION,
+        _GATES,
         "Penalty on open gates; more closes more filters. (default: 0.3 for vib, 1 for gal)",
     ),
     "attack": Option(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from workbench.compression.method_names import REFERENCE
 from workbench.errors import SettingsError
 
 #: The options that are budgets, with the words that follow their value in messages.
@@ -13,6 +15,7 @@ BUDGETS = {
     "params": "parameters",
     "latency_ms": "ms",
 }
+_SHARES = ("footprint", "flops")
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 
 
@@ -31,7 +34,7 @@ class Budget:
 
     def __str__(self) -> str:
         limit = self.limit if isinstance(self.limit, str) else f"{self.limit:g}"
-        return f"--{self.option.replace('_', '-')} {limit}"
+        return f"{_option(self.option)} {limit}"
 
 
 def parameter_count(text: str) -> int:
@@ -52,3 +55,36 @@ def parameter_count(text: str) -> int:
 def not_a_count(text: str) -> str:
     """The error message for a text that is not a number of parameters."""
     return f"--params {text}: is not a number of parameters; write 2500000, 2.5M or 800k"
+
+
+def check_budgets(limits: Mapping[str, float | str | None], *, energy: float | None) -> list[str]:
+    """One line for each invalid limit, and one if there is more than one.
+
+    Args:
+        limits: by the names in ``BUDGETS``; None for an option that is not given.
+        energy: the threshold, which is given instead of a budget.
+    """
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    problems = [line for name, limit in given.items() for line in _limit_problems(name, limit)]
+    names = [*given, *(["energy"] if energy is not None else [])]
+    if len(names) > 1:
+        problems.append(f"{' and '.join(map(_option, names))} exclude each other; name one")
+    return problems
+
+
+def _limit_problems(name: str, limit: float | str) -> list[str]:
+    if isinstance(limit, str):
+        if name == "params":
+            return [not_a_count(limit)]
+        if limit == REFERENCE:
+            return []
+        return [f"{_option(name)} {limit}: is neither a share in (0, 1] nor '{REFERENCE}'"]
+    if name in _SHARES and not 0 < limit <= 1:
+        return [f"{_option(name)} {limit:g} is not within (0, 1]; try 0.25"]
+    if name not in _SHARES and not 0 < limit < float("inf"):
+        return [f"{_option(name)} {limit:g} is not a positive number"]
+    return []
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

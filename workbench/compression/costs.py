@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from workbench.compression.attention_heads import is_attention
 from workbench.models.channel_scatter import Scatter
 from workbench.models.networks import place
-from workbench.models.processor import exact_fp32
+from workbench.models.processor import exact_fp32, wait_for
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,9 @@ def measure_latencies(
 
     def passes(model: nn.Module) -> Callable[[], None]:
         def one_pass() -> None:
-            _wait(device)
+            wait_for(device)
             model(images)
-            _wait(device)
+            wait_for(device)
 
         return one_pass
 
@@ -171,8 +171,3 @@ def time_in_turns(
             if turn >= unseen:
                 seen.append(time.perf_counter() - start)
     return [Timing.of(seen) for seen in times]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -1,6 +1,6 @@
 """What must be removed with each filter of a layer, according to the dependency graph.
 
-Usually every filter of a group stands for itself. In the first block of GhostNet it does not: a
+Usually a filter of a group can be removed alone. In the first block of GhostNet it cannot: a
 module returns its filters and cheap copies of them side by side, and a shortcut adds both to
 another stream. So filter i of that stream can only be removed together with filter i + n. Such a
 set of filters is one filter of the group.
@@ -42,8 +42,8 @@ def coupled_parts(graph: Any, layer: nn.Module) -> tuple[int, int, list[Coupled]
         layer: a convolution or linear layer.
 
     Returns:
-        The number of filters of its group, the number of the layer's filters that each of them
-        is, and the parts. Sets are found only if they are equally large.
+        The number of filters of its group, the number of the layer's filters in each of them, and
+        the parts. Sets are found only if they are equally large.
     """
     pruner = graph.get_pruner_of_module(layer)
     filters = int(pruner.get_out_channels(layer))

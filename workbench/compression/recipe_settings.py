@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.compression.budget_limits import BUDGETS, Budget, not_a_count, parameter_count
+from workbench.compression.budget_limits import BUDGETS, Budget, check_budgets, parameter_count
 from workbench.compression.factorisation.option_checks import factor_problems
 from workbench.compression.layer_options import contradictions
 from workbench.compression.method_names import (
@@ -265,32 +265,13 @@ class RecipeSettings:
         return problems
 
     def _budget_problems(self) -> list[str]:
-        given = {f"--{name.replace('_', '-')}": getattr(self, name) for name in BUDGETS}
-        given = {option: limit for option, limit in given.items() if limit is not None}
-        problems = []
-        for option, limit in given.items():
-            if isinstance(limit, str):
-                if option == "--params":
-                    problems.append(not_a_count(limit))
-                elif limit != REFERENCE:
-                    problems.append(
-                        f"{option} {limit}: is neither a share in (0, 1] nor '{REFERENCE}'"
-                    )
-                continue
-            share = option in ("--footprint", "--flops")
-            if share and not 0 < limit <= 1:
-                problems.append(f"{option} {limit:g} is not within (0, 1]; try 0.25")
-            if not share and not 0 < limit < float("inf"):
-                problems.append(f"{option} {limit:g} is not a positive number")
+        given = {name: getattr(self, name) for name in BUDGETS}
+        problems = check_budgets(given, energy=self.energy)
         if self.footprint == REFERENCE == self.method:
             problems.append(
                 f"--footprint {REFERENCE} is what --method {REFERENCE} has without a budget; leave "
                 "it out"
             )
-        if self.energy is not None:
-            given["--energy"] = self.energy
-        if len(given) > 1:
-            problems.append(f"{' and '.join(given)} exclude each other; name one")
         return problems
 
     def _step_problems(self) -> list[str]:

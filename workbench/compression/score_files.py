@@ -1,4 +1,4 @@
-"""The file with the scores of filters that a training has found: one array for each filter group.
+"""The file with the scores of filters from a training of gates: one array for each filter group.
 
 It is a safetensors file, which holds only numbers.
 """

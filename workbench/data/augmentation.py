@@ -55,8 +55,10 @@ def _statistics(source: Scale, device: torch.device) -> tuple[Tensor, Tensor]:
 
     They stay on the device, because a copy in every step would make the host wait for it.
     """
-    mean, std = (torch.tensor(values, device=device) for values in (source.mean, source.std))
-    return mean.view(1, -1, 1, 1) * source.white, std.view(1, -1, 1, 1) * source.white
+    # The first caller may be in inference mode, and later ones may need gradients.
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(values, device=device) for values in (source.mean, source.std))
+        return mean.view(1, -1, 1, 1) * source.white, std.view(1, -1, 1, 1) * source.white
 
 
 def draw_views(count: int, padding: int, flip: bool, generator: torch.Generator) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.data.augmentation import apply_views, draw_views
@@ -100,15 +101,25 @@ def batches(images: ImageSet, size: int, device: torch.device) -> Iterator[Batch
         yield pixels.to(device), torch.from_numpy(labels).to(device)
 
 
-def evenly_spaced(images: ImageSet, count: int) -> ImageSet:
-    """At most ``count`` images, evenly spaced, because some sets are sorted by class."""
-    if len(images) <= count:
-        return images
-    places = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
+def spread(total: int, count: int) -> NDArray[np.int64]:
+    """Up to ``count`` different places of ``total``, evenly spaced.
+
+    Sets are sorted by class or mixed; evenly spaced images are of all classes.
+    """
+    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
+
+
+def subset(images: ImageSet, places: NDArray[np.int64]) -> ImageSet:
+    """The images at some places, shape (n,), in this order."""
     if isinstance(images, Images):
-        return replace(images, pixels=images.pixels[places], labels=images.labels[places])
+        return Images(images.pixels[places], images.labels[places])
     files = tuple(images.files[place] for place in places)
     return replace(images, files=files, labels=images.labels[places])
+
+
+def evenly_spaced(images: ImageSet, count: int) -> ImageSet:
+    """At most ``count`` images, evenly spaced; the set itself if it has no more."""
+    return images if len(images) <= count else subset(images, spread(len(images), count))
 
 
 def relabelled(images: ImageSet, labels: Sequence[int]) -> ImageSet:

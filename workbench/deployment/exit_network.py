@@ -29,7 +29,7 @@ MOST_EXITS = 16
 
 
 class MultiExit(nn.Module):
-    """A network that an image leaves at the first exit that is sure of its class.
+    """A network that an image leaves at the first exit whose probability reaches its threshold.
 
     Args:
         segments: the network in parts, one more than exits.

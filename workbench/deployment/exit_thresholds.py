@@ -2,9 +2,9 @@
 
 Rule (Huang et al., ICLR 2018, section 5; the authors' code): of n images, the share that leaves at
 exit k is proportional to q^k. The threshold of exit k is an order statistic: the confidence of the
-last of the most confident images that shall leave there, among those that have not left. One number
-q gives all thresholds; a small q lets nearly all images leave at the first exit, a large one nearly
-none before the last.
+last of the most confident images that are to leave there, among those that have not left. One
+number q gives all thresholds; a small q lets nearly all images leave at the first exit,
+a large one nearly none before the last.
 
 An image leaves at the first exit whose confidence is at least the threshold. 0 lets every image
 leave, infinity none.
@@ -72,7 +72,7 @@ def thresholds_of(confidences: Floats, q: float) -> Floats:
         q: from 0 to infinity.
 
     Returns:
-        Shape (exits,); infinity where no image shall leave, and 0 where all that are left shall.
+        Shape (exits,); infinity where no image is to leave, and 0 where all remaining ones are.
     """
     exits, images = confidences.shape
     wanted = np.floor(images * _leaving_shares(q, exits + 1)[:-1] + 1e-9).astype(int)

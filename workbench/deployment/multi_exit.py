@@ -1,7 +1,8 @@
 """Stage ``multi-exit``: easy images leave the network early (method card; after MSDNet).
 
 Idea: many images are easy, and a part of the network is enough for them. Exits at several depths
-each give a class and a probability; an image leaves at the first exit that is sure enough.
+each give a class and a probability; an image leaves at the first exit with a high enough
+probability.
 Formula: exit k is a linear layer on the mean of each channel of the features at its depth. The
 depths are those nearest to 1/(K+1), 2/(K+1), ... of the FLOPs for K exits. The image leaves where
 max softmax >= threshold k. The thresholds follow from one number q (``exit_thresholds``), which is
@@ -14,7 +15,7 @@ early exits better and changes the last one.
 Held-out images: 20 % of the training images of each class, chosen as ``--validation`` chooses
 them; test images have no influence. The exits do not learn from them, but the network did, so its
 confidence on them is too high: on test images, fewer images leave early than planned, and the
-tolerance may be missed. Believe the row of the table, which is measured on test images.
+tolerance may be missed. The row in the table is measured on test images.
 Cost: one pass over the training images; the exits' training takes seconds.
 When it does not help: where early features do not tell the classes apart, all images go to the last
 exit. The savings are for single images: in a batch, the hardest image sets the time to wait. It
@@ -42,9 +43,9 @@ from torch import Tensor, nn
 
 from workbench.compression.costs import count_costs, time_in_turns
 from workbench.data.augmentation import normalise
-from workbench.data.image_batches import ImageSet, batches
+from workbench.data.image_batches import ImageSet, batches, spread
 from workbench.data.validation_split import split_validation
-from workbench.deployment.chosen_images import normalised_images, spread
+from workbench.deployment.chosen_images import normalised_images
 from workbench.deployment.exit_network import (
     MultiExit,
     chain_of,
@@ -120,7 +121,7 @@ def make_multi_exit(
     card, network = trained.card, trained.network
     plan = _planned(network, card, settings.exits)
     learned, held = split_validation(trained.train, card.classes, _HELD_OUT)
-    answers, judges = (_answers(plan, images, network, card) for images in (learned, held))
+    answers, held_answers = (_answers(plan, images, network, card) for images in (learned, held))
     heads, losses = [], []
     for number, features in enumerate(answers.features):
         head, last = _trained_head(
@@ -129,9 +130,10 @@ def make_multi_exit(
         heads.append(head)
         losses.append(last)
     with torch.no_grad():
-        every = [h(f) for h, f in zip(heads, judges.features, strict=True)] + [judges.last]
+        every = [h(f) for h, f in zip(heads, held_answers.features, strict=True)]
+    every.append(held_answers.last)
     confidences = np.stack([_confidence(logits) for logits in every[:-1]])
-    correct = np.stack([(each.argmax(1) == judges.labels).cpu().numpy() for each in every])
+    correct = np.stack([(each.argmax(1) == held_answers.labels).cpu().numpy() for each in every])
     chosen = _chosen(all_exits(confidences, correct, plan.costs), float(correct[-1].mean()),
                      plan.costs, settings)  # fmt: skip
     exits = MultiExit(plan.segments, heads, chosen.thresholds.tolist())
@@ -165,7 +167,7 @@ def exit_costs(path: Path, model: str | None, images: ImageSet) -> dict[str, flo
     Args:
         path: a file that ``make_multi_exit`` wrote.
         model: name of its network, if the user's own code defines it.
-        images: with labels; on a share of each image's classes nothing depends.
+        images: their labels are not read.
 
     Returns:
         ``exit_1_share``, ``exit_2_share``, ... of the images, up to the last exit; expected costs

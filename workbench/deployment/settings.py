@@ -19,7 +19,7 @@ PROCESSORS = ("x86", "arm")
 BINARY = ("connect", "bnn", "xnor")
 STAGE_OPTIONS = (
     "int8_for", "calibration_images", "mixed_size", "qat_epochs",
-    "sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
+    "mask_sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
     "exits", "exit_epochs", "exit_flops", "exit_tolerance",
 )  # fmt: skip
 _MOST_IMAGES, _MOST_EPOCHS = 100_000, 10_000
@@ -46,7 +46,7 @@ class DeploymentSettings:
         mixed_size: largest size of the file of ``mixed``, as a share of its float32 weights,
             in (0, 1].
         qat_epochs: epochs of quantisation-aware fine-tuning.
-        sparsity: share of the weights of convolutions and linear layers that ``sparse``,
+        mask_sparsity: share of the weights of convolutions and linear layers that ``sparse``,
             ``lottery`` and ``supermask`` set to 0, in [0, 1).
         mask_epochs: epochs of the training of ``sparse`` and ``supermask``.
         lottery_rounds: trainings of ``lottery``.
@@ -65,7 +65,7 @@ class DeploymentSettings:
     calibration_images: int = 256
     mixed_size: float = 0.16
     qat_epochs: int = 3
-    sparsity: float = 0.9
+    mask_sparsity: float = 0.9
     mask_epochs: int = 5
     lottery_rounds: int = 5
     binary: str = "connect"
@@ -141,8 +141,8 @@ class DeploymentSettings:
             )
         if not 0 < self.mixed_size <= 1:
             problems.append(f"--mixed-size {self.mixed_size:g} is not within (0, 1]; try 0.16")
-        if not 0 <= self.sparsity < 1:
-            problems.append(f"--sparsity {self.sparsity:g} is not within [0, 1); try 0.9")
+        if not 0 <= self.mask_sparsity < 1:
+            problems.append(f"--mask-sparsity {self.mask_sparsity:g} is not within [0, 1); try 0.9")
         problems += check_choice("--binary", self.binary, BINARY)
         for name, most in _COUNTS.items():
             value = getattr(self, name)

@@ -23,7 +23,7 @@ _MAKERS = {
     "supermask": ("masks.supermask", "make_supermask"),
     "multi-exit": ("multi_exit", "make_multi_exit"),
 }
-#: The same of what a file costs on images, for the stages with ``own_costs``.
+#: Functions that compute what a file costs on images, for the stages with ``own_costs``.
 _COSTS = {"multi-exit": ("multi_exit", "exit_costs")}
 
 

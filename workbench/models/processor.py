@@ -82,6 +82,12 @@ def exact_fp32(device: str) -> Iterator[None]:
             backend.fp32_precision = precision
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has finished its work; a CPU has none left when a call returns."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def machine_name(device: str) -> str:
     """The processor's product name, with the number of threads on a CPU."""
     if device == "cuda":

@@ -1,6 +1,6 @@
 """Accuracy under adversarial changes of the images: FGSM and PGD (method card).
 
-Idea: a change of every pixel that nobody sees can move an image across the border of its class.
+Idea: changes of pixels that are too small to see can change the predicted class.
 Both attacks use the gradient of the network's own loss (white-box, float32) and change no pixel by
 more than epsilon, which is given in 1/255 of the range from black to white.
 Formula: FGSM takes one step, x + eps sign(grad L(x)). PGD starts at a random point within epsilon

@@ -195,6 +195,11 @@ def _norm_scales(model: nn.Module) -> list[Tensor]:
 
 @contextmanager
 def _reproducible(device: torch.device) -> Iterator[None]:
-    """Restore the caller's random state afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+    """Use cuDNN's deterministic kernels, and restore the caller's random state afterwards."""
+    chosen = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        torch.backends.cudnn.deterministic = chosen

@@ -11,8 +11,8 @@ convolution has a matrix of its own, so a depthwise filter only gets the length 
 the last convolution or linear layer, is left out, and so are transposed convolutions.
 Cost: one matrix product per layer and step, whatever the batch size.
 When it does not help: batch norm and ReLU follow the layers and are not part of the bound, so the
-network may amplify nevertheless. Weight decay pulls the same singular values to 0. A value of beta
-that is too large costs accuracy. It is not a defence that anything proves; measure it by
+network may still amplify changes. Weight decay pulls the same singular values to 0. A value of beta
+that is too large costs accuracy. It is not a proven defence; measure its effect with
 ``--attack``. Not measured on real images.
 
 Lin, Gan, Han, "Defensive Quantization: When Efficiency Meets Robustness", ICLR 2019 (arXiv

@@ -13,7 +13,7 @@ from workbench.compression.costs import count_costs
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import Source
 from workbench.models.networks import place
-from workbench.models.processor import Processor
+from workbench.models.processor import Processor, wait_for
 from workbench.training.loop import make_optimizer
 from workbench.training.plans import Plan
 from workbench.training.time_left import duration
@@ -75,18 +75,12 @@ def _seconds_per_step(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for step in range(untimed + timed):
             if step == untimed:
-                _wait(device)
+                wait_for(device)
                 start = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
                 logits = model(normalise(images, source))
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(nn.functional.cross_entropy(logits.float(), labels))
             optimizer.step()
-        _wait(device)
+        wait_for(device)
     return (time.perf_counter() - start) / timed
-
-
-def _wait(device: torch.device) -> None:
-    """Wait until a GPU has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

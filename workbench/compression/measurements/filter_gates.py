@@ -1,9 +1,9 @@
 """Gradients by gates that multiply a group's filters wherever a layer reads them.
 
 Removing a filter cuts the matching inputs of all layers that read it. A gate of 1 multiplies these
-inputs, so a gate of 0 is the removal itself, whatever lies between the filter and its readers:
-batch norm, activation, pooling, additions, a flatten. The gradient by a gate is the sum, over
-readers and positions, of an input times its gradient.
+inputs, so a gate of 0 has the effect of the removal, whatever lies between the filter and its
+readers: batch norm, activation, pooling, additions, a flatten. The gradient by a gate is the sum,
+over readers and positions, of an input times its gradient.
 """
 
 from __future__ import annotations

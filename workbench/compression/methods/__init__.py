@@ -39,7 +39,6 @@ from workbench.compression.methods import (
     repr_overlap,
     svd,
     taylor,
-    trained_gates,
     uniform,
     vib,
 )
@@ -89,8 +88,8 @@ RECIPES: dict[str, HowMany] = {
     "apoz": HowMany(apoz.counts, apoz.thresholds),
     "uniform": HowMany(uniform.counts, uniform.thresholds),
     "random": HowMany(random.counts, random.thresholds),
-    "vib": HowMany(vib.counts, trained_gates.thresholds),
-    "gal": HowMany(gal.counts, trained_gates.thresholds),
+    "vib": HowMany(vib.counts, global_ranking.thresholds),
+    "gal": HowMany(gal.counts, global_ranking.thresholds),
     "taylor": _ranked(taylor.scores),
     "lamp": _ranked(lamp.scores),
     "repr": _ranked(repr_overlap.scores),

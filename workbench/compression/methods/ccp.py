@@ -6,8 +6,8 @@ Formula: with r_i = 1 for a removed filter, the loss on the target's labels chan
 sum_i u_i r_i + sum_ij S_ij r_i r_j. For an image with probabilities p, the change of logit c with
 the gate of filter i (``measurements.filter_gates``) is d_ic; then u_i = -E[sum_c d_ic (p_c - y_c)]
 and S = E[d A d'] / 2 with A = diag(p) - p p', the Gauss-Newton approximation. As r_i^2 = r_i, u can
-be added to the diagonal of S. Of all ways to keep k filters, the one with the smallest change is
-wanted: a quadratic problem in zeros and ones.
+be added to the diagonal of S. The method looks for the choice of k kept filters with
+the smallest change: a quadratic problem in zeros and ones.
 Solver: three choices (the filters that are cheapest to remove alone; removed one after the other;
 added one after the other), each improved by swapping the pair that lowers the change most, until no
 swap lowers it. The best of the three is a local minimum. In the tests, on up to 16 filters, it is
@@ -15,13 +15,14 @@ the best of all choices in nearly every case. Filters that grouped convolutions 
 are chosen block by block.
 Cost: for a target of C classes, one forward and C backward passes over at most 512 images, evenly
 spaced, and a matrix n x n for each layer. It needs the target's labels, so the source must have the
-target's classes. For 1000 classes that is as long as hundreds of passes.
+target's classes. For 1000 classes, that is 1000 backward passes.
 When it does not help: the expansion holds for small changes, and removing most filters is none. It
-does not see how layers act together. All layers keep the same share, as in the paper.
+ignores interactions between layers. All layers keep the same share, as in the paper.
 
 Peng et al., "Collaborative Channel Pruning for Deep Networks", ICML 2019 (PMLR 97:5113). The paper
 solves the problem by convex optimisation; its code is not public. The gates are at the inputs of
-the layers that read a filter. Not measured on real images here.
+the layers that read a filter.
+Measured at 10 % of the FLOPs (docs/results/bench-R1-S1-0.1-flops.md): 85.1 % on R1, 91.8 % on S1.
 """
 
 from __future__ import annotations

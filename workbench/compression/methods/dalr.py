@@ -1,15 +1,15 @@
 """DALR: two thin layers in place of one, from the outputs on the target (method card).
 
 Idea: on the target, the outputs of a layer lie near a subspace. The layer computes only its
-coordinates there, and a pointwise layer maps them back. All filters stay, also those that a network
-cannot lose: of residual streams, for instance.
+coordinates there, and a pointwise layer maps them back. All filters stay, so layers can
+be replaced whose filters cannot be removed, such as those of residual streams.
 Formula: C = cov(y) over all positions, U its k first eigenvectors, m the mean. A layer with the
 weights U'W (k filters, no bias), then a pointwise one with the weights U and the bias
 m + UU'(b - m). The mean squared error on these outputs is the sum of the discarded eigenvalues, the
 smallest possible one for k filters. The rank k is PFA-KL's keep count of this spectrum (``dalr``),
 or PFA-En's (``dalr-en``); a budget scales the ranks, or searches the energy.
-Cost: one pass over the target's images and one covariance for each layer. It is measured again, and
-not stored, where trainings run in another process.
+Cost: one pass over the target's images and one covariance for each layer. The covariances are not
+stored: trainings in another process measure them again.
 When it does not help: it pays only where k(d + n) is less than n d, for n filters with d weights:
 never for many pointwise layers. Each replaced layer adds a layer to the depth, so latency falls
 less than the FLOPs. A batch norm after the layer keeps its statistics.

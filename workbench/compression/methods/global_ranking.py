@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.compression.evidence import Array, Evidence
 from workbench.compression.recipe_options import RecipeOptions
@@ -29,14 +30,27 @@ def counts_by(scores: Scores) -> Counts:
 
     def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:
         assert options.threshold is not None  # set by the budget
-        every = [scores(group) for group in evidence]
-        order = np.argsort(-np.concatenate(every), kind="stable")
-        taken = np.zeros(len(order), dtype=bool)
-        taken[order[: round(options.threshold * len(order))]] = True
-        ends = np.cumsum([len(part) for part in every])
-        return [max(1, int(part.sum())) for part in np.split(taken, ends[:-1])]
+        ranked = among_largest([scores(group) for group in evidence], options.threshold)
+        return [max(1, int(part.sum())) for part in ranked]
 
     return counts
+
+
+def among_largest(every: Sequence[Array], share: float) -> list[NDArray[np.bool_]]:
+    """Mark the filters with the largest scores of the network; ties go to earlier groups.
+
+    Args:
+        every: the scores of each group, shape (n,).
+        share: of all filters, rounded to a whole number of them.
+
+    Returns:
+        For each group, shape (n,): whether a filter is among them.
+    """
+    order = np.argsort(-np.concatenate(every), kind="stable")
+    taken = np.zeros(len(order), dtype=bool)
+    taken[order[: round(share * len(order))]] = True
+    ends = np.cumsum([len(part) for part in every])
+    return np.split(taken, ends[:-1])
 
 
 def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:

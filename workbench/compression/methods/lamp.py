@@ -12,7 +12,8 @@ a layer of n equal filters the scores are 1, 1/2, ..., 1/n, so a wide layer lose
 Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR 2021, equation 2. The
 paper scores single weights; scoring filters is what Torch-Pruning offers under this name. The
 squared norms of coupled layers are added (Torch-Pruning averages them and counts the reading
-layers, too). Not measured on real images here.
+layers, too).
+Measured at 10 % of the FLOPs (docs/results/bench-R1-S1-0.1-flops.md): 78.8 % on R1, 93.0 % on S1.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ section 3. If several batch norms follow the same filters, their mean is used.
 from __future__ import annotations
 
 from workbench.compression.evidence import Array, Evidence
-from workbench.compression.methods.global_ranking import counts_by
 from workbench.errors import NetworkError
 
 
@@ -42,6 +41,3 @@ def no_scales(layer: str) -> str:
         f"layer '{layer}' has no batch norm with scales, which network-slimming needs; use fp or "
         "fpgm"
     )
-
-
-counts = counts_by(scores)

@@ -6,14 +6,11 @@ With one, the filters of all layers are ranked by their scores together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-
-from workbench.compression.evidence import Array, Evidence
+from workbench.compression.evidence import Evidence
+from workbench.compression.methods.global_ranking import Counts, among_largest
 from workbench.compression.recipe_options import RecipeOptions
-
-Counts = Callable[[Sequence[Evidence], RecipeOptions], list[int]]
 
 
 def counts_of(method: str, *, open_only: bool) -> Counts:
@@ -28,7 +25,7 @@ def counts_of(method: str, *, open_only: bool) -> Counts:
         every = [group.measured[method] for group in evidence]
         is_open = [scores > 0 for scores in every]
         if options.threshold is not None:
-            ranked = _among_the_first(every, options.threshold)
+            ranked = among_largest(every, options.threshold)
             is_open = [
                 first & own if open_only else first
                 for first, own in zip(ranked, is_open, strict=True)
@@ -36,18 +33,3 @@ def counts_of(method: str, *, open_only: bool) -> Counts:
         return [max(1, int(part.sum())) for part in is_open]
 
     return counts
-
-
-def _among_the_first(every: Sequence[Array], share: float) -> list[np.ndarray]:
-    """For each group, which filters are among this share of all; ties go to earlier layers."""
-    order = np.argsort(-np.concatenate(every), kind="stable")
-    taken = np.zeros(len(order), dtype=bool)
-    taken[order[: round(share * len(order))]] = True
-    ends = np.cumsum([len(part) for part in every])
-    return np.split(taken, ends[:-1])
-
-
-def thresholds(evidence: Sequence[Evidence], options: RecipeOptions) -> Array:
-    """Shares of all filters, ascending, in (0, 1], in steps of one filter."""
-    filters = sum(group.group.filters for group in evidence)
-    return np.arange(1, filters + 1) / filters

@@ -11,8 +11,8 @@ exactly as the protocol trains it: its plan, seed, teacher, processor and precis
 full-scratch the start is random as in the paper; for full-fine it is the source network.
 
 Formula: each round keeps the same share of the remaining weights: after round i of n the share
-1 - (1 - s)^(i/n) is masked, with s = ``--sparsity``. The paper removes 20 % a round, which would be
-10 rounds for s = 0.9; the default of 5 removes 37 %.
+1 - (1 - s)^(i/n) is masked, with s = ``--mask-sparsity``. The paper removes 20 % a round, which
+would be 10 rounds for s = 0.9; the default of 5 removes 37 %.
 
 Cost: ``--lottery-rounds`` times the training of the protocol: for a VGG-16 on a CPU, many minutes.
 With sparsity 0 nothing is trained, and the file holds the network as it is.
@@ -45,7 +45,7 @@ def make_lottery(trained: TrainedNetwork, settings: DeploymentSettings, path: Pa
     """Find a lottery ticket of a network, train it, and write it as a packed file.
 
     Args:
-        settings: ``sparsity`` and ``lottery_rounds`` apply.
+        settings: ``mask_sparsity`` and ``lottery_rounds`` apply.
 
     Returns:
         Details hold the ``rounds``, the masked shares after each, and those of
@@ -58,7 +58,11 @@ def make_lottery(trained: TrainedNetwork, settings: DeploymentSettings, path: Pa
     rewind = trained.rewind
     assert rewind is not None  # the stage ``rewinds``
     network = deepcopy(trained.network)
-    shares = masked_shares(settings.sparsity, settings.lottery_rounds) if settings.sparsity else []
+    shares = (
+        masked_shares(settings.mask_sparsity, settings.lottery_rounds)
+        if settings.mask_sparsity
+        else []
+    )
     for share in shares:
         remove_smallest(network, share)
         network = ticket(rewind, masks_of(network))

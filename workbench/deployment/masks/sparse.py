@@ -5,8 +5,8 @@ adapt (Han et al., NeurIPS 2015). All layers share one threshold, so a layer wit
 loses more.
 
 Formula: after step t of the first T steps, the share s_t = s_f + (s_i - s_f)(1 - t/T)³ of all
-weights of convolutions and linear layers is 0, with s_i = 0 and s_f = ``--sparsity`` (Zhu & Gupta,
-2017). T is two thirds of the steps; the mask then stays. It is renewed 20 times, by magnitude. The
+weights of convolutions and linear layers is 0, with s_i = 0 and s_f = ``--mask-sparsity`` (Zhu &
+Gupta, 2017). T is two thirds of the steps; the mask then stays. It is renewed 20 times, by magnitude. The
 loss is the cross-entropy. SGD with Nesterov's momentum 0.9 starts at rate 0.03 and falls to 0 along
 a cosine, with batches of 32 images and without augmentation. All seeds are fixed.
 
@@ -47,7 +47,7 @@ def make_sparse(trained: TrainedNetwork, settings: DeploymentSettings, path: Pat
     """Prune and fine-tune a network, and write it as a packed file.
 
     Args:
-        settings: ``sparsity`` and ``mask_epochs`` apply.
+        settings: ``mask_sparsity`` and ``mask_epochs`` apply.
 
     Returns:
         Details hold the ``losses`` of the epochs, and those of ``sparse_files.write_sparse``.
@@ -57,7 +57,7 @@ def make_sparse(trained: TrainedNetwork, settings: DeploymentSettings, path: Pat
         OSError: when the file cannot be written.
     """
     network = deepcopy(trained.network)
-    losses = _prune(network, trained, settings) if settings.sparsity else []
+    losses = _prune(network, trained, settings) if settings.mask_sparsity else []
     details = write_sparse(network, trained.card, path)
     return StageReport(details={"losses": losses, "learning_rate": _RATE, **details})
 
@@ -68,17 +68,21 @@ def _prune(
     """Train a network in place while its weights are removed; return the mean losses."""
 
     def renew_mask(step: int, steps: int) -> None:
-        share = gradual_sparsity(step, steps, settings.sparsity)
+        share = gradual_sparsity(step, steps, settings.mask_sparsity)
         if share is not None:
             remove_smallest(network, share)
 
     optimizer = sgd(list(network.parameters()), _RATE)
-    plan = StagePlan("sparse", settings.mask_epochs, _RATE, optimizer, "use a lower --sparsity")
+    plan = StagePlan(
+        "sparse", settings.mask_epochs, _RATE, optimizer, "use a lower --mask-sparsity"
+    )
     with fixed_random_numbers():
         losses = train_for_stage(
             network.train(), trained.train, trained.card, plan, before_step=renew_mask
         )
-        remove_smallest(network, settings.sparsity)  # a training of few steps has not reached it
+        remove_smallest(
+            network, settings.mask_sparsity
+        )  # a training of few steps has not reached it
         fix_masks(network)
         estimate_norms_for_stage(network, trained.train, trained.card)
     return losses

@@ -52,7 +52,7 @@ def make_supermask(
     """Learn a mask of a network's starting weights, and write it as a packed file.
 
     Args:
-        settings: ``sparsity`` and ``mask_epochs`` apply.
+        settings: ``mask_sparsity`` and ``mask_epochs`` apply.
 
     Returns:
         Details hold the ``losses`` of the epochs, and those of ``sparse_files.write_sparse``.
@@ -64,7 +64,7 @@ def make_supermask(
     assert trained.rewind is not None  # the stage ``rewinds``
     network = deepcopy(trained.network)
     network.load_state_dict(trained.rewind.make().state_dict())
-    scores = put_scores(network.requires_grad_(False), settings.sparsity)
+    scores = put_scores(network.requires_grad_(False), settings.mask_sparsity)
     plan = StagePlan(
         "supermask", settings.mask_epochs, _RATE, sgd(scores, _RATE), "use the stage sparse"
     )

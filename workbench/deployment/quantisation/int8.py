@@ -33,7 +33,8 @@ from typing import Any
 
 import numpy as np
 
-from workbench.deployment.chosen_images import normalised_images, spread
+from workbench.data.image_batches import spread
+from workbench.deployment.chosen_images import normalised_images
 from workbench.deployment.onnx_files import (
     INPUT,
     MADE_FOR,

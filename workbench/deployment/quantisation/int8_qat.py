@@ -33,8 +33,7 @@ import torch
 from torch import Tensor, fx
 
 from workbench.data.augmentation import normalise
-from workbench.data.image_batches import ImageSet
-from workbench.deployment.chosen_images import spread
+from workbench.data.image_batches import ImageSet, spread
 from workbench.deployment.onnx_files import open_session
 from workbench.deployment.optional_libraries import import_onnx
 from workbench.deployment.quantisation.fake_quantisation import (

@@ -30,8 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.data.augmentation import normalise
-from workbench.data.image_batches import ImageSet, batches
-from workbench.deployment.chosen_images import spread, subset
+from workbench.data.image_batches import ImageSet, batches, spread, subset
 from workbench.deployment.quantisation.grids import quantise, symmetric_grid
 from workbench.deployment.quantisation.knapsack import choose
 from workbench.deployment.quantisation.packed_tensors import GridWeights

@@ -22,7 +22,8 @@ batch norms follow an addition, which are refused. The scales are not comparable
 with few positions and layers with many, other than through s_l.
 
 Dai, Zhu, Guo, Wipf, "Compressing Neural Networks using the Variational Information Bottleneck",
-ICML 2018 (arXiv 1802.10399). Not measured on real images.
+ICML 2018 (arXiv 1802.10399).
+Measured at 10 % of the FLOPs (docs/results/bench-R1-S1-0.1-flops.md): 87.3 % on R1, 92.8 % on S1.
 """
 
 from __future__ import annotations
