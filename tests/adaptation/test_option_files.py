@@ -232,7 +232,7 @@ def test_flags_of_a_file_can_be_turned_off(run_cli):
         ("seeds: 1.5", "'1.5' is not a whole number"),
         ('output: "a\\0b"', "a path cannot have a NUL character"),
         ("data_dir: ~nobody_at_all/x", "this home folder does not exist"),
-        ("sparsity: 0.1", "is an option of 'train', not of 'adapt'"),
+        ("reflect_crops: true", "is an option of 'train', not of 'adapt'"),
     ],
 )
 def test_the_reason_fits_the_mistake(run_cli, line, said):

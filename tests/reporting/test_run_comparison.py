@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from workbench.deployment.settings import STAGE_OPTIONS
 from workbench.reporting import run_comparison
 from workbench.reporting.charts import _labels
 from workbench.reporting.results import ProtocolResult
@@ -78,3 +79,7 @@ def test_networks_of_other_gates_are_no_seeds_of_one_row(monkeypatch):
         "uniform selection vib gate-penalty 5": ("c",),
         "uniform selection vib gate-epochs 2 gate-penalty 5": ("d",),
     }
+
+
+def test_stages_with_other_options_are_no_seeds_of_one_row():
+    assert set(STAGE_OPTIONS) <= set(run_comparison._SETTINGS)

@@ -1,7 +1,8 @@
 """Which differences between methods are real: paired tests over domains and seeds.
 
 At each budget every network is compared with uniform widths and PFA's filters, on the same domains
-with the same seeds. A pair is one domain with one seed. The p-values of a budget are corrected for
+with the same seeds, computed on the same kind of processor in the same precision. A pair is one
+domain with one seed. The p-values of a budget are corrected for
 their number (Holm). The power says which difference this number of pairs would show with a chance
 of 80 % after the correction, given the spread of the differences. The seeds of a domain share its
 test images, so the test holds for these domains and images, and says nothing about others.
@@ -25,6 +26,8 @@ _COLUMNS = (
     "budget", "method", "difference in points (95 % interval)", "pairs", "p", "p, corrected",
     "difference that would be seen",
 )  # fmt: skip
+#: Domain, seed, device and precision.
+_Pair = tuple[str, int, str, str]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class Comparison:
     corrected: float
 
 
+def processor_of(cell: Cell) -> tuple[str, str]:
+    """The device and the precision in which a cell was trained, such as ("cpu", "bf16")."""
+    return cell.device, cell.precision
+
+
 def compare_all(found: Found) -> list[Comparison]:
     """Compare every network with the baseline; budgets with fewer than two pairs are left out."""
     trained = [(wish.part.label, cell) for wish, cell in found if cell.protocol == TRAINED]
@@ -54,17 +62,22 @@ def compare_cells(trained: Iterable[tuple[str, str, Cell]]) -> list[Comparison]:
     Args:
         trained: method, budget and cell of each fine-tuned network.
     """
-    accuracies: dict[str, dict[str, dict[tuple[str, int], float]]] = {}
+    accuracies: dict[str, dict[str, dict[_Pair, float]]] = {}
     for method, budget, cell in trained:
         own = accuracies.setdefault(budget, {}).setdefault(method, {})
-        own[cell.domain, cell.seed] = 100 * cell.hits / cell.images
+        own[cell.domain, cell.seed, *processor_of(cell)] = 100 * cell.hits / cell.images
     compared: list[Comparison] = []
     for budget, methods in accuracies.items():
+        baseline = methods.get(BASELINE, {})
+        others = {
+            method: own
+            for method, own in methods.items()
+            if method != BASELINE and own.keys() & baseline.keys()
+        }
         tests = {
             method: test
-            for method, own in methods.items()
-            if method != BASELINE
-            and (test := _test(own, methods.get(BASELINE, {}), len(methods) - 1))
+            for method, own in others.items()
+            if (test := _test(own, baseline, len(others)))
         }
         corrected = holm([test.p_value for test in tests.values()])
         compared += [
@@ -75,8 +88,8 @@ def compare_cells(trained: Iterable[tuple[str, str, Cell]]) -> list[Comparison]:
 
 
 def _test(
-    own: Mapping[tuple[str, int], float],
-    baseline: Mapping[tuple[str, int], float],
+    own: Mapping[_Pair, float],
+    baseline: Mapping[_Pair, float],
     comparisons: int,
 ) -> PairedTest | None:
     pairs = sorted(own.keys() & baseline.keys())

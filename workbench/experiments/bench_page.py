@@ -12,6 +12,7 @@ from workbench.experiments.bench_comparisons import (
     budget_words,
     comparison_findings,
     comparison_tables,
+    processor_of,
 )
 from workbench.experiments.pages import Page, file_name, one_seed, summarise, table
 from workbench.experiments.requested_cells import Found
@@ -74,6 +75,7 @@ def make_page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
             *comparison_findings(found),
             *one_seed(full.values()),
             *_mixed_sources(found),
+            *_mixed_processors(found),
             *notes,
         ],
         body=[*comparison_tables(found), *_tables(networks, full, source)],
@@ -148,6 +150,21 @@ def _mixed_sources(found: Found) -> list[str]:
     if len(weights) < 2:
         return []
     return [f"The networks come from different source weights ({', '.join(sorted(weights))})."]
+
+
+def _mixed_processors(found: Found) -> list[str]:
+    """A warning if methods were trained on different kinds of processors."""
+    methods: dict[tuple[str, str], dict[str, None]] = {}
+    for wish, cell in found:
+        if cell.protocol == TRAINED:
+            methods.setdefault(processor_of(cell), {})[wish.part.label[0]] = None
+    if len(methods) < 2:
+        return []
+    named = "; ".join(f"{' '.join(where)}: {', '.join(own)}" for where, own in methods.items())
+    return [
+        f"The methods were trained on different processors ({named}), which changes accuracies; "
+        "compare only rows of the same one."
+    ]
 
 
 def slimming_note(found: Found) -> list[str]:

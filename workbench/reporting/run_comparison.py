@@ -34,7 +34,7 @@ _SETTINGS = (
     "exits", "exit_epochs", "exit_flops", "exit_tolerance",
     "distill_weight", "objective", "teacher", "generation", "device", "precision",
     "threads", "source_weights", "data", "validation", "repair_epochs", "recipe_file",
-    "sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
+    "mask_sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
     *GATE_OPTIONS,
     *LATER_OPTIONS,
 )  # fmt: skip
