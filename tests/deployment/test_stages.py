@@ -298,9 +298,9 @@ def test_fine_tuning_with_rounding_is_not_applied_to_the_untrained_source(home):
     from workbench.training.protocols import PROTOCOLS
 
     settings = SimpleNamespace(deployment=SimpleNamespace(stages=("int8", "int8-qat")))
-    loaded = SimpleNamespace(task=SimpleNamespace(settings=settings))
+    task = SimpleNamespace(settings=settings)
     names = {
-        name: [stage.name for stage in stages_after(loaded, PROTOCOLS[name])]
+        name: [stage.name for stage in stages_after(task, PROTOCOLS[name])]
         for name in ("source", "full-fine")
     }
     assert names == {"source": ["int8"], "full-fine": ["int8", "int8-qat"]}

@@ -39,7 +39,7 @@ def test_a_hang_is_a_fault_even_where_exceptions_are_caught(monkeypatch):
 
 def test_much_memory_is_a_fault_also_when_it_is_freed(monkeypatch):
     monkeypatch.setattr(limits, "BYTES", 100 << 20)
-    assert "took" in fault_of("m", lambda: np.ones(15 << 20).sum()).what
+    assert "took" in fault_of("m", lambda: np.ones(64 << 20).sum()).what
     assert fault_of("m", lambda: np.ones(1 << 20).sum()) is None
 
 

@@ -171,6 +171,7 @@ def test_a_penalty_that_is_too_large_is_named(run_cli, weights):
     assert "try a lower --lr (now 0.1) or a lower --gate-penalty (now 1e+30)" in err
 
 
+@pytest.mark.slow
 def test_gates_are_trained_in_a_process_of_their_own(run_cli, weights):
     command = ("adapt", *ADAPT, "--weights", weights, "--method", "gal", "--flops", 0.2,
                "--protocols", "pfa-fine", "--json",
