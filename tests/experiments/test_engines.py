@@ -74,6 +74,7 @@ def test_every_engine_and_every_kind_of_cell_has_an_entry():
     assert set(KINDS) == {*SINGLE_STEPS, TRIAL}
 
 
+@pytest.mark.slow  # the short chaos test kills cells of a bench, too
 def test_a_bench_with_killed_cells_has_the_rows_of_one_process(undisturbed, monkeypatch):
     folder, polls, killed = undisturbed.parent / "local", {}, []
 
