@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.compression.factorisation.algebra import TwoLayers, from_weights
+from workbench.compression.factorisation.algebra import TwoLayers
 from workbench.compression.factorisation.layers import Layer, bias_of, factorise, weight_of
 from workbench.compression.narrow_networks import structure_of
 from workbench.compression.proof import with_random_values
@@ -119,7 +120,16 @@ def _exact(name: str, layer: nn.Module) -> Factor:
 
 
 def _product(factor: Factor, layer: Layer) -> TwoLayers:
-    return from_weights(weight_of(layer), bias_of(layer), factor.size)
+    """Two layers of full rank: one has the layer's weights, the other puts filters in order again.
+
+    The order is reversed between them, so that two outputs of the same shape are not equal.
+    """
+    weight, rank = weight_of(layer), factor.size
+    reverse = np.eye(rank)[::-1]
+    if rank == len(weight):
+        return TwoLayers(weight[::-1], reverse, bias_of(layer))
+    first = reverse.reshape(rank, *weight.shape[1:])
+    return TwoLayers(first, weight.reshape(len(weight), rank)[:, ::-1], bias_of(layer))
 
 
 def _alone(model: nn.Module, name: str) -> FilterGroup:
