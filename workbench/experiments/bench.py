@@ -42,6 +42,7 @@ from workbench.experiments.grid import (
     known_cells,
     of_shared_seeds,
     planned_work,
+    problems_of,
     run_parts,
     shown_seeds,
 )
@@ -165,14 +166,20 @@ def _possible(
     seeds: range,
 ) -> tuple[dict[str, Method], list[str]]:
     """The networks that all targets and budgets allow, and a line about each of the others."""
-    possible, lines = {}, []
-    for label, method in networks.items():
-        try:
-            check_parts(_parts(whole, {label: method}, budgets, seeds, _Slimming(None, {})))
-            possible[label] = method
-        except SettingsError as error:
-            lines.append(f"{label} is left out ({error}).")
-    return (possible, lines) if possible else (dict(networks), [])
+    found: dict[str, list[str]] = {}
+    for (label, _), problems in problems_of(
+        _parts(whole, networks, budgets, seeds, _Slimming(None, {}))
+    ).items():
+        found.setdefault(label, []).extend(problems)
+    possible = {label: method for label, method in networks.items() if label not in found}
+    if not possible:
+        return dict(networks), []
+    lines = [
+        f"{label} is left out ({'; '.join(dict.fromkeys(found[label]))})."
+        for label in networks
+        if label in found
+    ]
+    return possible, lines
 
 
 def _planned(

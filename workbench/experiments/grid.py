@@ -156,8 +156,13 @@ def check_parts(parts: Sequence[Part]) -> list[Wish]:
     """
     wishes, problems = _resolve(parts)
     if problems:
-        raise SettingsError(*problems)
+        raise SettingsError(*dict.fromkeys(line for lines in problems.values() for line in lines))
     return wishes
+
+
+def problems_of(parts: Sequence[Part]) -> dict[tuple[str, ...], list[str]]:
+    """The problems of the parts that cannot be trained, by the label of the part."""
+    return _resolve(parts)[1]
 
 
 def known_cells(parts: Sequence[Part], results: Path) -> Found:
@@ -232,11 +237,11 @@ def _share(text: str) -> float | None:
     return value if 0 < value <= 1 else None
 
 
-def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], list[str]]:
-    """Every cell of the parts that can be trained, and the problems of the other parts."""
+def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], dict[tuple[str, ...], list[str]]]:
+    """Every cell of the parts that can be trained, and the problems of the others by label."""
     fingerprints: dict[tuple[str, str], str] = {}
     found: list[Wish] = []
-    problems: list[str] = []
+    problems: dict[tuple[str, ...], list[str]] = {}
     for part in parts:
         try:
             task = resolve(Settings.of(**part.options))
@@ -244,11 +249,11 @@ def _resolve(parts: Sequence[Part]) -> tuple[list[Wish], list[str]]:
             check_smallest(task)
             source = _source_weights(task, fingerprints)
         except (SettingsError, DomainError, NetworkError, WeightsError) as error:
-            problems += error.problems
+            problems.setdefault(part.label, []).extend(error.problems)
             continue
         ids = cell_ids(task, part.protocols, part.seeds, source)
         found += [Wish(part, *which, cell, source) for which, cell in ids.items()]
-    return found, list(dict.fromkeys(problems))
+    return found, problems
 
 
 def _source_weights(task: Task, known: dict[tuple[str, str], str]) -> str:
