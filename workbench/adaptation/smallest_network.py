@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from workbench.adaptation.source_network import fixed_layers
 from workbench.adaptation.task import Task
-from workbench.compression.budget_limits import BUDGETS, Budget
-from workbench.compression.costs import Costs, count_costs
+from workbench.compression.budget_limits import BUDGETS, Budget, limited_cost
+from workbench.compression.costs import count_costs
 from workbench.compression.factor_candidates import known_layers
 from workbench.compression.factor_recipe import smallest_costs
 from workbench.compression.methods import FACTORISATIONS, RECIPES
@@ -59,9 +59,7 @@ def _check_factors(task: Task, budget: Budget) -> None:
     layers = known_layers(task.model, shape, len(task.source.classes), method.kind)
     network = build_network(task.model, shape, len(classes))
     least = smallest_costs(network, layers, method, fixed_layers(task), shape)
-    small: float = least.parameters
-    if budget.option != "params":
-        small = _share(least, count_costs(network, shape), budget.option)
+    small = limited_cost(budget.option, least, count_costs(network, shape))
     if small > float(budget.limit):
         raise SettingsError(
             f"{budget}: {name} makes no network that small; the smallest possible one has "
@@ -79,16 +77,7 @@ def _cost(task: Task, share: float, option: str) -> float:
         else group.buildable(share_of(group.filters, share), task.settings.recipe.multiple_of)
         for group in structure.groups
     }
-    full, small = sizes({}), sizes(widths)
-    if option == "params":
-        return small.parameters
-    return _share(small, full, option)
-
-
-def _share(small: Costs, full: Costs, option: str) -> float:
-    if option == "flops":
-        return small.flops / full.flops
-    return small.parameters / full.parameters
+    return limited_cost(option, sizes(widths), sizes({}))
 
 
 @lru_cache(maxsize=8)

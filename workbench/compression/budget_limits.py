@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from workbench.compression.method_names import REFERENCE
 from workbench.errors import SettingsError
+
+if TYPE_CHECKING:
+    from workbench.compression.costs import Costs
 
 #: The options that are budgets, with the words that follow their value in messages.
 BUDGETS = {
@@ -35,6 +39,19 @@ class Budget:
     def __str__(self) -> str:
         limit = self.limit if isinstance(self.limit, str) else f"{self.limit:g}"
         return f"{_option(self.option)} {limit}"
+
+
+def limited_cost(option: str, small: Costs, full: Costs) -> float:
+    """What a budget limits, for a network: a number of parameters, or a share of the full network.
+
+    Args:
+        option: a key of ``BUDGETS`` except "latency_ms", which only a measurement shows.
+    """
+    return {
+        "footprint": small.parameters / full.parameters,
+        "flops": small.flops / full.flops,
+        "params": small.parameters,
+    }[option]
 
 
 def parameter_count(text: str) -> int:

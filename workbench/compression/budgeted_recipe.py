@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from workbench.compression.budget_limits import BUDGETS, Budget
+from workbench.compression.budget_limits import BUDGETS, Budget, limited_cost
 from workbench.compression.budgets import confirmed, largest_within
 from workbench.compression.costs import Costs, measure_latencies
 from workbench.compression.evidence import Evidence
@@ -122,11 +122,7 @@ def _cost(
 
     def cost(threshold: float) -> float:
         small = sizes(_widths(evidence, replace(options, threshold=threshold)))
-        return {
-            "footprint": small.parameters / full.parameters,
-            "flops": small.flops / full.flops,
-            "params": small.parameters,
-        }[budget.option]
+        return limited_cost(budget.option, small, full)
 
     return cost
 

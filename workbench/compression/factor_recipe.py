@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from workbench import pfa
-from workbench.compression.budget_limits import BUDGETS, Budget
+from workbench.compression.budget_limits import BUDGETS, Budget, limited_cost
 from workbench.compression.budgeted_recipe import Candidate
 from workbench.compression.budgets import confirmed, largest_within
 from workbench.compression.costs import Costs, count_costs, measure_latencies
@@ -249,11 +249,7 @@ def _cost(
 
     def cost(threshold: float) -> float:
         small = choice.costs(full, threshold)
-        return {
-            "footprint": small.parameters / full.parameters,
-            "flops": small.flops / full.flops,
-            "params": small.parameters,
-        }[budget.option]
+        return limited_cost(budget.option, small, full)
 
     return cost
 
