@@ -1,7 +1,6 @@
 """--compensate and pfa-source through the real command line, on digits."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,22 +14,6 @@ ADAPT = ("adapt", "--source", "digits", "--target", "digits-3v8", "--weights", "
          "--epochs", 1, "--schedule", "one-cycle", "--batch-size", 64, "--method", "uniform",
          "--flops", 0.5)  # fmt: skip
 FINE = ("--protocols", "pfa-fine,pfa-scratch", "--json")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture
-def at_home(home, monkeypatch, run_cli):
-    """A folder with a trained source network."""
-    monkeypatch.chdir(home)
-    if not Path("source.safetensors").exists():
-        status, _, err = run_cli("train", "--source", "digits", "--epochs", 2, "--schedule",
-                                 "one-cycle", "--out", "source.safetensors")  # fmt: skip
-        assert status == 0, err
-    return home
 
 
 @pytest.fixture

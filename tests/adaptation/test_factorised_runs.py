@@ -21,22 +21,6 @@ ADAPT = ("adapt", *TARGET, *TRAIN, "--method", "dalr", "--flops", 0.4)
 BOTH = ("--protocols", "pfa-fine,pfa-scratch,pfa-source", "--json")
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture
-def at_home(home, monkeypatch, run_cli):
-    """A folder with a trained source network."""
-    monkeypatch.chdir(home)
-    if not Path("source.safetensors").exists():
-        status, _, err = run_cli("train", "--source", "digits", "--epochs", 2, "--schedule",
-                                 "one-cycle", "--out", "source.safetensors")  # fmt: skip
-        assert status == 0, err
-    return home
-
-
 @pytest.fixture
 def adapted(at_home, run_cli):
     """The result of dalr; from the store after the first time."""
