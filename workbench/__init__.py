@@ -1,4 +1,4 @@
-"""Specialise a big network for a small domain, with the evidence.
+"""Specialise a trained network for a small domain, and compare the results.
 
     import workbench
     result = workbench.adapt(source="digits", target="digits-3v8", epochs=10)

@@ -1,7 +1,7 @@
 """Accuracies of a trained network under attack, added to the metrics of its run (``--attack``).
 
-They are no part of the training's key: a recorded training gets them as long as its weights are
-kept, and is not repeated.
+They are not part of the training's key. They are added to a recorded training without repeating it,
+if its weights were kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The latency that a budget limits, in another runtime than torch."""
+"""Latency of candidate networks in onnxruntime, for ``--latency-ms`` with ONNX runtimes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def budget_latency(
 def latency_in(
     loaded: LoadedTask, runtime: str
 ) -> Callable[[nn.Module, tuple[int, ...], int], float] | None:
-    """The same for any runtime."""
+    """Return the function of ``budget_latency`` for a given runtime."""
     if runtime not in (ONNX, ONNX_INT8):
         return None
 

@@ -1,8 +1,8 @@
-"""The training of gates between the source and the analysis, and what follows from it.
+"""The recorded training of gates before the analysis, and the networks that it gives later steps.
 
 The gates are trained in the network that full-fine starts from. The analysis measures the responses
-of the source network as for every other method, and reads the scores of the gates in addition. The
-kept filters of the network with trained gates are what pfa-fine and pfa-source start from.
+of the source network as for every other method, and reads the scores of the gates in addition.
+pfa-fine and pfa-source start from the kept filters of the network with trained gates.
 """
 
 from __future__ import annotations

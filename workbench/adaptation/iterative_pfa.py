@@ -1,13 +1,13 @@
 """Iterative PFA: analyse, compress partly, fine-tune, and repeat (method card).
 
-Idea: a network that has lost some filters uses the others differently. The paper's section 5
-expects this to be better than one shot, but does not measure it.
+Idea: after some filters are removed, a network uses the others differently, so it is analysed
+again. The paper (section 5) expects this to be better than one step, but does not measure it.
 Formula: with N steps, step s analyses the current network. Where the method would reduce a group
 of w filters to k, the step reduces it to ceil(w (k/w)^(1/(N-s+1))). This divides the reduction into
 equal factors, and the last step reaches k. Between two steps the network is fine-tuned on the
 target, with seed 0.
 Cost: one analysis per step. The protocol's epochs are divided among the steps, so pfa-fine trains
-as long as in one shot.
+as long as with one step.
 When it does not help: with few epochs, each part of the training is too short to recover. On
 domains of two classes, trainings have ended at chance accuracy.
 

@@ -1,7 +1,7 @@
 """Latencies of the trained networks and their stages in all runtimes, measured once and recorded.
 
-A latency depends on the architecture and hardly on the weights, so one network stands for all with
-the same widths.
+A latency hardly depends on the weights, so only one of several networks with the same widths is
+measured.
 """
 
 from __future__ import annotations

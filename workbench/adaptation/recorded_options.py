@@ -1,7 +1,7 @@
 """The options of a run, stored with it as a file that repeats it (``--like``).
 
-The file holds what the user asked for, not what it came to on this machine, so that a run can be
-repeated with another target or network. Its last line shows that the file is complete.
+The file contains the options as the user gave them, not the defaults of this machine, so that a run
+can be repeated with another target or network. Its last line shows that the file is complete.
 """
 
 from __future__ import annotations

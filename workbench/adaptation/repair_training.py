@@ -1,8 +1,8 @@
 """Repair: train a compressed network on the source's images before the target (method card).
 
-Idea: a network that has just lost many of its filters is far from any good solution, and a small
-target has too few images to lead it back. The source has many: on these the compressed network
-learns to see again, in all classes of the source, and is then specialised.
+Idea: a network with many filters removed needs training, and a small target has too few images for
+it. The source has many images. The compressed network is trained on these, with all classes of the
+source, before it is specialised.
 Formula: the network that pfa-fine would start from, with all classes of the source, is trained for
 N epochs on the source's training images and labels, with seed 0 and the plan of the fine-tuning
 protocols (learning rate, batch size, schedule). Then its classifier is cut to the target's classes.

@@ -1,4 +1,4 @@
-"""Where an adaptation was made: the command that repeats it, software, machine, data and seeds."""
+"""Origin of an adaptation: the command that repeats it, software, machine, data and seeds."""
 
 from __future__ import annotations
 

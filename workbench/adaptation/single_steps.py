@@ -1,7 +1,7 @@
-"""One step of an adaptation by itself, as a process of its own executes it.
+"""Execute one step of an adaptation by itself (``workbench cell``).
 
-The step goes through the same recorder with the same key as in ``pipeline.adapt``, which then finds
-it. Earlier steps that it needs are found in the store, or executed.
+The step uses the same recorder and key as in ``pipeline.adapt``, which later finds the result.
+Earlier steps that it needs are found in the store, or executed.
 """
 
 from __future__ import annotations

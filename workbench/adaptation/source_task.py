@@ -1,4 +1,4 @@
-"""The options of ``workbench train``, and the same with all names looked up."""
+"""The options of ``workbench train``, as the user gives them and with all names looked up."""
 
 from __future__ import annotations
 

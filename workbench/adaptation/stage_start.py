@@ -1,4 +1,4 @@
-"""How a stage trains a protocol's network again, from where the protocol started."""
+"""The initial weights of a protocol's training, and the same training again, for a stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.training.loop import fit
 
 
 def rewind_to_start(loaded: LoadedTask, job: Job) -> Rewind:
-    """How to train the network of a job again, as its protocol did: on its processor, too."""
+    """Return the functions that make a job's network and train it again on the same processor."""
 
     def make() -> nn.Module:
         return job.finish(job.make_model())

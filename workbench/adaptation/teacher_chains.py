@@ -9,7 +9,7 @@ generation are the result. The assistant is PFA-En's network at the geometric me
 footprints of the full and the compressed network, trained with seed 0. Generation g below N is
 trained once, with seed g - 1, and teaches all seeds of the next one; generation 1 is the network
 that pfa-distill trains with seed 0 without this option.
-Cost: one training for each network in the chain; all of them are recorded and found again.
+Cost: one training for each network in the chain; each is recorded and reused.
 When it does not help: after two or three generations the gains end, and the published ones are
 below one point. Published chains start each generation from random weights; here each starts from
 the source's, so its students differ less.

@@ -1,4 +1,4 @@
-"""What teaches a distilled network, and what that changes in its training.
+"""The teacher of a distilled network, and the labels and classifier of its student.
 
 A teacher that knows all classes of the source teaches a student that has them, too: the labels
 are mapped to the source's classes, and after the training the student's classifier is cut to the

@@ -1,7 +1,7 @@
 """Printing results on stdout: the one place where text reaches a terminal.
 
-Names of classes, files, layers and domains may come from anybody's files and folders. Here
-everything that would steer a terminal is escaped, whatever its origin.
+Names of classes, files, layers and domains may come from untrusted files and folders. This module
+escapes all characters that control a terminal.
 """
 
 from __future__ import annotations

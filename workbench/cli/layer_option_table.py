@@ -1,4 +1,4 @@
-"""The options of single layers: which are compressed, and what happens to those that read them."""
+"""Options for single layers: which are compressed, and how their readers are corrected."""
 
 from __future__ import annotations
 

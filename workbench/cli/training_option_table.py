@@ -1,4 +1,4 @@
-"""Options that change how networks are trained, apart from the plan's numbers."""
+"""Options for regularisation, repair, attacks and gates; ``option_table`` has epochs and rates."""
 
 from __future__ import annotations
 

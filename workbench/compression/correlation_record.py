@@ -1,7 +1,7 @@
 """Correlations and spectra of the layers before and after the selection, small enough to keep.
 
-A correlation matrix of n filters has n² numbers, but a person looks at a picture of it. At most 64
-filters are kept of it, evenly spread over the layer's filters, in 8 bits a value. The mean absolute
+A correlation matrix of n filters has n² numbers, but the report only shows a picture. The record
+therefore has at most 64 filters, evenly spread over the layer, in 8 bits a value. The mean absolute
 correlation is computed from all filters. A layer has at most 8.2 kB of pictures, and 4 bytes for
 each kept filter's eigenvalue.
 """

@@ -1,4 +1,4 @@
-"""Find the layers that can be replaced by two, and verify it.
+"""Find the layers that can be replaced by two thinner ones, and verify each.
 
 A layer is replaced as a whole module. Code that reads its weights instead of calling it, or that
 calls it twice, would break. So the network is run on noise with every such layer replaced by two

@@ -1,7 +1,7 @@
-"""What a network saves with one filter less, for each filter group.
+"""Price of a filter: the cost that a network saves with one filter less, for each filter group.
 
-All layers that shrink with the filter count: its own weights, its norms, and the inputs of the
-layers that read it. The other layers have their full widths.
+The price covers everything that a filter removes: its weights, its entries in norms, and the inputs
+of the layers that read it. The other layers have their full widths.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The options about single layers: ``--recipe-file``, ``--only`` and ``--skip``.
 
-They fix what some layers keep, whatever the method says. ``--only`` and ``--skip`` name filter
-groups by globs; the groups that they leave out keep all filters.
+They set the filters that some layers keep; the method does not change these. ``--only`` and
+``--skip`` name filter groups by globs; the groups that they leave out keep all filters.
 """
 
 from __future__ import annotations

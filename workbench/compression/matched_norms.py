@@ -10,8 +10,8 @@ the compressed one, and the norm recorded M and V on the source's images. The ne
 V' = V v'/v, the new mean M' = m' - (m - M) sqrt(v'/v). (The norm's epsilon is added to each
 variance.) Both networks run on the same batches, of nearly equal size and in a random order with a
 fixed seed. Each norm uses the values of the current batch, so that all norms are estimated in one
-pass; at the end it gets the averages over the batches. No augmentation, no gradients, and dropout
-and all else as in evaluation.
+pass; at the end it gets the averages over the batches. There is no augmentation and no gradient,
+and all other layers work as in evaluation.
 Cost: one forward pass of both networks over the images.
 When it does not help: norms that run several times in a pass are left as they are.
 

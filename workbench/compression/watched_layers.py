@@ -19,10 +19,11 @@ mode costs one more forward pass; most networks never take one. The extra pass c
 weights, nor statistics of norms, nor torch's random state, so trained weights are bit-identical
 with and without watching.
 When it does not help: a branch between operations without their own values (``relu`` or ``tanh``,
-an addition or none) runs the same modules and is not detected. A branch on the images that exists
-only in training mode is not detected either; evaluated and exported networks do not take it. Nor
-is a branch in training mode to a path that was accepted before. Where seeds are trained together,
-``torch.vmap`` does not allow branches on values; such networks are trained and watched one by one.
+with or without an addition) runs the same modules and is not detected. A branch on the images that
+exists only in training mode is not detected either; evaluated and exported networks do not take it.
+Nor is a branch in training mode to a path that was accepted before. Where seeds are trained
+together, ``torch.vmap`` does not allow branches on values; such networks are trained and watched
+one by one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The validation split: a share of each class of the training images, on which choices are made.
+"""The validation split: a share of each class's training images, to choose between options.
 
 The test images are read once, at the end. Everything that is chosen before (a learning rate, a
 recipe, a network) is compared on the validation images, by networks that were trained on the rest.

@@ -1,4 +1,4 @@
-"""Run ONNX files with OpenVINO, Intel's runtime, as a second opinion on correctness and latency.
+"""Run ONNX files with OpenVINO, Intel's runtime, to check outputs and latency in a second runtime.
 
 OpenVINO reads float32 and int8 (QDQ) files as they are. Its int8 outputs differ from those of
 onnxruntime by roundings of integers, so compare their classes rather than their logits.

@@ -3,9 +3,9 @@
 MLflow imports this module by its name and gives it the network's file. The file is a weight file,
 an int8 file or a packed file of the workbench; none of them can run code.
 
-Input: a batch of images as people have them, uint8 from 0 to 255, shape (b, height, width,
-channels), of any size: the central square is scaled to the network's size, as in training. Output:
-a table with one column of probabilities for each class, and one row for each image.
+Input: a batch of ordinary images, uint8 from 0 to 255, shape (b, height, width, channels), of any
+size: the central square is scaled to the network's size, as in training. Output: a table with one
+column of probabilities for each class, and one row for each image.
 
 A network that is the user's own code is imported only if the user names it:
 ``WORKBENCH_MODEL=package.module:function mlflow models serve ...``.

@@ -1,4 +1,4 @@
-"""Experiments with one page each, a search for the best network, and PFA as a service.
+"""Commands above single adaptations: experiments, search, reports, engines, service, doctor.
 
 The command line calls ``reproduce.reproduce`` and ``bench.bench``. An experiment is a list of
 parts (``parts``). Finished trainings are rows of a CSV file (``result_rows``). A page is Markdown

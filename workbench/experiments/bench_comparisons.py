@@ -1,4 +1,4 @@
-"""Which differences between methods are real: paired tests over domains and seeds.
+"""Paired tests over domains and seeds: which differences between methods are significant.
 
 At each budget every network is compared with uniform widths and PFA's filters, on the same domains
 with the same seeds, computed on the same kind of processor in the same precision. A pair is one

@@ -1,7 +1,7 @@
-"""What a cell's process executes: ``workbench cell``.
+"""Execute a cell of any kind in this process, for ``workbench cell``.
 
-A cell goes through the same recorder and keys as every command, so a recorded one is found at once,
-and two processes never do the same work twice.
+A cell uses the same recorder and keys as every command, so a recorded cell is found at once, and
+two processes never do the same work.
 """
 
 from __future__ import annotations

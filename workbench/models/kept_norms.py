@@ -1,7 +1,7 @@
 """Norms over channels of which some were removed.
 
-A layer norm divides by the spread of all channels, so the others change when even a channel of
-zeros is removed. These norms know the width of the full network and count the removed channels as
+A layer norm uses the mean and variance over all channels, so removing a channel of zeros would
+change the others. These norms know the width of the full network and count the removed channels as
 zeros. So the outputs of the kept channels are those of the full network in which the others are
 zero, and removing them is exact.
 

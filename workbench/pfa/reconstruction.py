@@ -1,7 +1,7 @@
 """Predict removed responses from kept ones by ridge regression (method card).
 
 Idea: PFA removes the filters that the kept ones predict best. The prediction is linear, so the
-layer that reads both can be told to use it in place of the removed responses.
+layer that reads both can use it in place of the removed responses: only its weights change.
 Formula: with responses z in R^n and their Gram matrix G = sum z z^T, z_R is predicted as A z_K with
 A = G_RK (G_KK + r s I)^-1. s is the mean of the diagonal of G_KK, so that the ridge r has no unit.
 There is no constant: at the border of an image, a reader with padding would add a part of it only.

@@ -1,4 +1,4 @@
-"""Which of several machines does a piece of work, when they share a store but no lock files.
+"""Claims decide which of several machines does a piece of work, if they share only a store.
 
 A process claims a key with the tag ``CLAIM`` of its run: the time of the claim, and a heartbeat
 that a thread renews. If two live runs have claimed one key, the older claim wins. The process with

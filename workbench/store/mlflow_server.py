@@ -1,9 +1,9 @@
 """The process of the MLflow UI: MLflow's own application, opened for trained networks.
 
-MLflow's pages remember in the browser whether they show generative AI or trained models, and
-they begin with the former and an open assistant beside the page. The address is new at every start
-of ``workbench ui``, so the browser would never remember. The page therefore gets a script that sets
-both once; what the user chooses afterwards stays.
+MLflow's pages store in the browser whether they show generative AI or trained models. They start
+with generative AI and an open assistant beside the page. The address is new at every start of
+``workbench ui``, so the browser would never remember. The page therefore gets a script that sets
+both once; later choices of the user are kept.
 
     python -m workbench.store.mlflow_server sqlite:////folder/mlflow.db 127.0.0.1 5000
 """

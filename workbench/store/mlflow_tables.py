@@ -1,4 +1,4 @@
-"""MLflow's client, and the tables of its database: which revision it needs, how it creates them.
+"""MLflow's client, and the tables of its database: their required revision and their creation.
 
 Only ``mlflow_store``, which sets MLflow's environment first, imports this module.
 """

@@ -1,4 +1,4 @@
-"""Whether several machines can use a store: SQLite locks files, which networks do not carry."""
+"""Check whether several machines can use a store: SQLite's file locks do not work over networks."""
 
 from __future__ import annotations
 

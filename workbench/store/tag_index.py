@@ -1,4 +1,4 @@
-"""An index of a store's database by key and kind: MLflow has none by a tag's value, and ignores it.
+"""A database index of runs by key and kind. MLflow has no such index and ignores this one.
 
 It takes 150 bytes a run. It is partial, because other tags have values that are too long for an
 index of PostgreSQL.

@@ -1,7 +1,7 @@
-"""Distillation: what a training loop asks of the one who teaches its network.
+"""Distillation: the interface between a training loop and the teacher of its network.
 
-``Guide`` is all that the loops know. A ``Teacher`` is a trained network whose probabilities, and
-features for some objectives, another network learns (``training.objectives``). In
+The loops use only the interface ``Guide``. A ``Teacher`` is a trained network whose probabilities,
+and features for some objectives, another network learns (``training.objectives``). In
 ``mutual_learning``, two networks teach each other.
 """
 

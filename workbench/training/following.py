@@ -1,4 +1,4 @@
-"""The work of a process that helps the first one with its trainings (``processes``)."""
+"""The work of all processes but the first in a shared training (``processes``)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Mixup and CutMix: train on mixtures of two images of a batch (method card).
 
-Idea: a network that has to predict the shares of two images in a mixture cannot learn single
-images by heart, and behaves more linearly between them.
+Idea: a network that predicts the shares of two images in a mixture overfits less to single images,
+and behaves more linearly between them.
 Formula: with a partner x' of each image x, from a random permutation of the batch, and a share s
 drawn from Beta(alpha, alpha) for the batch, mixup trains on s x + (1 - s) x'. CutMix replaces a
 rectangle of x by that of x'. Its sides are sqrt(1 - s) of the image's, its centre is uniform, and

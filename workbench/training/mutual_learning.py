@@ -7,12 +7,12 @@ The gradient of L_i reaches network i alone. SGD works value by value, so one op
 values is equivalent to K optimisers. With K = 1, this is plain training.
 Cost: a training of every network. Here the compressed and the full network are trained side by
 side, each from the source's weights; only the compressed one is stored and evaluated.
-When it does not help: where a much better teacher is at hand already.
+When it does not help: if a much better teacher already exists.
 
 Zhang, Xiang, Hospedales, Lu, "Deep Mutual Learning", CVPR 2018 (arXiv 1706.00384), equations 1 to
 8.
 
-``Peers`` are one network to ``training.loop``, so checkpoints hold all of them.
+For ``training.loop``, ``Peers`` are one network, so checkpoints contain all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a network answers for each image that it is compared on, as a small file without code.
+"""Predictions of a network for each evaluated image, as a small file that cannot run code.
 
 Only the most probable classes of an image are kept, so a file has at most 24 bytes an image
 whatever the number of classes: 10,000 images need 240 kB at most.

@@ -1,7 +1,7 @@
 """Lower the dropout rates of a compressed network (method card).
 
-Idea: dropout keeps a network with too many connections from learning its images by heart. A network
-that has lost most of its connections needs less of it: half of 122 hidden units is too few.
+Idea: dropout reduces overfitting of a network with many connections. With fewer connections, a
+network needs a lower rate: half of 122 hidden units is too few.
 Formula: p' = p sqrt(C' / C), with C and C' the connections (weights) of the layer before the
 dropout in the full and in the compressed network. If inputs and filters of this layer are both
 reduced to a share r, the rate is p r.

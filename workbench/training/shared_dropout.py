@@ -1,4 +1,4 @@
-"""Dropout masks that are those of one process, when a batch is divided among processes.
+"""The dropout masks of a training in one process, for a batch that is divided among processes.
 
 Each process draws the masks of the whole batch from the same stream and uses the rows of its part.
 On a CPU, these are the masks of a training in one process. On a GPU, torch's own dropout draws in

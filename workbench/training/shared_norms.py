@@ -1,4 +1,4 @@
-"""Batch norms whose statistics are those of the whole batch, divided among processes (method card).
+"""Batch norms over a whole batch that is divided among processes (method card).
 
 Idea: each process of a training has a part of every batch. With the statistics of its own part, a
 batch norm would compute another function than in one process.
@@ -7,8 +7,8 @@ processes, in two passes, so no small difference of large numbers is taken. With
 values z, the gradient of the input is w / s (dy - (sum dy + z sum(z dy)) / n), whose two sums run
 over all processes, too. The gradients of weight and bias are averaged later, with all the others.
 Cost: three all-reduces per norm and step (two of them forward), of one or two numbers a channel.
-When it does not help: for large parts (64 images a process) on a slow network, where the waiting
-costs more than the better statistics bring (``--no-sync-batch-norm``).
+When it does not help: for large parts (64 images a process) on a slow network, the waiting costs
+more than the better statistics gain (``--no-sync-batch-norm``).
 
 torch's ``SyncBatchNorm`` does the same on GPUs and refuses the CPU; this one runs on both.
 """

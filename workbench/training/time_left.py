@@ -4,8 +4,8 @@ Idea: the work of each step is known before it begins; the speed follows from th
 call has executed. Work is counted in FLOPs, so short trainings of small networks count little.
 Formula: done = finished work / all work, where recorded steps are finished. Seconds left = the sum
 over kinds of (work left of the kind) x (seconds per unit of work, measured for the kind). A kind
-that was not measured yet has the pace of the trainings. Without any measured training, the time
-left is not known, and None says so.
+that was not measured yet gets the speed of the trainings. Without any measured training, the time
+left is not known and is None.
 Cost: nothing is timed for the estimate; the numbers come from the work itself.
 When it does not help: where the speed changes, for example if another program starts. Small
 networks do not reach the speed of large ones; ``OVERHEAD`` counts for what each image costs besides

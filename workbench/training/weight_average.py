@@ -1,7 +1,7 @@
 """Exponential moving average of the weights during a training (method card).
 
 Idea: the last steps of SGD wander around a minimum; an average over many steps lies closer to its
-centre. The average is what is evaluated and stored; it has no effect on the training itself.
+centre. The average is evaluated and stored; it has no effect on the training itself.
 Formula: after each step, a <- d a + (1 - d) w, with d = min(decay, (1 + t) / (10 + t)) after t
 earlier steps. The second term keeps the initial weights from dominating a short training. The
 statistics of batch norms belong to other weights, so they are estimated again on the training

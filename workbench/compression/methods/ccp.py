@@ -1,7 +1,7 @@
 """Collaborative channel pruning: which filters are cheap to remove together (method card).
 
-Idea: if two filters do the same, either can go, but not both. So filters are chosen together, by a
-second-order expansion of the loss.
+Idea: if two filters do the same, one of them can be removed, but not both. So filters are chosen
+together, by a second-order expansion of the loss.
 Formula: with r_i = 1 for a removed filter, the loss on the target's labels changes by
 sum_i u_i r_i + sum_ij S_ij r_i r_j. For an image with probabilities p, the change of logit c with
 the gate of filter i (``measurements.filter_gates``) is d_ic; then u_i = -E[sum_c d_ic (p_c - y_c)]
@@ -16,8 +16,8 @@ are chosen block by block.
 Cost: for a target of C classes, one forward and C backward passes over at most 512 images, evenly
 spaced, and a matrix n x n for each layer. It needs the target's labels, so the source must have the
 target's classes. For 1000 classes, that is 1000 backward passes.
-When it does not help: the expansion holds for small changes, and removing most filters is none. It
-ignores interactions between layers. All layers keep the same share, as in the paper.
+When it does not help: the expansion holds for small changes, but removing most filters is a large
+one. It ignores interactions between layers. All layers keep the same share, as in the paper.
 
 Peng et al., "Collaborative Channel Pruning for Deep Networks", ICML 2019 (PMLR 97:5113). The paper
 solves the problem by convex optimisation; its code is not public. The gates are at the inputs of

@@ -10,9 +10,9 @@ smallest possible one for k filters. The rank k is PFA-KL's keep count of this s
 or PFA-En's (``dalr-en``); a budget scales the ranks, or searches the energy.
 Cost: one pass over the target's images and one covariance for each layer. The covariances are not
 stored: trainings in another process measure them again.
-When it does not help: it pays only where k(d + n) is less than n d, for n filters with d weights:
-never for many pointwise layers. Each replaced layer adds a layer to the depth, so latency falls
-less than the FLOPs. A batch norm after the layer keeps its statistics.
+When it does not help: it saves parameters only where k(d + n) is less than n d, for n filters with
+d weights. In many pointwise layers this is never the case. Each replaced layer adds a layer to the
+depth, so latency falls less than the FLOPs. A batch norm after the layer keeps its statistics.
 
 Masana et al., "Domain-adaptive deep network compression", ICCV 2017, for fully connected layers;
 Zhang et al. 2015 (response reconstruction) for convolutions. The ranks by PFA are ours. The paper

@@ -1,6 +1,6 @@
 """Filters whose soft masks are not zero: GAL (method card).
 
-Idea: masks that a training with a penalty has closed belong to filters that are not needed.
+Idea: a filter whose mask was closed by a training with a penalty is not needed.
 Formula: the score is the mask m. Without a budget, filters with m > 0 are kept, at least one per
 layer; with one, those with the largest m over all layers, but none with m = 0: it would start as a
 dead filter.

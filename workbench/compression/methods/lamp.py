@@ -1,7 +1,7 @@
 """Layer-adaptive magnitude: squared norms relative to the larger ones of a layer (method card).
 
-Idea: magnitudes of different layers are not comparable. A filter's squared norm, relative to what
-would be left if it and all smaller filters were removed, is.
+Idea: norms of different layers are not comparable. The score divides the squared norm of a filter
+by the sum of the squared norms of this and all larger filters of its layer.
 Formula: sort the filters of a layer by norm. s_i = ||w_i||^2 / (sum of ||w_j||^2 over filter i and
 all filters before it in descending order). The largest filter of each layer has s = 1. The filters
 of all layers are ranked together; those with the largest s are kept.

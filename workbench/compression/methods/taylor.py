@@ -1,6 +1,6 @@
 """Filter pruning by a first-order Taylor expansion of the loss (method card).
 
-Idea: a filter is needed as far as the loss on the target's labels changes without it.
+Idea: the more the loss on the target's labels changes without a filter, the more it is needed.
 Formula: a gate g_i = 1 multiplies filter i wherever a layer reads it. dl/dg_i is the sum, over
 these layers and over positions, of the filter's value times the gradient of an image's
 cross-entropy l by it. s_i = mean over images of (dl/dg_i)^2. The filters of all layers are ranked
@@ -13,9 +13,10 @@ flatten need no special case. The paper removes a few filters at a time while it
 are removed at once (or in the steps of ``--steps``).
 Cost: one more forward and backward pass over the target's images, with gradients of activations
 only. It needs the target's labels, so the source must have the target's classes.
-When it does not help: the expansion holds for small changes, and removing most filters is none. A
-network that is certain of every image has gradients near zero, and then noise ranks the filters.
-Redundant filters share their importance: each may look needless alone (``ccp`` looks at pairs).
+When it does not help: the expansion holds for small changes, but removing most filters is a large
+one. A network that is certain of every image has gradients near zero, and then noise ranks the
+filters. Redundant filters share their importance: each may look needless alone (``ccp`` looks at
+pairs).
 
 Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, section 3. Reported
 there: ResNet-101 on ImageNet loses 0.02 points at 60 % of the FLOPs.

@@ -1,7 +1,7 @@
 """How many filters, and which, from the scores of trained gates (``training.gates``).
 
 A score above 0 is an open gate. Without a budget, every layer keeps its filters with open gates.
-With one, the filters of all layers are ranked by their scores together.
+With a budget, the filters of all layers are ranked together by their scores.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Filters whose trained gates carry information: VIB (method card).
 
-Idea: gates that a training has left as pure noise belong to filters that are not needed.
+Idea: a filter whose gate is pure noise after the training is not needed.
 Formula: the score is log(mu^2 / sigma^2) of each gate. Without a budget, filters with a score above
 0 are kept, at least one per layer; with one, those with the largest scores over all layers.
 Cost: the training of the gates, see ``training.gates.vib``, where the rest of the card is.

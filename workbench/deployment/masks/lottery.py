@@ -15,10 +15,10 @@ Formula: each round keeps the same share of the remaining weights: after round i
 would be 10 rounds for s = 0.9; the default of 5 removes 37 %.
 
 Cost: ``--lottery-rounds`` times the training of the protocol: for a VGG-16 on a CPU, many minutes.
-With sparsity 0 nothing is trained, and the file holds the network as it is.
+With sparsity 0, nothing is trained, and the file contains the unchanged network.
 
-When it does not help: the bytes are those of ``sparse``, which costs less. It computes as dense
-weights do: neither faster nor with less memory. Large networks and large rates need a rewind to an
+When it does not help: the bytes are those of ``sparse``, which costs less. It computes with dense
+weights, neither faster nor with less memory. Large networks and large rates need a rewind to an
 early epoch instead of the start (Frankle et al., ICML 2020), which is not offered.
 """
 

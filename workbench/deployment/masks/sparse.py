@@ -11,7 +11,7 @@ magnitude. The loss is the cross-entropy. SGD with Nesterov's momentum 0.9 start
 falls to 0 along a cosine, with batches of 32 images and without augmentation. All seeds are fixed.
 
 Cost: ``--mask-epochs`` epochs of training in float32 on the CPU: minutes for a VGG-16. With
-sparsity 0 nothing is trained, and the file holds the network as it is.
+sparsity 0, nothing is trained, and the file contains the unchanged network.
 
 When it does not help: it saves bytes only. The file is read back as dense float32 weights, and
 convolutions of dense weights do not skip zeros: neither faster nor with less memory. A compressed

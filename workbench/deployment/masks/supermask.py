@@ -1,8 +1,8 @@
 """Stage ``supermask``: a learned choice of the weights from which the training started.
 
-Idea: a network contains a good one that needs no training of its weights: it is enough to learn
-which weights to keep (Zhou et al., NeurIPS 2019). Each weight has a score; the weights with the
-largest scores are kept (edge-popup: Ramanujan et al., CVPR 2020).
+Idea: a network contains an accurate smaller one whose weights need no training. It is enough to
+learn which weights to keep (Zhou et al., NeurIPS 2019). Each weight has a score; the weights with
+the largest scores are kept (edge-popup: Ramanujan et al., CVPR 2020).
 
 Formula: in each convolution and linear layer, w' = w m with m = 1 for the round((1 - s) n) largest
 scores of its n weights (at least one), else 0. The gradient passes the choice unchanged (straight
@@ -17,7 +17,7 @@ Cost: ``--mask-epochs`` epochs on the CPU, each slower than that of a training b
 sorts the scores: minutes for a VGG-16.
 
 When it does not help: a start from random weights needs a wide network and many epochs. The file is
-as large as that of ``sparse``, whose weights are trained. It computes as dense weights do: neither
+as large as that of ``sparse``, whose weights are trained. It computes with dense weights, neither
 faster nor with less memory.
 """
 

@@ -6,10 +6,10 @@ Formula: r is about S (q - Z). Weights: one scale for each filter, Z = 0, q in [
 Activations: one scale for each tensor, from its range on the target's training images. For x86 they
 are unsigned, S = (max - min) / 255; for ARM signed and symmetric, Z = 0. Batch norms are folded
 into the convolutions first.
-Choices, made on training images that were not used for the ranges: the range is the observed
-minimum and maximum, or the middle 99.99 % of the values; for x86, weights may have 7 bits, because
-processors without VNNI instructions add two products in 16 bits, which can overflow. The choice
-with the smallest change of the logits wins.
+Choices: the range is from the observed minimum to the maximum, or the middle 99.99 % of the values.
+For x86, weights have 8 or 7 bits: processors without VNNI instructions add two products in 16 bits,
+which can overflow. The choice that changes the logits least is taken, on training images that were
+not used for the ranges.
 Cost: seconds; no training.
 When it does not help: networks whose activations have a few very large values lose accuracy
 (``int8_qat`` may help). Operators without an integer version (such as SiLU) stay float32; each then

@@ -1,4 +1,4 @@
-"""A line of the doctor, and calling a check so that its failure is a line too."""
+"""A line of ``workbench doctor``, and the call of a check, which reports its failure as a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options for engines, and what they come to on this machine.
+"""The options for engines, and the numbers of workers and threads that follow on this machine.
 
 The module has no heavy imports, because the command line checks the options before any work.
 """

@@ -1,4 +1,4 @@
-"""The end of the fork server: imported there, after all other modules, and nowhere else.
+"""End the fork server with its driver. Only the server imports this module, as the last one.
 
 The server has the driver's standard streams, and Python needs seconds to free all libraries. A
 caller that reads the driver's output to its end would wait for that. So the server closes the

@@ -1,7 +1,8 @@
 """Processes that are forked from one that has loaded the libraries.
 
-Importing torch, MLflow and torch-pruning takes seconds of processor time. The local engine pays it
-once: Python's fork server imports them, computes nothing, and forks a process for each cell.
+Importing torch, MLflow and torch-pruning takes seconds of processor time. The local engine imports
+them only once: Python's fork server loads them, computes nothing, and forks a process for each
+cell.
 """
 
 from __future__ import annotations

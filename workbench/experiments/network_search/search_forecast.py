@@ -1,8 +1,8 @@
-"""How the trials of a search are trained, and the work to expect of them.
+"""Training plans of a search's trials, and an estimate of their work.
 
-The rungs of successive halving are known once the candidates are; which candidates survive, and how
-many trials follow, is not. The forecast assumes candidates of average size, and a few trials in
-each of the parts that follow.
+The number of candidates determines the rungs of successive halving. It is not known which
+candidates remain and how many trials follow. The forecast assumes candidates of average size, and a
+few trials in each of the later parts.
 """
 
 from __future__ import annotations

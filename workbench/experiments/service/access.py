@@ -1,7 +1,7 @@
-"""Who may send what: checks of every request before its body is read, and headers of every answer.
+"""Checks of every request before its body is read, and security headers of every answer.
 
-- The Host header must name this server. Otherwise a web page could reach a server on the reader's
-  own machine under a name of its own (DNS rebinding).
+- The Host header must name this server. Otherwise a web page could reach a server on the user's
+machine under the page's own host name (DNS rebinding).
 - A request that changes something must come from this server's own pages or from a program:
   browsers send Origin or Sec-Fetch-Site with the requests of other pages.
 - With a token, a client sends it as ``Authorization: Bearer``, or has a cookie from the login page.

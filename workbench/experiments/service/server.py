@@ -1,4 +1,4 @@
-"""``workbench serve``: the service on an address of this machine."""
+"""Start the service on an address of this machine (``workbench serve``)."""
 
 from __future__ import annotations
 

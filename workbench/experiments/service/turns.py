@@ -1,4 +1,4 @@
-"""Work of the server itself that takes seconds: one piece at a time, and few that wait."""
+"""A queue for slow work of the server itself: one piece at a time, few may wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job in a process of its own, through the same commands that a user would type.
+"""Run one job in its own process, with the same commands that a user would type.
 
 A worker is the leader of a process group, so that everything it starts ends with it. SIGTERM lets
 it mark its run as KILLED; the same job continues later from its last checkpoint.

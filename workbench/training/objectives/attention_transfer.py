@@ -1,7 +1,7 @@
 """Attention transfer: the small network attends to the same places of the image (method card).
 
-Idea: where a layer responds strongly shows what the network attends to. The places do not depend
-on the number of channels, so networks of different widths can be compared.
+Idea: the places where a layer responds strongly show what the network attends to. The places do not
+depend on the number of channels, so networks of different widths can be compared.
 Formula: Q = vec(mean over channels of A^2), divided by its Euclidean norm, for the map A of each
 image; loss = mean over images and places of (Q_S - Q_T)^2, summed over the layers, with weight
 1000.

@@ -1,10 +1,10 @@
 """The layers at which the features of two networks are compared.
 
-Features are the *inputs* of convolutions and linear layers: they are what a layer reads, after
-norm, activation and additions, and rebuilding says exactly which input channels of a narrower
-network are which of the full one. Networks of one architecture share the names of their layers, so
-one name finds both. A map is the input of a convolution with more than one place; for each spatial
-resolution, that of the last convolution is compared.
+Features are the *inputs* of convolutions and linear layers, after norm, activation and additions.
+Rebuilding records which input channels of the full network a narrower network keeps. Networks of
+one architecture have the same layer names, so one name finds both layers. A map is the input of a
+convolution with more than one place; for each spatial resolution, that of the last convolution is
+compared.
 """
 
 from __future__ import annotations

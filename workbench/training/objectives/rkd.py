@@ -1,6 +1,6 @@
 """Relational distillation: distances and angles between images are the teacher's (method card).
 
-Idea: what a network knows shows in the relations between its embeddings, not in their coordinates.
+Idea: the relations between a network's embeddings contain its knowledge, not their coordinates.
 Relations survive another width, a rotation, a shift and another scale.
 Formula: with distances d_ij = ||x_i - x_j|| / mean of the positive distances, and angles
 a_ijk = cos of the angle between x_i - x_j and x_k - x_j, loss = 25 mean Huber(d_S, d_T) +
