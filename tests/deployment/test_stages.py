@@ -248,7 +248,7 @@ def test_stages_of_some_seeds_are_shown_and_refused(result, run_cli):
     few = ("--calibration-images", "16")
     status, out, err = run_cli(*BASE, "--stages", "mixed", "--mixed-size", "0.2", *few)
     assert status == 0, err
-    assert "pfa-fine mixed is not recommended: it was made of 1 of 2 seeds only" in out
+    assert "pfa-fine mixed is not recommended: it was made for 1 of 2 seeds only" in out
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def with_attacks(loaded: LoadedTask, run: StoredRun, recorder: Recorder) -> Stor
     if weights is None:
         return run
     title = f"attack · {run.name}"
-    waiting = f"{title}: another process does it; waiting"
+    waiting = f"{title}: another process measures it; waiting"
     with (
         recorder.work.lock(run.tags[KEY], lambda: recorder.display.say(waiting)),
         recorder.display.track(title, len(loaded.test), kind=STAGE) as advance,

@@ -110,8 +110,8 @@ def read_run_options(
         )
     if kind == "shrink":
         raise SettingsError(
-            f"--like {run_id}: this is a search; name the run of its chosen network, "
-            f"{run.tags.get(ADAPTATION, 'which it has none of yet')}"
+            f"--like {run_id}: this is a search; name the run of its chosen network "
+            f"({run.tags.get(ADAPTATION, 'it has none yet')})"
         )
     path = store.fetch(run, OPTIONS_FILE)
     if path is None:

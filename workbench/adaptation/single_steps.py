@@ -67,7 +67,7 @@ def run_step(prepared: Prepared, step: SingleStep, check: Check) -> StepRun:
 def _source(prepared: Prepared, step: SingleStep, check: Check) -> StepRun:
     call, recorder = prepared.call, prepared.recorder
     if call.given:
-        raise SettingsError("kind 'source': the options name --weights, so nothing is to train")
+        raise SettingsError("kind 'source': nothing is to be trained with --weights")
     job = job_of_source(call.task, call.processor, recorder.display)
     check(job.key)
     run, new = recorder.train(job, None, lambda outcome: True)

@@ -77,9 +77,9 @@ def _refused(results: Sequence[ProtocolResult], tolerance: float) -> dict[str, s
 def _reason(origin: ProtocolResult, staged: ProtocolResult, tolerance: float) -> str | None:
     if len(staged.hits) < len(origin.hits):  # they may be the better or the worse seeds
         return (
-            f"was made of {len(staged.hits)} of {len(origin.hits)} seeds only, because the weights "
-            "of the others were not kept; --fresh trains them again, and 'workbench quantize' "
-            "judges one network"
+            f"was made for {len(staged.hits)} of {len(origin.hits)} seeds only, because the "
+            "weights of the others were not kept; --fresh trains them again, and 'workbench "
+            "quantize' evaluates one network"
         )
     reason = loss_reason(origin.accuracy_mean, staged.accuracy_mean, tolerance)
     if reason or not staged.timing or not origin.timing or staged.runtime == origin.runtime:

@@ -59,8 +59,8 @@ def bench(
 ) -> None:
     """Compare compression methods on the same domains at equal footprints or FLOPs.
 
-    The page has paired tests of every method against uniform widths, and the difference
-    that this number of seeds and domains would have shown.
+    The page has paired tests of every method against uniform widths, and the smallest
+    difference that this number of seeds and domains detects.
 
     \b
     Examples:

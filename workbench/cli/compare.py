@@ -59,7 +59,8 @@ def compare(
     The columns have the names source, domain, model, method, training, seeds, protocol,
     accuracy, size, parameters, footprint, flops, flops_ratio, latency, latency_64 (a batch
     of 64), runtime (of the latencies) and train. Sizes are in bytes, latencies in ms,
-    training times in seconds. adapt with stages compares float32 networks in onnx, too.
+    training times in seconds. The table of adapt --stages also has latencies of float32
+    networks in onnx.
     Accuracies under --attack 4 of adapt are fgsm_4 and pgd_4.
 
     \b

@@ -37,9 +37,8 @@ LAYERS: dict[str, Option] = {
     "compensate": Option(
         bool,
         _PANEL,
-        "Correct the layers that read removed filters: the kept filters take over what they "
-        "predict of them on the target. Adds the row pfa-source: the compressed network without "
-        "training.",
+        "Correct the layers that read removed filters, by predicting these from the kept filters "
+        "on the target. Adds the row pfa-source: the compressed network without training.",
         RecipeSettings.compensate,
         ("--compensate/--no-compensate",),
     ),

@@ -117,8 +117,8 @@ SHARED: dict[str, Option] = {
     "cost": Option(
         str | None,
         _RECIPE,
-        "pfa-cost: what a filter's energy is weighed against: flops or params. (default: what the "
-        "budget limits)",
+        "pfa-cost: the cost of a filter that is compared with its energy: flops or params. "
+        "(default: what the budget limits)",
     ),
     **LAYERS,
     **DISTILLATION_OPTIONS,
@@ -154,14 +154,14 @@ SHARED: dict[str, Option] = {
     "tolerance": Option(
         float,
         _SEEDS,
-        "Percentage points of accuracy that the recommended network may lie below the best one.",
+        "Percentage points of accuracy that the recommended network may be below the best one.",
         DomainSettings.tolerance,
     ),
     "validation": Option(
         float | None,
         _SEEDS,
         "Compare networks on this share of each class's training images instead of the test "
-        "images; they are trained on the rest. For choices between options; try 0.2.",
+        "images, and train on the rest. Use it to choose between options; try 0.2.",
     ),
     "prefer": Option(
         str,

@@ -36,7 +36,7 @@ def report(
     ] = None,
     **chosen: Any,
 ) -> None:
-    """Write a report as one HTML file that needs no network.
+    """Write a report as one HTML file that opens offline.
 
     It shows the verdict, all networks, accuracy against cost, the filters of each layer,
     confusion matrices, the images on which the full and the small network differ, and

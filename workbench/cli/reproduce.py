@@ -67,9 +67,9 @@ def reproduce(
     """Repeat a figure or table of the paper and compare the results with the published ones.
 
     Two experiments go beyond the paper. distillation trains the small network with
-    the full network as teacher and asks whether it becomes better than the full one.
+    the full network as teacher and tests whether it becomes better than the full one.
     equal-compute trains the small network from scratch for as many FLOPs as the full
-    one and asks whether that closes the gap.
+    one and tests whether that closes the gap.
 
     Every cell is trained once. Cells in the results folder and trainings in the store
     are reused, so you can run an experiment in parts, also on several machines.

@@ -70,7 +70,7 @@ def serve(
 
     A job does what the command adapt does, and uses the same store. After a restart, jobs
     continue. The page is at the printed address, the description of the interface at
-    /docs. docs/service.md explains what is protected, and how.
+    /docs. docs/service.md describes the security measures.
 
     \b
     Examples:

@@ -44,7 +44,7 @@ def shrink(
     context: typer.Context,
     cost: Annotated[
         str,
-        typer.Option(help=f"What to make small: {', '.join(COSTS)}.", rich_help_panel=_PANEL),
+        typer.Option(help=f"Cost to minimise: {', '.join(COSTS)}.", rich_help_panel=_PANEL),
     ] = SearchSettings.cost,
     time: Annotated[
         str | None,

@@ -45,7 +45,7 @@ def train(
     sync_batch_norm: Annotated[
         bool,
         typer.Option(
-            help="Under torchrun, batch norms use the batches of all processes, not their own part."
+            help="Under torchrun, batch norms use the whole batch, not the part of their process."
         ),
     ] = True,
     seed: Annotated[int, typer.Option(help="Seed of the weights, order, crops and dropout.")] = 0,

@@ -25,20 +25,21 @@ TRAINING_OPTIONS: dict[str, Option] = {
     "mixup": Option(
         float,
         _REGULARISATION,
-        "Train on mixtures of two images; alpha of their shares' distribution; try 0.2.",
+        "Train on mixtures of two images; alpha of the Beta distribution of shares; try 0.2.",
         _Training.mixup,
     ),
     "cutmix": Option(
         float,
         _REGULARISATION,
-        "Replace a rectangle of each image by that of another; alpha of its area; try 1.",
+        "Replace a rectangle of each image by that of another; alpha of the Beta distribution of "
+        "areas; try 1.",
         _Training.cutmix,
     ),
     "orthogonality": Option(
         float,
         _REGULARISATION,
-        "Weight of a penalty that keeps the singular values of the layers near 1, against small "
-        "changes of images; try 1e-3.",
+        "Weight of a penalty that keeps the singular values of the layers near 1, so that "
+        "small changes of images have less effect; try 1e-3.",
         _Training.orthogonality,
     ),
     "scale_dropout": Option(
@@ -51,15 +52,15 @@ TRAINING_OPTIONS: dict[str, Option] = {
     "sync_batch_norm": Option(
         bool,
         _REGULARISATION,
-        "Under torchrun, batch norms of the protocols use the batches of all processes, not their "
-        "own part.",
+        "Under torchrun, batch norms of the protocols use the whole batch, not the part of their "
+        "process.",
         _Training.sync_batch_norm,
         ("--sync-batch-norm/--no-sync-batch-norm",),
     ),
     "repair_epochs": Option(
         int,
         _REGULARISATION,
-        "Epochs of the compressed network on the source's images, before the target.",
+        "Epochs that train the compressed network on the source's images, before the target.",
         _Training.repair_epochs,
     ),
     "gate_epochs": Option(
@@ -71,13 +72,14 @@ TRAINING_OPTIONS: dict[str, Option] = {
     "gate_penalty": Option(
         float | None,
         _GATES,
-        "Penalty on open gates; more closes more filters. (default: 0.3 for vib, 1 for gal)",
+        "Penalty on open gates; a larger one removes more filters. (default: 0.3 for vib, 1 for "
+        "gal)",
     ),
     "attack": Option(
         str,
         _REGULARISATION,
         "Measure the accuracy under attacks (FGSM, PGD) that change pixels by at most these "
-        "numbers of 255 grey levels, comma-separated; try 2,4,8.",
+        "numbers of grey levels (of 255), comma-separated; try 2,4,8.",
         "",
     ),
 }

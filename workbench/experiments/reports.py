@@ -39,7 +39,7 @@ def report(
     data_dir: Path | None = None,
     tracking_uri: str | None = None,
 ) -> Path:
-    """Write a report as one HTML file that needs no network.
+    """Write a report as one HTML file that opens offline.
 
     Args:
         run: id of the run of an adaptation or a search.

@@ -85,7 +85,7 @@ def check_teacher(settings: TrainingSettings, head: str, steps: int) -> list[str
     """
     if not settings.distils or settings.teacher not in ALL_CLASSES:
         return []
-    asked = f"--teacher {settings.teacher}: the student is trained in all classes of the source"
+    asked = f"--teacher {settings.teacher}: the student is trained on all classes of the source"
     if head != "slice":
         return [f"{asked}, which needs --head slice; use --teacher {FULL_FINE}"]
     if steps > 1:

@@ -122,8 +122,8 @@ def search_sentences(result: Search) -> list[str]:
         )
     if full and 100 / full.trials[0].images > tolerance:
         lines.append(
-            f"warning: one of {full.trials[0].images} validation images is more than the tolerance "
-            f"of {tolerance:g} point(s); use a larger --validation, or a larger --tolerance"
+            f"warning: one of {full.trials[0].images} validation images counts for more than the "
+            f"tolerance of {tolerance:g} point(s); use a larger --validation or --tolerance"
         )
     return [*lines, *_test_lines(result)]
 

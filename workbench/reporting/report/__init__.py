@@ -1,4 +1,4 @@
-"""The report: plain data become one HTML file that needs no network.
+"""The report: plain data become one HTML file that opens offline.
 
 ``page`` describes a page as frozen data (sections of tables, charts, pictures and matrices) and
 ``html`` renders it. ``charts`` makes Vega-Lite charts of plain rows. The modules that end in

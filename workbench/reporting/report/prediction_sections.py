@@ -138,8 +138,8 @@ def calibration_section(answers: Answers) -> Section:
     ]
     lines = [
         "A network is calibrated if, of its answers with a probability of 80 %, 80 % are correct. "
-        "Below the dashed line, it is too sure of itself. The expected calibration error (ECE) is "
-        "the mean distance to the line over ten bins, weighted by their answers."
+        "Below the dashed line, its probabilities are too high. The expected calibration error "
+        "(ECE) is the mean distance to the line over ten bins, weighted by their answers."
     ]
     columns = ("network", "ECE", "mean probability", "accuracy")
     blocks: list[Chart | Table] = [Table("Calibration of all networks", columns, errors)]
@@ -190,7 +190,7 @@ def images_section(answers: Answers, pixels: dict[int, NDArray[np.uint8]]) -> Se
         blocks.append(Pictures(title, pictures))
     head = (
         f"Answers of the first seed of both networks, {full.label} and {small.label}, with their "
-        "probabilities. The surest wrong answers come first."
+        "probabilities. Wrong answers with the highest probability come first."
     )
     return Section("images", "Images on which they differ", [head, *lines], blocks)
 
