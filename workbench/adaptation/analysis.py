@@ -131,7 +131,7 @@ def measure_analysis(
     display: Display,
     trained: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> Analysis:
-    """Analyse the source network in one shot.
+    """Analyse the source network in a single step.
 
     Args:
         trained: scores of trained gates by filter group, by the name of their method.
@@ -228,7 +228,7 @@ def decide(
         structure: its filter groups.
         evidence: the evidence about each group.
         full: costs of the network that a budget's shares refer to; None means ``network``.
-        steps_left: steps of iterative PFA from this one on; 1 is one shot.
+        steps_left: steps of iterative PFA from this one on; 1 for the last or only step.
 
     Raises:
         SettingsError: when no network is within the budget.

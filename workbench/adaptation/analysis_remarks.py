@@ -1,4 +1,4 @@
-"""Lines about an analysis that a user should know before the trainings: warnings and effects."""
+"""Lines about an analysis to print before the trainings: warnings, and effects of options."""
 
 from __future__ import annotations
 

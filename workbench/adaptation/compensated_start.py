@@ -1,4 +1,4 @@
-"""The compensated network that a repair, pfa-source, pfa-fine and pfa-distill start from.
+"""The compensated network, from which a repair, pfa-source, pfa-fine and pfa-distill start.
 
 It is computed at most once per process, when the analysis is measured or a training needs it. It
 is not stored, because it takes two passes over the target's images.

@@ -48,7 +48,7 @@ Kept = Mapping[str, tuple[int, ...]]
 def analyse_in_steps(
     loaded: LoadedTask, source: SourceNetwork, recorder: Recorder, parent: str | None
 ) -> Analysis:
-    """Find or measure the analysis of a task: in one shot, in the steps of ``--steps``, or with
+    """Find or measure the analysis of a task: in one step, in the steps of ``--steps``, or with
     trained gates.
 
     Args:

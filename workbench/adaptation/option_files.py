@@ -123,7 +123,7 @@ def read_options(path: Path, types: Types, command: str) -> dict[str, Any]:
 
 
 def override(options: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a file with those of the command line in their place.
+    """Merge the options of a file with those of the command line, which override them.
 
     An option of the file that contradicts a typed one is dropped: the user cannot remove it
     otherwise.

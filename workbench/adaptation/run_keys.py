@@ -128,7 +128,7 @@ def _runtime_parts(task: Task) -> dict[str, Any]:
 
 
 def step_parts(loaded: LoadedTask) -> dict[str, Any]:
-    """The part of a key for iterative PFA; empty for one shot."""
+    """The part of a key for iterative PFA; empty for a single step."""
     task = loaded.task
     if task.settings.recipe.steps == 1:
         return {}

@@ -12,8 +12,8 @@ from workbench.training.settings import TrainingSettings
 def check_repeatable(stages: Sequence[str], training: TrainingSettings) -> list[str]:
     """One line for each stage that cannot repeat the distillation, because its network is larger.
 
-    A student that learns all classes of the source is cut afterwards, and a network that learns
-    together with another one is taken out of the pair; a mask of the result fits neither.
+    A student with all classes of the source is cut after its training, and mutual learning trains a
+    pair of networks. A mask of the resulting network does not fit the network of the training.
     """
     if not training.distils:
         return []

@@ -1,4 +1,4 @@
-"""The work of stages and of the latency measurements, for the estimate of the time left."""
+"""The work (FLOPs) of stages and latency measurements, for the estimate of the time left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work of an adaptation's steps, from which the time left follows.
+"""The work (FLOPs) of an adaptation's steps, for the estimate of the time left.
 
 The work of a step is the sum over its seeds, and over the stages after them. Before the analysis,
 the FLOPs of the compressed network are a guess, because its recipe is not known.

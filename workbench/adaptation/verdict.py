@@ -17,8 +17,8 @@ from workbench.reporting.verdict_rules import (
 def judge(results: Sequence[ProtocolResult], tolerance: float, prefer: str = "speed") -> Verdict:
     """Recommend a network whose mean accuracy is close enough to the best.
 
-    A network that a stage made is refused if it is slower at batch 1 than the network it was made
-    from, if it loses more than the tolerance, or if some seeds are missing.
+    A stage's network is refused if it is slower at batch 1 than its float32 network, if it loses
+    more than the tolerance, or if some seeds are missing.
 
     Args:
         results: results of at least one protocol, and of the stages after them.

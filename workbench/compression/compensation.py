@@ -1,4 +1,4 @@
-"""Put the contribution of removed filters into the kept ones, without training (method card).
+"""Let the kept filters replace the effect of removed ones, without training (method card).
 
 Idea: the layer that reads a group of filters loses the removed ones. PFA removes filters that the
 kept ones predict, so the reader's weights of the kept filters can take over what they predict.

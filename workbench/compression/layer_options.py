@@ -26,7 +26,7 @@ _CONTRADICT = (
 
 @dataclass(frozen=True)
 class FixedLayer:
-    """What a layer keeps, whatever the method says.
+    """The filters that a user option sets for a layer in place of the method.
 
     Attributes:
         keep: the number of filters, which the selection chooses, or their indices, ascending.

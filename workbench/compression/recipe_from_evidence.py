@@ -32,12 +32,11 @@ class Count:
 def keep_counts(evidence: Sequence[Evidence], options: RecipeOptions) -> dict[str, Count]:
     """Compute how many filters each group keeps.
 
-    Groups that the options fix keep what they say. The smallest share of the options is a part of
-    what is wanted, whatever the recipe is.
-    If a grouped convolution reads the filters, each of its groups must keep the same number, so
-    the count is rounded up to one that can be built. A group's width includes its inactive
-    filters. PFA recipes keep at most the active filters, except to round up to a multiple; a group
-    without an active filter keeps one.
+    Groups that the options fix keep the given filters. The count of every recipe is raised to the
+    share ``min_share`` if it is smaller. If a grouped convolution reads the filters, each of its
+    groups must keep the same number, so the count is rounded up. A group's width includes its
+    inactive filters. PFA recipes keep at most the active filters, except to round up to a multiple;
+    a group without an active filter keeps one.
     """
     counts = {name: Count(fixed.count, fixed.count) for name, fixed in options.fixed.items()}
     free = options.free(evidence)

@@ -1,4 +1,4 @@
-"""Text about an exported file: what was compared, and whether a stage is worth it."""
+"""Text about an exported file: the comparison, and whether a stage is recommended."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ is the inverse of a Lagrange multiplier, and no widths of the same cost have a l
 logarithms. A higher threshold never keeps fewer filters.
 
 Cost: O(n log n). When it does not help: prices are those of the full network, so the method solves
-the problem with linear costs. If all layers shrink by the same factor, all prices of a chain do
-too, and their ratios stay; if they do not, the prices are wrong. The energy of a layer is not its
+the problem with linear costs. If all layers of a chain shrink by the same factor, so do all prices,
+and their ratios do not change. Otherwise the prices are wrong. The energy of a layer is not its
 accuracy: the method can narrow an expensive layer to a bottleneck, so it is used with a minimum
 width. Ln E is our choice of a loss: it is the logarithm of the energy that passes through a chain
 of layers which each keep a share E of it.

@@ -1,8 +1,8 @@
 """How much of the machine a training uses, under the names of MLflow's system metrics.
 
-MLflow's own monitor starts a thread for every run, writes past the lock of a SQLite store and needs
-psutil. Here a sample is taken when epochs are sent to the store, at most every five seconds, and
-costs microseconds.
+MLflow's own monitor starts a thread for every run, writes without the lock of a SQLite store and
+needs psutil. Here a sample is taken when epochs are sent to the store, at most every five seconds,
+and costs microseconds.
 """
 
 from __future__ import annotations

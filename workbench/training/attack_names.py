@@ -1,4 +1,4 @@
-"""Names of the attacks, and their option; the module has no heavy imports."""
+"""Names of the attacks, and the option ``--attack``; the module has no heavy imports."""
 
 from __future__ import annotations
 

@@ -18,9 +18,8 @@ class Line:
     """One finding.
 
     Attributes:
-        level: "problem" for what the workbench needs and lacks, "note" for what is worth knowing.
-        name: what was checked.
-        text: the finding; for a problem, also what to do.
+        level: "problem" if something that the workbench needs is missing, "note" for information.
+        name: what was checked. text: the finding; for a problem, also what to do.
     """
 
     level: Level

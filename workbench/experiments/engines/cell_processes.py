@@ -1,8 +1,8 @@
 """One cell in a process of its own: start it, follow it, start it again after a crash, end it.
 
 The process leads a process group, so ending it ends what it started. Its output goes to files
-without names, not to pipes: a cell whose driver was killed can still write. It notices that its
-parent is gone, and ends itself (``end_with_parent``).
+without names, not to pipes: a cell whose driver was killed can still write. It checks whether its
+parent still exists, and ends itself if not (``end_with_parent``).
 """
 
 from __future__ import annotations

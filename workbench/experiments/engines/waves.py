@@ -1,8 +1,8 @@
 """Which cells of an adaptation can run now: those whose earlier steps are recorded.
 
 The order is that of the steps: the source network, the gates, the analysis, the repair, then the
-trainings without a teacher, the teachers, and the trainings that learn from them. What is done is
-read from the store by the keys; no graph of tasks is kept.
+trainings without a teacher, the teachers, and the trainings that learn from them. The store, read
+by the keys, shows what is done; there is no graph of tasks.
 """
 
 from __future__ import annotations
