@@ -110,7 +110,9 @@ def test_the_table_and_the_json_have_the_same_verdict(result, run_cli):
     rows = [line.split("%")[0] for line in out.splitlines()]
     assert any(row.startswith(" full-fine int8 ") for row in rows)
     assert " compressed   onnx-int8 " in out
-    assert "ReduceMean (1) of full-fine int8, pfa-fine int8, source int8: in float32" in out
+    assert (
+        "Computed in float32: ReduceMean (1) in full-fine int8, pfa-fine int8, source int8." in out
+    )
 
 
 def test_a_second_call_makes_nothing(result, run_cli):

@@ -47,7 +47,7 @@ def with_attacks(loaded: LoadedTask, run: StoredRun, recorder: Recorder) -> Stor
             loaded.task.source,
             loaded.processor,
             missing,
-            on_batch=lambda done: advance(done, f"{done} of {len(loaded.test)} images"),
+            on_batch=lambda done: advance(done, "images"),
         )
         recorder.store.log(run.run_id, metrics=found)
     return recorder.store.run(run.run_id)

@@ -89,7 +89,7 @@ def subject_lines(plan: dict[str, Any]) -> list[str]:
         f"{len(settings['classes'])} classes, {train:,} training and {test:,} test images",
         f"data        {data['folder']} ({there})",
         f"network     {settings['model']}: {count(full['parameters'])} parameters, "
-        f"{count(full['flops'])} FLOPs an image before compression",
+        f"{count(full['flops'])} FLOPs per image before compression",
         f"training    {training['epochs']} epochs, {training['schedule']} schedule, learning rate "
         f"{training['learning_rate']:g} (fine: {fine:g}), batch {training['batch_size']}, "
         f"weight decay {training['weight_decay']:g}{_regularisers(training)}",

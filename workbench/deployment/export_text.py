@@ -28,7 +28,7 @@ def export_lines(done: Exported) -> list[str]:
         lines.append(f"in float32: {', '.join(done.report.left_float)}")
     if done.costs:
         shares = _exit_shares(done)
-        lines.append(f"{shares} of the images leave at its exits, the last one at the end")
+        lines.append(f"{shares} of the images leave at its exits, from the first to the last")
     if done.check:
         lines.append(_check_line(done.check))
     return [*lines, f"{done.model_card}: model card"]

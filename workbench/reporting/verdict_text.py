@@ -177,15 +177,15 @@ def runtime_notes(adaptation: Adaptation) -> list[str]:
         if result.exit_shares:
             shares = ", ".join(percent(each, 0) for each in result.exit_shares)
             lines.append(
-                f"{result.label}: {shares} of the images leave at its exits, the last one at the "
-                "end; FLOPs and latency are expected values per image, in torch."
+                f"{result.label}: {shares} of the images leave at its exits, from the first to the "
+                "last; FLOPs and latency are expected values per image, in torch."
             )
     floats: dict[tuple[str, ...], list[str]] = {}
     for result in adaptation.stages:
         if result.left_float:
             floats.setdefault(result.left_float, []).append(result.label)
     for operators, labels in floats.items():
-        lines.append(f"{', '.join(operators)} of {', '.join(labels)}: in float32.")
+        lines.append(f"Computed in float32: {', '.join(operators)} in {', '.join(labels)}.")
     return lines
 
 
