@@ -50,15 +50,15 @@ def test_the_page_has_all_its_parts_and_is_small():
     html = render(page())
     titles = re.findall(r'<h2 id="(.*?)"', html)
     assert titles == [
-        "networks", "trade", "filters", "layers", "training", "confusion", "images", "calibration",
-        "origin", "missing",
+        "networks", "trade", "exits", "filters", "layers", "training", "confusion", "images",
+        "calibration", "origin", "missing",
     ]  # fmt: skip
     assert len(html.encode()) < 5e6
     assert "workbench adapt --source zoo --target pets" in html
 
 
 def test_parts_without_data_are_left_out():
-    html = render(page(recipe=None, correlations=(), trainings=(), answers=None))
+    html = render(page(recipe=None, exits=(), correlations=(), trainings=(), answers=None))
     titles = re.findall(r'<h2 id="(.*?)"', html)
     assert titles == ["networks", "trade", "origin", "missing"]
 
