@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import save
 
 from workbench.experiments.service import zip_uploads
-from workbench.experiments.service.refusals import RefusalError
+from workbench.experiments.service.rejections import RejectionError
 from workbench.experiments.service.upload_store import UploadStore, plain_name
 
 
@@ -54,7 +54,7 @@ def refused(store):
     """Upload a file that must be refused: (status, problem); nothing may be left."""
 
     def add(name, content):
-        with pytest.raises(RefusalError) as error:
+        with pytest.raises(RejectionError) as error:
             store.add(name, io.BytesIO(content))
         left = list(store.folder.rglob("*"))
         assert left == []
@@ -146,7 +146,7 @@ def test_what_is_written_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(
         zipfile.ZipFile, "open", lambda self, info: io.BytesIO(opened(self, info).read() + b"x")
     )
-    with pytest.raises(RefusalError, match="larger than the archive declares") as error:
+    with pytest.raises(RejectionError, match="larger than the archive declares") as error:
         zip_uploads.extract(path, tmp_path / "out", 2)
     assert error.value.status == 413
 
@@ -220,7 +220,7 @@ def test_other_files_are_refused(refused, name, content, status):
 def test_all_uploads_together_are_limited(store):
     for number in range(2):
         store.add(f"w{number}.safetensors", io.BytesIO(save({"a": np.zeros(450_000, np.float32)})))
-    with pytest.raises(RefusalError) as error:
+    with pytest.raises(RejectionError) as error:
         store.add("w2.safetensors", io.BytesIO(save({"a": np.zeros(450_000, np.float32)})))
     assert error.value.status == 507
     assert len(store.all()) == 2
@@ -228,12 +228,12 @@ def test_all_uploads_together_are_limited(store):
 
 def test_uploads_are_removed_unless_a_job_needs_them(store):
     upload = store.add("pets.zip", io.BytesIO(zipped(pets())))
-    with pytest.raises(RefusalError, match="needs this upload"):
+    with pytest.raises(RejectionError, match="needs this upload"):
         store.remove(upload.id, [upload.id])
     store.remove(upload.id, [])
     assert store.all() == []
     for name in (upload.id, "../jobs", "", "a" * 24):
-        with pytest.raises(RefusalError, match="no upload"):
+        with pytest.raises(RejectionError, match="no upload"):
             store.get(name)
 
 

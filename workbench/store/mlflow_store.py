@@ -2,7 +2,7 @@
 
 Runs are written through ``MlflowClient`` with explicit ids; the global MLflow state of a
 notebook is neither read nor changed. A local SQLite store is locked around each call, because
-MLflow 3 creates its tables without a lock and SQLite refuses concurrent writers.
+MLflow 3 creates its tables without a lock and SQLite rejects concurrent writers.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ multiplied into the batch norm, or the layer, without any error (``GatedNetwork.
 
 A closed gate (0) equals a removed filter only if 0 stays 0 until the next layer reads it: no later
 batch norm of its own (as in DenseNets and networks that normalise before their convolutions), and
-an activation that maps 0 to 0. ``check_gates`` compares the two and refuses other networks.
+an activation that maps 0 to 0. ``check_gates`` compares the two and rejects other networks.
 """
 
 from __future__ import annotations
