@@ -111,7 +111,7 @@ class Branched(nn.Module):
         return self.head(self.one(x) + self.two(x))
 
 
-def test_a_network_that_is_no_chain_is_refused():
+def test_a_network_that_is_no_chain_is_rejected():
     with pytest.raises(NetworkError, match="are not called one after the other") as told:
         chain_of(Branched().eval(), (1, 8, 8))
     assert len(told.value.problems) == 1
