@@ -179,7 +179,7 @@ def take_all(shots: dict[str, Screenshot], out: Path) -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(workbench(*ADAPT), cwd=WORK, check=True, stdout=subprocess.PIPE)
     run = json.loads(done.stdout)["run_id"]
-    root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium's sandbox refuses root
+    root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium's sandbox does not run as root
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox"] if root else []

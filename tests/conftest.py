@@ -129,7 +129,7 @@ def browser():
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"needs a browser on PATH: {', '.join(BROWSERS)}")
-    root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium's sandbox refuses root
+    root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium's sandbox does not run as root
     arguments = ["--no-sandbox"] if root else []
     with playwright.sync_playwright() as run:
         chromium = run.chromium.launch(executable_path=program, args=arguments)

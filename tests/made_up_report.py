@@ -5,6 +5,7 @@ import numpy as np
 from workbench.compression.correlation_record import LayerCorrelation
 from workbench.compression.recipes import LayerRecipe, Recipe
 from workbench.reporting.report.adaptation_page import AdaptationReport
+from workbench.reporting.report.exit_section import NetworkExits
 from workbench.reporting.report.network_sections import Training
 from workbench.reporting.report.networks import networks_from
 from workbench.reporting.report.prediction_sections import AnsweredNetwork, Answers
@@ -83,6 +84,15 @@ def report(*, classes=("cat", "dog", "fox"), layers=("first", "second"), **chang
         "recommended": "pfa-fine",
         "accuracy_line": "Accuracy: two seeds.",
         "recipe": Recipe("pfa-kl", 100, tuple(layer(name, 12, 5) for name in layers)),
+        "exits": [
+            NetworkExits(
+                "pfa-fine multi-exit",
+                (0.625, 0.0, 0.375),
+                (0.25, 0.5),
+                ((0.9, 0.8), (float("inf"), float("inf"))),
+            ),
+            NetworkExits("source multi-exit", (0.5, 0.25, 0.25)),
+        ],
         "correlations": [correlation(name, 12, 5) for name in layers],
         "trainings": [Training("full-fine", "0", curve, curve)],
         "answers": answers,

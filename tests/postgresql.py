@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-#: PostgreSQL refuses to run as root.
+#: PostgreSQL does not run as root.
 OTHER_USER = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
 
 
@@ -19,7 +19,7 @@ def lacking():
     if not PROGRAMS:
         return "needs PostgreSQL in /usr/lib/postgresql"
     if OTHER_USER and shutil.which("runuser") is None:
-        return "needs runuser, because PostgreSQL refuses root"
+        return "needs runuser, because PostgreSQL does not run as root"
     return ""
 
 

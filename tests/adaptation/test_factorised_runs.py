@@ -149,7 +149,7 @@ def test_options_that_do_not_apply_are_one_line(at_home, run_cli, options, line)
     )
 
 
-def test_other_commands_refuse_factorised_recipes(adapted, run_cli):
+def test_other_commands_reject_factorised_recipes(adapted, run_cli):
     result, _ = adapted
     status, _, err = run_cli("analyze", *TARGET, "--method", "svd", "--out", "r.yaml")
     assert status == 2

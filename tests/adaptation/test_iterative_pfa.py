@@ -65,7 +65,7 @@ def test_the_recipe_names_filters_of_the_full_network(run_cli):
     torch.testing.assert_close(left[name], expected)
 
 
-def test_more_steps_than_epochs_are_refused(run_cli):
+def test_more_steps_than_epochs_are_rejected(run_cli):
     status, out, err = run_cli(*ADAPT, *HOW, "--steps", 6)
     assert (status, out) == (2, "")
     assert "--steps 6: the 5 epoch(s) cannot be divided" in err

@@ -75,7 +75,7 @@ def _runs(store, name):
     return [run for run in store.runs([store.experiment(name)], {}) if run.tags[KIND] != "adapt"]
 
 
-def refused(result):
+def rejected(result):
     status, out, err = result
     assert (status, out) == (2, "")
     line = err.splitlines()[-1]
@@ -86,12 +86,12 @@ def refused(result):
 
 
 def test_a_branch_that_the_analysed_images_take_stops_the_analysis(module, weights, run_cli):
-    refused(run_cli(*ADAPT, "--model", f"{module}:often", "--weights", weights))
+    rejected(run_cli(*ADAPT, "--model", f"{module}:often", "--weights", weights))
     assert runs_by_kind() == {("analysis", "analysis"): FAILED}
 
 
 def test_a_branch_that_batches_of_a_training_take_stops_the_training(module, weights, run_cli):
-    refused(run_cli(*ADAPT, "--model", f"{module}:rarely", "--weights", weights))
+    rejected(run_cli(*ADAPT, "--model", f"{module}:rarely", "--weights", weights))
     found = runs_by_kind()
     assert found.pop(("analysis", "analysis")) == FINISHED
     assert list(found.values()) == [FAILED]
@@ -101,7 +101,7 @@ def test_a_branch_that_batches_of_a_training_take_stops_the_training(module, wei
 def test_a_branch_stops_the_training_of_a_source_network(module, run_cli, command):
     train = ("train", "--source", "digits", "--epochs", 1, "--out", "w.safetensors")
     command = (*ADAPT, "--source-epochs", 1) if command == "adapt" else train
-    refused(run_cli(*command, "--model", f"{module}:often"))
+    rejected(run_cli(*command, "--model", f"{module}:often"))
     assert runs_by_kind() == {("source", "source"): FAILED}
 
 
@@ -112,9 +112,9 @@ def test_a_network_without_a_branch_is_adapted(module, weights, run_cli):
 
 
 def test_a_branch_stops_seeds_that_are_trained_together(module, weights, run_cli, monkeypatch):
-    # vmap refuses to branch on values; one by one the same images stop the training.
+    # vmap does not branch on values; one by one the same images stop the training.
     monkeypatch.setattr(
         "workbench.adaptation.stacked_training.pays", lambda images, seeds, processor: seeds > 1
     )
     model = f"{module}:rarely"
-    refused(run_cli(*ADAPT, "--model", model, "--weights", weights, "--seeds", 2))
+    rejected(run_cli(*ADAPT, "--model", model, "--weights", weights, "--seeds", 2))

@@ -335,7 +335,7 @@ def test_odd_weights_are_told_too(mistake, case):
     assert len(mistake(f"{ADAPT} --weights {ODD_WEIGHTS[case]()}")) == 1
 
 
-def test_weights_of_other_classes_are_refused(mistake):
+def test_weights_of_other_classes_are_rejected(mistake):
     """Ten classes of their own, not the ten of the source: the file says so."""
     from workbench.models.weight_files import Card
 
@@ -378,10 +378,10 @@ def test_damaged_data_is_one_line_and_left_alone(run_cli):
 
 
 def test_data_that_cannot_be_fetched_is_one_line(run_cli, monkeypatch):
-    def refuse(*_, **__):
+    def reject(*_, **__):
         raise urllib.error.URLError("no route to host")
 
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(urllib.request, "urlopen", reject)
     status, out, err = run_cli(*"analyze --source cifar100 --target S2 --data-dir data".split())
     assert (status, out) == (2, "")
     assert len(err.splitlines()) == 1
@@ -449,7 +449,7 @@ def test_a_store_that_cannot_be_used_is_one_line(left, case, command):
 
 @pytest.mark.parametrize("command", ["compare", "clean", "ui", f"{ADAPT} --dry-run"])
 @pytest.mark.parametrize("case", ["a text", "another's", "plain files"])
-def test_reading_commands_refuse_it_as_well_and_write_nothing(left, case, command):
+def test_reading_commands_reject_it_as_well_and_write_nothing(left, case, command):
     make, uri, _ = STORES[case]
     make()
     before = tree()

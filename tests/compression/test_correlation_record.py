@@ -86,7 +86,7 @@ def test_a_file_is_read_as_it_was_written_and_is_small(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "no layers"])
-def test_a_damaged_file_is_refused(tmp_path, damage):
+def test_a_damaged_file_is_rejected(tmp_path, damage):
     path = tmp_path / "correlations.safetensors"
     evidence, recipe, _ = measured("a", 9, (0, 1))
     write_correlations(correlations_of([evidence], recipe), path)

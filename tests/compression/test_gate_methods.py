@@ -258,7 +258,7 @@ def test_of_two_equal_filters_one_goes(images):
 
 
 @pytest.mark.parametrize("options", [("--method", "taylor"), ("--selection", "ccp")])
-def test_classes_without_a_trained_classifier_are_refused(run_cli, tmp_path, draw_folder, options):
+def test_classes_without_a_trained_classifier_are_rejected(run_cli, tmp_path, draw_folder, options):
     draw_folder(tmp_path / "pets", {"cat": 6, "dog": 6})
     (tmp_path / "domains").mkdir()
     (tmp_path / "domains/pets.yaml").write_text("name: pets\nfolder: ../pets\n")
@@ -270,7 +270,7 @@ def test_classes_without_a_trained_classifier_are_refused(run_cli, tmp_path, dra
     assert "use a method without labels" in err
 
 
-def test_random_rows_of_a_new_head_are_refused(run_cli):
+def test_random_rows_of_a_new_head_are_rejected(run_cli):
     save_file(build_network("simplecnn", (1, 8, 8), 10).state_dict(), "source.safetensors")
     status, _, err = run_cli(
         "adapt", "--source", "digits", "--target", "digits-3v8", "--weights", "source.safetensors",

@@ -289,7 +289,7 @@ def test_every_selection_keeps_so_many_different_filters(cnn, selection):
     options = RecipeOptions(recipe="uniform", selection=selection, threshold=0.3)
     recipe = make_recipe(evidence, structure, options)
     wanted = keep_counts(evidence, options)
-    for layer in recipe.layers:  # a recipe refuses indices that are not different
+    for layer in recipe.layers:  # a recipe rejects indices that are not different
         assert layer.kept == wanted[layer.layer].kept
     assert (recipe.method, recipe.selection) == ("uniform", selection)
     assert type(recipe).from_json(recipe.to_json(), recipe.spectra_json()) == recipe

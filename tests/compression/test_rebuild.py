@@ -1,4 +1,4 @@
-"""Rebuilding: exact where it must be, refused where it cannot be."""
+"""Rebuilding: exact where it must be, rejected where it cannot be."""
 
 import numpy as np
 import pytest
@@ -125,13 +125,13 @@ def test_a_rebuilt_network_trains():
         ({"features.0": [-1]}, r"within 0..95"),
     ],
 )
-def test_a_recipe_that_does_not_fit_is_refused(kept, message):
+def test_a_recipe_that_does_not_fit_is_rejected(kept, message):
     model, _ = make("simplecnn", (1, 8, 8))
     with pytest.raises(NetworkError, match=message):
         rebuild(model, kept)
 
 
-def test_a_structure_of_another_network_is_refused():
+def test_a_structure_of_another_network_is_rejected():
     model, _ = make("simplecnn", (1, 8, 8))
     with pytest.raises(NetworkError, match=r"no layer 'classifier\.2'"):
         rebuild_as(model, {"classifier.2": [0]}, structure_of("vgg16", (3, 32, 32), 5))

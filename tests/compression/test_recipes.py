@@ -119,13 +119,13 @@ def test_json_gives_the_recipe_back_exactly():
     assert row["kept"] == len(row["kept_indices"]) < row["filters"]
 
 
-def test_what_is_no_recipe_is_refused():
+def test_what_is_no_recipe_is_rejected():
     with pytest.raises(ValueError, match="not a recipe"):
         Recipe.from_json('{"layers": [{}]}', "{}")
 
 
 @pytest.mark.parametrize("kept", [(), (1, 0), (0, 0), (4,), (-1,)])
-def test_indices_that_cannot_be_kept_are_refused(kept):
+def test_indices_that_cannot_be_kept_are_rejected(kept):
     with pytest.raises(ValueError, match="kept indices"):
         LayerRecipe("conv", 4, kept, 1, 4, 0.0, 1.0, ())
 
@@ -145,7 +145,7 @@ WRONG_ROWS = {
 
 
 @pytest.mark.parametrize("case", WRONG_ROWS)
-def test_rows_that_cannot_be_are_refused(case):
+def test_rows_that_cannot_be_are_rejected(case):
     recipe = make_recipe({"a": moments(responses(5, 1))}, "pfa-kl")
     name, value, said = WRONG_ROWS[case]
     saved = json.loads(recipe.to_json())
@@ -157,7 +157,7 @@ def test_rows_that_cannot_be_are_refused(case):
 @pytest.mark.parametrize(
     "spectra", ["{}", '{"a": [1]}', '{"a": 1}', "[]", '{"a": [NaN]}', "[" * 10**5]
 )
-def test_spectra_that_do_not_fit_are_refused(spectra):
+def test_spectra_that_do_not_fit_are_rejected(spectra):
     recipe = make_recipe({"a": moments(responses(5, 1))}, "pfa-kl")
     with pytest.raises(ValueError, match=r"spectr|NaN|nested"):
         Recipe.from_json(recipe.to_json(), spectra)

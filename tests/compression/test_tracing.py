@@ -1,4 +1,4 @@
-"""What cannot be compressed is refused, or left as it is, with a reason."""
+"""What cannot be compressed is rejected, or left as it is, with a reason."""
 
 import pytest
 import torch
@@ -134,7 +134,7 @@ def layers(**more):
          "computes without gradients"),
     ],
 )  # fmt: skip
-def test_a_network_that_cannot_be_compressed_is_refused_in_one_line(model, message):
+def test_a_network_that_cannot_be_compressed_is_rejected_in_one_line(model, message):
     with pytest.raises(NetworkError, match=message) as caught:
         find_structure(model, SHAPE)
     assert "\n" not in str(caught.value)

@@ -101,7 +101,7 @@ def test_a_portable_greymap_is_scaled_from_its_own_white(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
-def test_pixels_without_a_known_white_are_refused(tmp_path, kind):
+def test_pixels_without_a_known_white_are_rejected(tmp_path, kind):
     Image.fromarray(np.ones((8, 8), dtype=kind)).save(tmp_path / "a.tif")
     with pytest.raises(UNREADABLE, match="white is not defined"):
         decode(tmp_path / "a.tif", Form(3, 8))

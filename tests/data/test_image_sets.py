@@ -210,10 +210,10 @@ def test_cifar_images_keep_channels_rows_and_columns_in_place(cifar100, split):
 def test_data_that_is_all_there_can_be_read_from_a_read_only_folder(cifar100, monkeypatch):
     write_cifar(cifar100, Path("data"))
 
-    def refuse(*_, **__):
+    def reject(*_, **__):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(FileLock, "acquire", refuse)
+    monkeypatch.setattr(FileLock, "acquire", reject)
     assert len(load_images("cifar100", "train", Path("data"))) == 7
 
 
@@ -222,11 +222,11 @@ def network(monkeypatch):
     """Addresses that were asked for; none of them answers."""
     asked = []
 
-    def refuse(request, *_, **__):
+    def reject(request, *_, **__):
         asked.append(getattr(request, "full_url", request))
         raise urllib.error.URLError("no route to host")
 
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(urllib.request, "urlopen", reject)
     return asked
 
 

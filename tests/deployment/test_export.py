@@ -275,7 +275,7 @@ def test_an_onnx_file_is_not_believed_either(run_cli, weights, image):
         assert said in line
 
 
-def test_a_file_without_a_card_is_refused(tmp_path):
+def test_a_file_without_a_card_is_rejected(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "plain.safetensors")
     with pytest.raises(WeightsError, match="was not written by the workbench"):
         workbench.predict(str(tmp_path / "plain.safetensors"), ["a.png"])

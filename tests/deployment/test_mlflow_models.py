@@ -193,7 +193,7 @@ def test_a_mistake_in_a_registration_is_one_line(recorded, store, run_cli, argum
     assert words in err
 
 
-def test_images_of_another_shape_are_refused(store):
+def test_images_of_another_shape_are_rejected(store):
     weights = Path(runs(store, "source")[0].artifact("weights.safetensors"))
     network = served_model._load_pyfunc(str(weights))
     assert network.predict(np.zeros((3, 8, 8, 1), np.uint8)).shape == (3, 10)

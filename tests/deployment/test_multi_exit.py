@@ -36,6 +36,7 @@ from workbench.models.networks import build_network
 from workbench.models.processor import Processor
 from workbench.models.weight_files import Card, read_card, save_tensors
 from workbench.store.mlflow_store import Store
+from workbench.store.stored_results import REPORT_FILE
 from workbench.training.loop import fit
 from workbench.training.plans import Plan
 
@@ -110,7 +111,7 @@ class Branched(nn.Module):
         return self.head(self.one(x) + self.two(x))
 
 
-def test_a_network_that_is_no_chain_is_refused():
+def test_a_network_that_is_no_chain_is_rejected():
     with pytest.raises(NetworkError, match="are not called one after the other") as told:
         chain_of(Branched().eval(), (1, 8, 8))
     assert len(told.value.problems) == 1
@@ -330,6 +331,13 @@ def test_the_stage_is_recorded_shown_and_used(run_cli, tmp_path):
         assert row["latency_ms"] == origin["latency_ms"] * run.metrics["latency_share"]
         assert row["parameters"] > origin["parameters"]
         assert run.params["exits"] == "2"
+    store = Store(None)
+    html = store.fetch(store.run(result["run_id"]), REPORT_FILE).read_text()
+    for row in result["stages"]:
+        for number, share in enumerate(row["exit_shares"], start=1):
+            name = "last" if number == 3 else str(number)
+            line = rf"{row['protocol']} multi-exit</th>.*?>{name}</td>.*?>{100 * share:.1f} %<"
+            assert re.search(line, html.partition('id="exits"')[2], re.DOTALL)
     made = [run.run_id for run in stage_runs()]
     status, out, _ = run_cli(*STAGED)
     assert [run.run_id for run in stage_runs()] == made

@@ -245,7 +245,7 @@ def test_a_stage_that_fails_leaves_no_file_and_is_repeated(result, run_cli, monk
     assert failed == []
 
 
-def test_stages_of_some_seeds_are_shown_and_refused(result, run_cli):
+def test_stages_of_some_seeds_are_shown_and_rejected(result, run_cli):
     """Only the best seed still has weights when a stage is added later."""
     few = ("--calibration-images", "16")
     status, out, err = run_cli(*BASE, "--stages", "mixed", "--mixed-size", "0.2", *few)

@@ -142,7 +142,7 @@ def test_predict_reads_every_file(result, run_cli, tmp_path):
             assert "%" in out
 
 
-def test_quantize_makes_a_sparse_file_and_refuses_what_needs_the_start(result, run_cli, tmp_path):
+def test_quantize_makes_a_sparse_file_and_rejects_what_needs_the_start(result, run_cli, tmp_path):
     (run_id,) = next(r["run_ids"] for r in result["protocols"] if r["protocol"] == "pfa-fine")
     path = tmp_path / "a.packed"
     made = ("--stage", "sparse", "--mask-epochs", "1", "--mask-sparsity", "0.7", "--out", path)

@@ -192,12 +192,12 @@ TAGS = [
 
 @pytest.mark.parametrize("tag", TAGS)
 @pytest.mark.parametrize("place", ["name: {}\n", "classes: [3, {}]\n", "a: {{b: {}}}\n", "{}\n"])
-def test_a_tag_that_builds_objects_is_refused_and_never_run(tag, place):
+def test_a_tag_that_builds_objects_is_rejected_and_never_run(tag, place):
     assert problems(place.format(tag))
     assert not Path("ran").exists()
 
 
-def test_a_tag_under_another_handle_is_refused_too():
+def test_a_tag_under_another_handle_is_rejected_too():
     head = "%TAG ! tag:yaml.org,2002:python/\n---\n"
     (line,) = problems(head + text(name="!object/apply:os.system ['touch ran']"))
     assert "python/object/apply:os.system' is not allowed" in line
@@ -221,7 +221,7 @@ def test_deep_nesting_is_a_mistake_and_no_crash(case):
     assert any(part in line for part in ("not YAML", "d.yaml:1: name", "larger than 64 kB"))
 
 
-def test_a_huge_file_is_refused_unread(monkeypatch):
+def test_a_huge_file_is_rejected_unread(monkeypatch):
     Path("d.yaml").write_text(text() + "#" * 2_000_000)
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read"))
     with pytest.raises(DomainError, match=r"d\.yaml: larger than 64 kB; .* a few lines"):
@@ -260,7 +260,7 @@ def test_no_damage_to_a_file_makes_a_traceback():
             found = load_domain(Path("d.yaml"))
             read += 1
             assert (found.name, found.source, set(found.classes)) == ("d", "digits", {"3", "8"})
-    assert 30 < read < 300  # neither all refused nor all taken
+    assert 30 < read < 300  # neither all rejected nor all taken
 
 
 def test_a_domain_has_two_or_more_different_classes():

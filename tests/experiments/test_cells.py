@@ -67,7 +67,7 @@ def test_a_wrong_cell_is_one_line_a_mistake(change, part):
         ('{"kind": "trial", "options": {}, "trial": {"share": 2}}', "trial has no 'method'"),
     ],
 )
-def test_text_that_is_no_cell_is_refused(text, part):
+def test_text_that_is_no_cell_is_rejected(text, part):
     with pytest.raises(SettingsError) as caught:
         read_cell(text, "stdin")
     assert any(part in line for line in caught.value.problems), caught.value.problems

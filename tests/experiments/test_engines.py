@@ -243,7 +243,7 @@ def _processes_in(folder):
     return found
 
 
-def test_slurm_and_several_machines_are_refused_in_one_line(tmp_path, monkeypatch):
+def test_slurm_and_several_machines_are_rejected_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     slurm = EngineSettings(engine="slurm")
     with pytest.raises(StoreError, match="SQLite store cannot be combined"), open_engine(slurm, {}):

@@ -171,7 +171,7 @@ def upload_request(client, headers):
 PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n'
 
 
-def test_a_body_that_declares_too_much_is_refused_before_it_is_sent(plain):
+def test_a_body_that_declares_too_much_is_rejected_before_it_is_sent(plain):
     _, client, _ = plain
     assert raw(client, upload_request(client, "Content-Length: 3000000")) == 413
 
@@ -203,7 +203,7 @@ def test_other_bodies_are_smaller(plain, path):
     assert status == 413
 
 
-def test_a_file_over_the_limit_of_uploads_is_refused(plain):
+def test_a_file_over_the_limit_of_uploads_is_rejected(plain):
     _, client, _ = plain
     files = {"file": ("w.safetensors", bytes(1_500_000))}
     answer = client.post("/api/uploads", files=files)
@@ -247,7 +247,7 @@ def test_pages_name_no_other_server(plain):
         ({"upload_mb": 0}, "--upload-mb 0"),
     ],
 )
-def test_unsafe_settings_are_refused(options, said):
+def test_unsafe_settings_are_rejected(options, said):
     (problem,) = ServiceSettings(**options).problems()
     assert said in problem
 

@@ -56,10 +56,10 @@ def test_a_full_queue_is_429_and_leaves_nothing(service):
     client.post("/api/jobs", json=JOB)
     until(lambda: len(workers) == 1)
     accepted = [client.post("/api/jobs", json=JOB).status_code for _ in range(2)]
-    refused = client.post("/api/jobs", json=JOB)
-    assert (accepted, refused.status_code) == ([201, 201], 429)
-    assert int(refused.headers["retry-after"]) > 0
-    assert refused.json()["problems"] == ["2 jobs are waiting; try again later"]
+    rejected = client.post("/api/jobs", json=JOB)
+    assert (accepted, rejected.status_code) == ([201, 201], 429)
+    assert int(rejected.headers["retry-after"]) > 0
+    assert rejected.json()["problems"] == ["2 jobs are waiting; try again later"]
     assert len(folders(service)) == 3
     page = client.post("/new", data={"source": "digits", "target": "digits-3v8"})
     assert (page.status_code, "2 jobs are waiting" in page.text) == (429, True)
@@ -199,8 +199,8 @@ def test_an_uploaded_folder_becomes_a_domain(service):
     images = service.uploads.path(service.uploads.get(upload["id"]))
     assert (folder / "domains" / domain["folder"]).resolve() == images.resolve()
     assert yaml.safe_load((folder / "options.yaml").read_text())["target"] == "pets"
-    refused = client.delete(f"/api/uploads/{upload['id']}")
-    assert (refused.status_code, "needs this upload" in refused.text) == (409, True)
+    rejected = client.delete(f"/api/uploads/{upload['id']}")
+    assert (rejected.status_code, "needs this upload" in rejected.text) == (409, True)
     problems = asks(client, target=f"upload:{upload['id']}", name="../x")
     assert "may contain only letters" in problems[0]
     (kind,) = asks(client, weights=f"upload:{upload['id']}")
@@ -347,7 +347,7 @@ def test_the_description_of_the_interface_is_complete(service):
     assert "digits-3v8" in choices["domains"]
 
 
-def test_a_second_server_for_one_folder_is_refused(run_cli, tmp_path):
+def test_a_second_server_for_one_folder_is_rejected(run_cli, tmp_path):
     from workbench.experiments.service.server import _own_folder
 
     with _own_folder(tmp_path / "service"):

@@ -1,4 +1,4 @@
-"""Uploads: what is kept, and every kind of file that is refused, made for real."""
+"""Uploads: what is kept, and every kind of file that is rejected, made for real."""
 
 import io
 import stat
@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import save
 
 from workbench.experiments.service import zip_uploads
-from workbench.experiments.service.refusals import RefusalError
+from workbench.experiments.service.rejections import RejectionError
 from workbench.experiments.service.upload_store import UploadStore, plain_name
 
 
@@ -50,11 +50,11 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def refused(store):
-    """Upload a file that must be refused: (status, problem); nothing may be left."""
+def rejected(store):
+    """Upload a file that must be rejected: (status, problem); nothing may be left."""
 
     def add(name, content):
-        with pytest.raises(RefusalError) as error:
+        with pytest.raises(RejectionError) as error:
             store.add(name, io.BytesIO(content))
         left = list(store.folder.rglob("*"))
         assert left == []
@@ -101,40 +101,40 @@ def test_weights_are_kept(store):
      "cat//0.png", "cat/./0.png", "cat/a\0.png", "cat/a\n.png", "a/b/c/d/e.png",
      f"cat/{'x' * 220}.png"],
 )  # fmt: skip
-def test_names_that_lead_elsewhere_are_refused(refused, tmp_path, name):
-    status, problem = refused("pets.zip", zipped({**pets(), name: picture()}))
+def test_names_that_lead_elsewhere_are_rejected(rejected, tmp_path, name):
+    status, problem = rejected("pets.zip", zipped({**pets(), name: picture()}))
     assert status == 422
     assert "is not allowed" in problem
     assert not list(tmp_path.rglob("0.png"))
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
-def test_links_and_special_files_are_refused(refused, kind):
+def test_links_and_special_files_are_rejected(rejected, kind):
     content = zipped({**pets(), "cat/9.png": b"/etc/passwd"}, external_attr=(kind | 0o777) << 16)
-    status, problem = refused("pets.zip", content)
+    status, problem = rejected("pets.zip", content)
     assert status == 422
     assert "link or a special file" in problem
 
 
-def test_a_bomb_that_declares_its_size_is_refused(refused):
-    status, problem = refused("pets.zip", zipped({**pets(), "cat/9.png": bytes(50_000_000)}))
+def test_a_bomb_that_declares_its_size_is_rejected(rejected):
+    status, problem = rejected("pets.zip", zipped({**pets(), "cat/9.png": bytes(50_000_000)}))
     assert (status, "compressed" in problem) == (413, True)
 
 
-def test_a_bomb_of_many_files_is_refused(refused):
+def test_a_bomb_of_many_files_is_rejected(rejected):
     noise = np.random.default_rng(0).integers(0, 256, 20_000, dtype=np.uint8).tobytes()
     bombs = {f"cat/x{number}.png": noise + bytes(900_000) for number in range(12)}
-    status, problem = refused("pets.zip", zipped({**pets(), **bombs}))
+    status, problem = rejected("pets.zip", zipped({**pets(), **bombs}))
     assert (status, "8 MB are allowed" in problem) == (413, True)
 
 
-def test_a_bomb_that_lies_about_its_size_is_refused(refused):
+def test_a_bomb_that_lies_about_its_size_is_rejected(rejected):
     """The headers declare 100 bytes; the data unpack to a megabyte."""
     content = bytearray(zipped({**pets(), "dog/z.png": bytes(1_000_000)}))
     size = struct.pack("<L", 1_000_000)
     assert content.count(size) == 2
     content = content.replace(size, struct.pack("<L", 100))
-    status, _ = refused("pets.zip", bytes(content))
+    status, _ = rejected("pets.zip", bytes(content))
     assert status in (413, 422)
 
 
@@ -146,27 +146,27 @@ def test_what_is_written_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(
         zipfile.ZipFile, "open", lambda self, info: io.BytesIO(opened(self, info).read() + b"x")
     )
-    with pytest.raises(RefusalError, match="larger than the archive declares") as error:
+    with pytest.raises(RejectionError, match="larger than the archive declares") as error:
         zip_uploads.extract(path, tmp_path / "out", 2)
     assert error.value.status == 413
 
 
-def test_too_many_entries_are_refused_before_they_are_read(refused, monkeypatch):
+def test_too_many_entries_are_rejected_before_they_are_read(rejected, monkeypatch):
     content = bytearray(zipped(pets()))
     at = content.rindex(b"PK\x05\x06")
     struct.pack_into("<L", content, at + 12, 40_000_000)  # size of the list of names
     read = []
     monkeypatch.setattr(zipfile, "ZipFile", lambda *_: read.append(1))
-    status, problem = refused("pets.zip", bytes(content))
+    status, problem = rejected("pets.zip", bytes(content))
     assert (status, "too many entries" in problem, read) == (413, True, [])
 
 
 @pytest.mark.parametrize("comment", [b"", b"a comment"])
-def test_zip64_is_refused_with_and_without_a_comment(refused, comment):
+def test_zip64_is_rejected_with_and_without_a_comment(rejected, comment):
     content = zipped(pets())
     end = content[-22:-2] + struct.pack("<H", len(comment)) + comment
     locator = b"PK\x06\x07" + bytes(16)
-    assert refused("pets.zip", content[:-22] + locator + end)[0] == 413
+    assert rejected("pets.zip", content[:-22] + locator + end)[0] == 413
 
 
 @pytest.mark.parametrize(
@@ -180,22 +180,22 @@ def test_zip64_is_refused_with_and_without_a_comment(refused, comment):
         ({**pets(count=1)}, "training image"),
     ],
 )
-def test_archives_without_a_usable_folder_are_refused(refused, files, said):
-    status, problem = refused("pets.zip", zipped(files))
+def test_archives_without_a_usable_folder_are_rejected(rejected, files, said):
+    status, problem = rejected("pets.zip", zipped(files))
     assert (status, said in problem) == (422, True), problem
     assert "uploads" not in problem  # no place on the server
 
 
-def test_two_files_of_one_name_are_refused(refused):
+def test_two_files_of_one_name_are_rejected(rejected):
     content = zipped({**pets(), "cat/X.png": picture()}).replace(b"cat/X.png", b"cat/0.png")
-    assert refused("pets.zip", content)[0] == 422
+    assert rejected("pets.zip", content)[0] == 422
 
 
-def test_an_encrypted_archive_is_refused(refused):
+def test_an_encrypted_archive_is_rejected(rejected):
     content = bytearray(zipped(pets()))
     for signature, at in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         content[content.index(signature) + at] |= 1
-    status, problem = refused("pets.zip", bytes(content))
+    status, problem = rejected("pets.zip", bytes(content))
     assert (status, "encrypted" in problem) == (422, True)
 
 
@@ -213,14 +213,14 @@ def test_an_encrypted_archive_is_refused(refused):
         ("big.safetensors", bytes(2_000_001), 413),
     ],
 )
-def test_other_files_are_refused(refused, name, content, status):
-    assert refused(name, content)[0] == status
+def test_other_files_are_rejected(rejected, name, content, status):
+    assert rejected(name, content)[0] == status
 
 
 def test_all_uploads_together_are_limited(store):
     for number in range(2):
         store.add(f"w{number}.safetensors", io.BytesIO(save({"a": np.zeros(450_000, np.float32)})))
-    with pytest.raises(RefusalError) as error:
+    with pytest.raises(RejectionError) as error:
         store.add("w2.safetensors", io.BytesIO(save({"a": np.zeros(450_000, np.float32)})))
     assert error.value.status == 507
     assert len(store.all()) == 2
@@ -228,12 +228,12 @@ def test_all_uploads_together_are_limited(store):
 
 def test_uploads_are_removed_unless_a_job_needs_them(store):
     upload = store.add("pets.zip", io.BytesIO(zipped(pets())))
-    with pytest.raises(RefusalError, match="needs this upload"):
+    with pytest.raises(RejectionError, match="needs this upload"):
         store.remove(upload.id, [upload.id])
     store.remove(upload.id, [])
     assert store.all() == []
     for name in (upload.id, "../jobs", "", "a" * 24):
-        with pytest.raises(RefusalError, match="no upload"):
+        with pytest.raises(RejectionError, match="no upload"):
             store.get(name)
 
 

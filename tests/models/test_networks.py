@@ -93,6 +93,6 @@ def test_weights_are_drawn_as_he_et_al_do():
     assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / fan_in), rel=0.02)
 
 
-def test_an_image_that_collapses_to_nothing_is_refused_with_a_remedy():
+def test_an_image_that_collapses_to_nothing_is_rejected_with_a_remedy():
     with pytest.raises(NetworkError, match=r"vgg16 needs images of at least 32x32.*simplecnn"):
         build_network("vgg16", DIGITS, 10)

@@ -66,7 +66,7 @@ def test_misfits_are_counted_and_one_is_shown():
         put_weights(network(), state, "file")
 
 
-def test_weights_that_are_not_numbers_are_refused():
+def test_weights_that_are_not_numbers_are_rejected():
     state = dict(network().state_dict())
     state["features.0.weight"] = torch.full_like(state["features.0.weight"], float("nan"))
     with pytest.raises(WeightsError, match="NaN"):

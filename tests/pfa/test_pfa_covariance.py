@@ -275,7 +275,7 @@ def test_a_value_that_is_not_finite_is_an_error(value: float) -> None:
         StreamingCovariance(FILTERS).update(x)
 
 
-def test_a_refused_batch_changes_nothing() -> None:
+def test_a_rejected_batch_changes_nothing() -> None:
     moments = seen(responses(20))
     before = moments.covariance
     with pytest.raises(ValueError, match="NaN"):

@@ -50,15 +50,15 @@ def test_the_page_has_all_its_parts_and_is_small():
     html = render(page())
     titles = re.findall(r'<h2 id="(.*?)"', html)
     assert titles == [
-        "networks", "trade", "filters", "layers", "training", "confusion", "images", "calibration",
-        "origin", "missing",
+        "networks", "trade", "exits", "filters", "layers", "training", "confusion", "images",
+        "calibration", "origin", "missing",
     ]  # fmt: skip
     assert len(html.encode()) < 5e6
     assert "workbench adapt --source zoo --target pets" in html
 
 
 def test_parts_without_data_are_left_out():
-    html = render(page(recipe=None, correlations=(), trainings=(), answers=None))
+    html = render(page(recipe=None, exits=(), correlations=(), trainings=(), answers=None))
     titles = re.findall(r'<h2 id="(.*?)"', html)
     assert titles == ["networks", "trade", "origin", "missing"]
 
@@ -132,7 +132,7 @@ def test_charts_are_drawn_and_nothing_is_fetched(browser, written):
 @needs_chromium
 def test_the_policy_stops_requests_and_other_scripts(browser, written):
     opened, *_ = open_report(browser, written)
-    refused = """(act) => new Promise((done) => {
+    rejected = """(act) => new Promise((done) => {
         document.addEventListener("securitypolicyviolation", (event) =>
             done(event.effectiveDirective));
         if (act === "fetch") fetch("https://example.org").catch(() => setTimeout(done, 1000));
@@ -140,8 +140,8 @@ def test_the_policy_stops_requests_and_other_scripts(browser, written):
         script.textContent = "window.hacked = 1";
         if (act === "script") document.body.append(script);
     })"""
-    assert opened.evaluate(refused, "fetch") == "connect-src"
-    assert opened.evaluate(refused, "script") == "script-src-elem"
+    assert opened.evaluate(rejected, "fetch") == "connect-src"
+    assert opened.evaluate(rejected, "script") == "script-src-elem"
     assert opened.evaluate("window.hacked") is None
     opened.close()
 

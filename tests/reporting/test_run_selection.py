@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from workbench.errors import SettingsError
+from workbench.reporting.compared_results import ComparedResult
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.run_columns import RUN_COLUMNS, comparison_dicts, comparison_table
-from workbench.reporting.run_comparison import ComparedResult
 from workbench.reporting.run_selection import condition_of, selection_of
 
 RESULT = ProtocolResult(

@@ -1,4 +1,4 @@
-"""The verdict over networks with and without stages: what is recommended, and what is refused."""
+"""The verdict over networks with and without stages: what is recommended, and what is rejected."""
 
 from dataclasses import replace
 
@@ -105,7 +105,7 @@ def test_accuracy_keeps_what_the_images_can_tell_apart():
     assert judge([FULL, origin, FULL_INT8, worse], 50.0, "speed").recommended is worse
 
 
-def test_a_stage_that_loses_too_much_is_refused_with_the_numbers():
+def test_a_stage_that_loses_too_much_is_rejected_with_the_numbers():
     bad = network("pfa-fine", 190, 1.0, "int8")
     verdict = judge([FULL, SMALL, bad], 1.0)
     assert verdict.recommended is SMALL
@@ -116,7 +116,7 @@ def test_a_stage_that_loses_too_much_is_refused_with_the_numbers():
     assert line.startswith("pfa-fine int8 is not recommended: it loses 3.50 points")
 
 
-def test_a_slower_stage_is_refused_even_if_it_is_smaller():
+def test_a_slower_stage_is_rejected_even_if_it_is_smaller():
     slow = network("pfa-fine", 197, 4.5, "int8", 1_000_000)
     for prefer in ("speed", "size", "accuracy"):
         verdict = judge([FULL, SMALL, slow], 1.0, prefer)
@@ -124,7 +124,7 @@ def test_a_slower_stage_is_refused_even_if_it_is_smaller():
         assert "is 1.1x slower than in float32 (4.5 ms after 4 ms)" in verdict.refused[slow.label]
 
 
-def test_a_stage_of_some_seeds_is_refused():
+def test_a_stage_of_some_seeds_is_rejected():
     origin = network("pfa-fine", (190, 200), 4.0)
     lucky = replace(network("pfa-fine", 200, 1.0, "int8"), origins=("pfa-fine1",))
     verdict = judge([FULL, origin, lucky], 5.0)

@@ -173,7 +173,7 @@ def test_a_store_of_an_older_mlflow_is_upgraded_with_its_runs(old):
     assert is_whole(old.parent)
 
 
-def test_a_store_of_a_newer_mlflow_is_refused_and_stays_as_it_is(old):
+def test_a_store_of_a_newer_mlflow_is_rejected_and_stays_as_it_is(old):
     run_sql(old, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
     before = old.read_bytes()
     with pytest.raises(StoreError, match=r"revision ffffffffffff.*upgrade mlflow"):

@@ -27,7 +27,7 @@ def read_only(monkeypatch):
     def change(folder):
         folder, access = folder.resolve(), os.access
 
-        def refuse(path, mode):
+        def reject(path, mode):
             inside = Path(path).resolve().is_relative_to(folder)
             return not (inside and mode & os.W_OK) and access(path, mode)
 
@@ -36,7 +36,7 @@ def read_only(monkeypatch):
                 raise OSError(30, "Read-only file system", self.lock_file)
             return acquire(self, *args, **options)
 
-        monkeypatch.setattr(database_files.os, "access", refuse)
+        monkeypatch.setattr(database_files.os, "access", reject)
         monkeypatch.setattr(FileLock, "acquire", acquire)
         changed.append(folder)
         for path in (*folder.rglob("*"), folder):

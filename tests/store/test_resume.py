@@ -160,13 +160,13 @@ def test_a_training_that_breaks_down_is_failed_with_its_reason(run_cli, tmp_path
 
 
 def test_a_store_that_fails_destroys_no_finished_training(run_cli, tmp_path, monkeypatch):
-    def refuse(*args):  # when the model's files are there, but it is not complete
+    def reject(*args):  # when the model's files are there, but it is not complete
         raise OSError("the server went away")
 
     what = ("--source", "digits", "--target", "digits-0v1", "--source-epochs", "1")
     call = ("analyze", *what, "--json")
     with monkeypatch.context() as patch:
-        patch.setattr("mlflow.MlflowClient.finalize_logged_model", refuse)
+        patch.setattr("mlflow.MlflowClient.finalize_logged_model", reject)
         status, _, err = run_cli(*call)
     assert status == 2
     assert "the training itself is safe" in err

@@ -132,7 +132,7 @@ def test_one_gate_acts_on_all_layers_of_a_group():
 
 
 @pytest.mark.parametrize(("model", "layer"), [(NormFirst(), "one"), (Sigmoid(), "one")])
-def test_networks_in_which_a_closed_gate_is_no_removed_filter_are_refused(model, layer):
+def test_networks_in_which_a_closed_gate_is_no_removed_filter_are_rejected(model, layer):
     structure = find_structure(model, (1, 8, 8))
     with pytest.raises(NetworkError, match=f"layer '{layer}': a filter whose gate is closed"):
         check_gates(model, structure, (1, 8, 8))

@@ -128,7 +128,7 @@ def test_a_last_batch_of_one_joins_the_one_before(images_, size, sizes):
 
 
 @pytest.mark.parametrize(("images_", "size"), [(1, 4), (4, 1)])
-def test_batches_of_one_are_refused(images_, size):
+def test_batches_of_one_are_rejected(images_, size):
     with pytest.raises(ValueError, match="cannot train"):
         batch_sizes(images_, size)
 

@@ -53,7 +53,7 @@ def test_a_file_has_at_most_24_bytes_an_image(tmp_path, classes):
 
 
 @pytest.mark.parametrize("damage", ["cut", "other", "none", "range"])
-def test_a_damaged_file_is_refused(tmp_path, damage):
+def test_a_damaged_file_is_rejected(tmp_path, damage):
     path = tmp_path / "predictions.safetensors"
     found = Predictions.of_logits(*made())
     if damage == "range":

@@ -155,7 +155,7 @@ def test_norms_on_parts_of_a_batch_compute_something_else(shared):
 
 
 @pytest.mark.parametrize("command", ["train --out a.safetensors", "adapt --target digits-3v8"])
-def test_an_option_for_several_processes_is_refused_in_one(run_cli, command):
+def test_an_option_for_several_processes_is_rejected_in_one(run_cli, command):
     status, _, err = run_cli(*command.split(), "--source", "digits", "--no-sync-batch-norm")
     assert status == 2
     assert err == (

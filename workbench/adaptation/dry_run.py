@@ -10,9 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from workbench.adaptation.loaded_task import load_task, settings_dict
-from workbench.adaptation.preparation import Call, check_call
+from workbench.adaptation.preparation import Call, check_call, notes
 from workbench.adaptation.recorded_steps import states_of
-from workbench.adaptation.smallest_network import check_smallest
 from workbench.adaptation.time_needed import TimeNeeded, may_take_long, time_lines, time_needed
 from workbench.compression.costs import count_costs
 from workbench.data.data_folder import data_folder, is_present
@@ -46,7 +45,7 @@ def preview(*, display: Display | None = None, **options: Any) -> dict[str, Any]
     say = (display or Display()).say
     call = check_call(options)
     task = call.task
-    for line in check_smallest(task):
+    for line in notes(task):
         say(line)
     folder = data_folder(task.settings.what.data_dir)
     present = all(is_present(name, folder) for name in task.known_sets)

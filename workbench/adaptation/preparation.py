@@ -9,10 +9,12 @@ from workbench.adaptation.loaded_task import LoadedTask, load_task
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.smallest_network import check_smallest
 from workbench.adaptation.source_network import SourceNetwork, check_network, given_weights
+from workbench.adaptation.stage_options import check_applied, skipped_networks
 from workbench.adaptation.task import Task, resolve
 from workbench.adaptation.teachers import check_objective
 from workbench.data.data_folder import data_folder, is_present
 from workbench.data.known_sets import load_images
+from workbench.errors import SettingsError
 from workbench.models.processor import Processor, resolve_processor
 from workbench.store.recorder import Recorder, open_recorder
 from workbench.training.progress import Display
@@ -47,6 +49,9 @@ def check_call(options: dict[str, Any]) -> Call:
         WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
     """
     task = resolve(Settings.of(**options))
+    unused = check_applied(task.settings.deployment.stages, task.protocols)
+    if unused:
+        raise SettingsError(*unused)
     processor = resolve_processor(task.settings.training.device, task.settings.training.precision)
     check_network(task)
     check_objective(task)
@@ -63,7 +68,7 @@ def prepare(options: dict[str, Any], display: Display, *, several_sizes: bool = 
         WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
     """
     call = check_call(options)
-    for line in () if several_sizes else check_smallest(call.task):
+    for line in notes(call.task) if not several_sizes else ():
         display.say(line)
     task, record = call.task, call.task.settings.record
     folder = data_folder(task.settings.what.data_dir)
@@ -81,3 +86,13 @@ def prepare(options: dict[str, Any], display: Display, *, several_sizes: bool = 
         record.fresh,
     )
     return Prepared(call, loaded or load_task(task, call.processor), recorder)
+
+
+def notes(task: Task) -> list[str]:
+    """What the options cannot or will not do, in one line each.
+
+    Raises:
+        SettingsError: when no network is within the budget.
+    """
+    asked = task.settings.training.protocols  # the others are there for comparison
+    return check_smallest(task) + skipped_networks(task.settings.deployment.stages, asked)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from workbench.adaptation.recorded_exits import recorded_exits
 from workbench.adaptation.report_facts import CODE, adaptation_facts, without_folders
 from workbench.adaptation.run_images import find_target_images
 from workbench.data.checked_values import listed, mapped, short_text
@@ -146,6 +147,8 @@ def collect_report(
             "Correlations, and spectra after the selection: the analysis was recorded by an "
             "earlier version; the same command with --fresh measures them."
         )
+    exits, damaged = recorded_exits(store, found.networks, found.trainings)
+    missing += damaged
     answers, lacking = _answers(store, found)
     missing += lacking
     pixels = None
@@ -156,6 +159,7 @@ def collect_report(
             missing.append(f"The images on which the networks differ: {error}.")
     return replace(
         report,
+        exits=exits,
         correlations=correlations,
         trainings=_trainings(store, found),
         answers=answers,
@@ -184,6 +188,7 @@ def _summarised(store: Store, found: RecordedAdaptation) -> tuple[AdaptationRepo
         recommended=found.recommended,
         accuracy_line=_accuracy_line(found, images),
         recipe=recipe,
+        split=found.split,
         facts=adaptation_facts(store, found.run, list(found.trainings.values()), found.settings),
         code=CODE,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from workbench.adaptation.loaded_task import LoadedTask, subject_inputs
 from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import model_parts
+from workbench.adaptation.stage_options import follows
 from workbench.adaptation.stage_start import rewind_to_start
 from workbench.adaptation.stage_work import stage_work
 from workbench.adaptation.task import Task
@@ -236,9 +237,6 @@ def check_stages(loaded: LoadedTask, recipe: Recipe) -> None:
 
 
 def stages_after(task: Task, protocol: Protocol) -> list[Stage]:
-    """The user's stages that apply to a protocol.
-
-    A stage that trains would turn the untrained source network into a trained one.
-    """
+    """The user's stages that are applied to the networks of a protocol."""
     stages = [STAGES[name] for name in task.settings.deployment.stages]
-    return [stage for stage in stages if protocol.trained or not stage.trains]
+    return [stage for stage in stages if follows(stage, protocol)]

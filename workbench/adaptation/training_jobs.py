@@ -44,6 +44,7 @@ from workbench.adaptation.source_task import SourceTask
 from workbench.adaptation.task import Task
 from workbench.adaptation.teachers import TrainedTeacher, taught_job
 from workbench.compression.forward_path import path_on_noise
+from workbench.compression.recipes import Recipe
 from workbench.compression.watched_layers import watch
 from workbench.data.image_batches import ImageSet
 from workbench.models.networks import build_network
@@ -131,20 +132,6 @@ def protocol_job(
     )
     plan = protocol_plan(loaded, protocol, analysis)
     recipe = analysis.recipe if protocol.compressed else None
-    classes = task.domain.classes
-    artifacts = {
-        **recorded_inputs(task),
-        "settings.json": json.dumps(settings_dict(task, loaded.processor, loaded), indent=1),
-        OPTIONS_FILE: adaptation_options(
-            task,
-            **_own_options(task, protocol),
-            seeds=1,
-            first_seed=seed,
-            **({"generations": teacher.generation} if teacher else {}),
-        ),
-    }
-    if recipe:
-        artifacts[RECIPE_FILE] = recipe.to_json()
     job = Job(
         key=protocol_key(
             loaded,
@@ -162,12 +149,12 @@ def protocol_job(
             **plan_params(plan, loaded.processor),
         },
         metrics=analysis.metrics(protocol),
-        artifacts=artifacts,
+        artifacts=_protocol_artifacts(loaded, protocol, seed, recipe, teacher),
         inputs=subject_inputs(loaded),
         card=Card.of(
             task.model,
             task.source,
-            classes,
+            task.domain.classes,
             recipe.widths if recipe else (),
             images=task.domain.source,
             factors=recipe.factors if recipe else (),
@@ -182,6 +169,30 @@ def protocol_job(
         split=loaded.split,
     )
     return taught_job(job, loaded, source, analysis, teacher) if teacher else job
+
+
+def _protocol_artifacts(
+    loaded: LoadedTask,
+    protocol: Protocol,
+    seed: int,
+    recipe: Recipe | None,
+    teacher: TrainedTeacher | None,
+) -> dict[str, str]:
+    """The texts beside the weights: settings, the options that repeat the training, the recipe."""
+    task = loaded.task
+    options = adaptation_options(
+        task,
+        **_own_options(task, protocol),
+        seeds=1,
+        first_seed=seed,
+        **({"generations": teacher.generation} if teacher else {}),
+    )
+    return {
+        **recorded_inputs(task),
+        "settings.json": json.dumps(settings_dict(task, loaded.processor, loaded), indent=1),
+        OPTIONS_FILE: options,
+        **({RECIPE_FILE: recipe.to_json()} if recipe else {}),
+    }
 
 
 def _own_options(task: Task, protocol: Protocol) -> dict[str, Any]:

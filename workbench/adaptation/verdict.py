@@ -17,7 +17,7 @@ from workbench.reporting.verdict_rules import (
 def judge(results: Sequence[ProtocolResult], tolerance: float, prefer: str = "speed") -> Verdict:
     """Recommend a network whose mean accuracy is close enough to the best.
 
-    A stage's network is refused if it is slower at batch 1 than its float32 network, if it loses
+    A stage's network is rejected if it is slower at batch 1 than its float32 network, if it loses
     more than the tolerance, or if some seeds are missing.
 
     Args:
@@ -28,8 +28,8 @@ def judge(results: Sequence[ProtocolResult], tolerance: float, prefer: str = "sp
             best. Of equally fast networks, the smallest is recommended.
     """
     trained = [result for result in results if not result.stage]
-    refused = _refused(results, tolerance)
-    possible = [result for result in results if result.label not in refused]
+    rejected = _rejected(results, tolerance)
+    possible = [result for result in results if result.label not in rejected]
     best = max(possible, key=lambda result: result.accuracy_mean)
     if prefer == "accuracy":
         good = [each for each in possible if each is best or is_tie(each, best)]
@@ -48,7 +48,7 @@ def judge(results: Sequence[ProtocolResult], tolerance: float, prefer: str = "sp
         tolerance,
         prefer,
         None if recommended is best else paired_p_value(recommended.correct, best.correct),
-        refused,
+        rejected,
     )
 
 
@@ -60,7 +60,7 @@ def is_tie(one: ProtocolResult, other: ProtocolResult) -> bool:
     )
 
 
-def _refused(results: Sequence[ProtocolResult], tolerance: float) -> dict[str, str]:
+def _rejected(results: Sequence[ProtocolResult], tolerance: float) -> dict[str, str]:
     """The reason against each network of a stage that must not be recommended."""
     trained = {result.protocol: result for result in results if not result.stage}
     reasons = {}

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.compression.budget_limits import BUDGETS, Budget, check_budgets, parameter_count
-from workbench.compression.factorisation.option_checks import factor_problems
+from workbench.compression import recipe_option_checks as checks
+from workbench.compression.budget_limits import BUDGETS, Budget, parameter_count
 from workbench.compression.layer_options import contradictions
 from workbench.compression.method_names import (
     BUDGETED,
@@ -42,7 +42,6 @@ RECIPE_OPTIONS = (
 )  # fmt: skip
 #: The runtimes in which a latency can be limited.
 TORCH, ONNX, ONNX_INT8 = RUNTIMES = ("torch", "onnx", "onnx-int8")
-_MOST_MULTIPLE = 1024
 _SELF_SUFFICIENT = ("pfa-kl", *ENERGIES, "dalr", *GATES, FILE)  # methods that need no budget
 _GLOBS = ("only", "skip")
 _PARAMETER_BUDGETS = ("footprint", "params")
@@ -150,11 +149,12 @@ class RecipeSettings:
     @property
     def gates(self) -> str:
         """The method whose gates are trained before the analysis; "" if none is needed."""
-        found = self._gates
+        found = self.every_gates
         return found[0] if found else ""
 
     @property
-    def _gates(self) -> list[str]:
+    def every_gates(self) -> list[str]:
+        """All methods that are named and train gates; more than one is a mistake."""
         own = METHODS.get(self.method)
         names = (own and own.recipe, own and own.selection, self.selection)
         return trained_gates(*(name for name in names if name))
@@ -213,20 +213,20 @@ class RecipeSettings:
             *check_choice("--method", self.method, list(METHODS)),
             *check_choice("--recipe", self.recipe, RECIPES),
             *check_choice("--selection", self.selection, SELECTIONS),
-            *self._draw_problems(),
-            *self._gate_problems(),
-            *self._factor_problems(),
-            *(self._step_problems() if self.method in METHODS else ()),
+            *checks.draw_problems(self),
+            *checks.gate_problems(self),
+            *checks.factor_problems(self),
+            *(checks.step_problems(self) if self.method in METHODS else ()),
             *check_choice("--divergence", self.divergence, list(DIVERGENCES)),
             *check_choice("--map", self.gamma_map, list(MAPS)),
-            *self._energy_problems(),
-            *self._budget_problems(),
-            *self._divergence_problems(),
-            *self._multiple_problems(),
+            *checks.energy_problems(self),
+            *checks.budget_problems(self),
+            *checks.divergence_problems(self),
+            *checks.multiple_problems(self),
             *check_choice("--cost", self.cost, COSTS),
-            *self._cost_problems(),
+            *checks.cost_problems(self),
             *check_choice("--runtime", self.runtime, list(RUNTIMES)),
-            *self._runtime_problems(),
+            *checks.runtime_problems(self),
         ]
 
     def _file_problems(self) -> list[str]:
@@ -234,102 +234,11 @@ class RecipeSettings:
         defaults = {each.name: each.default for each in fields(RecipeSettings)}
         problems = contradictions(vars(self), defaults)
         problems += check_choice("--selection", self.selection, SELECTIONS)
-        problems += self._draw_problems()
+        problems += checks.draw_problems(self)
         if not problems:
-            problems = self._divergence_problems() + self._cost_problems()
-            problems += self._runtime_problems()
+            problems = checks.divergence_problems(self) + checks.cost_problems(self)
+            problems += checks.runtime_problems(self)
         return problems
-
-    def _gate_problems(self) -> list[str]:
-        if len(self._gates) < 2:
-            return []
-        return [
-            f"{self.label}: each of {' and '.join(self._gates)} trains gates of its own; name one"
-        ]
-
-    def _factor_problems(self) -> list[str]:
-        if not self.factorises:
-            return []
-        defaults = {each.name: each.default for each in fields(RecipeSettings)}
-        return factor_problems(self.method, vars(self), defaults)
-
-    def _energy_problems(self) -> list[str]:
-        if self.energy is None:
-            return []
-        problems = []
-        if not 0 < self.energy <= 1:
-            problems.append(f"--energy {self.energy:g} is not within (0, 1]; try 0.95")
-        if self.method not in ENERGIES:
-            known = ", ".join(ENERGIES)
-            problems.append(f"--energy is an option of --method {known}, not of {self.method}")
-        return problems
-
-    def _budget_problems(self) -> list[str]:
-        given = {name: getattr(self, name) for name in BUDGETS}
-        problems = check_budgets(given, energy=self.energy)
-        if self.footprint == REFERENCE == self.method:
-            problems.append(
-                f"--footprint {REFERENCE} is what --method {REFERENCE} has without a budget; leave "
-                "it out"
-            )
-        return problems
-
-    def _step_problems(self) -> list[str]:
-        if self.steps < 1:
-            return [f"--steps {self.steps} is too small; it must be at least 1"]
-        if self.steps > 1 and self.compensate:
-            return [
-                f"--compensate with --steps {self.steps}: iterative PFA trains the network between "
-                "its steps instead; use --no-compensate or leave --steps out"
-            ]
-        budget = self.budget
-        if self.steps == 1 or budget is None or not isinstance(budget.limit, str):
-            return []
-        return [
-            f"--steps {self.steps}: PFA-KL's footprint changes from step to step; name a share, "
-            "as in --footprint 0.25"
-        ]
-
-    def _divergence_problems(self) -> list[str]:
-        if self.method == "pfa-kl":
-            return []
-        pairs = (
-            ("--divergence", self.divergence, RecipeSettings.divergence),
-            ("--map", self.gamma_map, RecipeSettings.gamma_map),
-        )
-        return [
-            f"{option} is an option of --method pfa-kl, not of {self.method}"
-            for option, value, default in pairs
-            if value != default
-        ]
-
-    def _multiple_problems(self) -> list[str]:
-        if 1 <= self.multiple_of <= _MOST_MULTIPLE:
-            return []
-        return [f"--multiple-of {self.multiple_of} is not within 1 to {_MOST_MULTIPLE}; try 8"]
-
-    def _cost_problems(self) -> list[str]:
-        problems = []
-        if self.cost is not None and self.method != COST_AWARE:
-            problems.append(f"--cost is an option of --method {COST_AWARE}, not of {self.method}")
-        if self.min_share is not None and not 0 <= self.min_share < 1:
-            problems.append(f"--min-share {self.min_share:g} is not within [0, 1); try 0.05")
-        return problems
-
-    def _runtime_problems(self) -> list[str]:
-        if self.runtime == RecipeSettings.runtime or self.latency_ms is not None:
-            return []
-        return [
-            f"--runtime {self.runtime} has no effect without --latency-ms; add one, as in "
-            "--latency-ms 1.5"
-        ]
-
-    def _draw_problems(self) -> list[str]:
-        if self.draw < 0:
-            return [f"--draw {self.draw} is negative; use 0 or more"]
-        if self.draw and "random" not in (self.method, self.selection):
-            return ["--draw has no effect: only the recipe and the selection 'random' use it"]
-        return []
 
 
 def _is_number(limit: object) -> bool:

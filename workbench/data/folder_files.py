@@ -197,7 +197,7 @@ def _files(folder: Path) -> tuple[Path, ...]:
 def _walk(folder: Path) -> Iterator[Path]:
     if not os.path.isdir(folder):
         return
-    for place, below, names in os.walk(folder, onerror=_refuse):
+    for place, below, names in os.walk(folder, onerror=_reject):
         below[:] = [name for name in below if not name.startswith(".")]
         for name in names:
             path = Path(place, name)
@@ -206,7 +206,7 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _refuse(error: OSError) -> None:
+def _reject(error: OSError) -> None:
     raise DataError(
         f"{error.filename}: cannot be read ({error.strerror}); check its permissions"
     ) from None

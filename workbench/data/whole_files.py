@@ -93,12 +93,12 @@ def parse_json(
     if len(text) > most:
         raise ValueError(f"longer than {most} characters")
     try:
-        return json.loads(text, parse_constant=_refuse, object_pairs_hook=mapping)
+        return json.loads(text, parse_constant=_reject, object_pairs_hook=mapping)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeDecodeError:
         raise ValueError("no UTF-8 text") from None
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject(constant: str) -> NoReturn:
     raise ValueError(f"holds {constant}, which is no number")

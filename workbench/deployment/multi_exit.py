@@ -20,7 +20,7 @@ Cost: one pass over the training images; the exits' training takes seconds.
 When it does not help: where early features do not tell the classes apart, all images go to the last
 exit. The savings are for single images: in a batch, the hardest image sets the time to wait. It
 runs in torch only, which is slower than onnxruntime on small networks. Networks whose layers are
-not one chain are refused.
+not one chain are rejected.
 Measured: VGG-16 on S2, two classes of CIFAR-100 (200 test images, one seed): 97.5 % at 11 % of the
 full network's FLOPs after pfa-fine with 97.0 % at 44 %; docs/deployment.md has the settings.
 

@@ -11,12 +11,12 @@ from typing import Any
 from workbench.errors import MissingRunError, StoreError, WeightsError
 from workbench.reporting.json_results import recommended, recommended_files
 from workbench.store.mlflow_store import Store
-from workbench.store.recorder import is_as_recorded
 from workbench.store.run_tags import ADAPTATION, FILE, KIND, WEIGHTS
 from workbench.store.runs import FINISHED, RUN_ID, StoredRun
 from workbench.store.stored_results import RESULT_FILE, read_artifact
 from workbench.store.tracking_uris import store_exists
 from workbench.store.unfinished_work import WEIGHTS_FILE
+from workbench.store.whole_runs import is_as_recorded
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,23 @@ def read_folder_fields(
                 if key in raw
             ],
         )
+    problems = _number_problems(place, raw)
+    path, names, more = _read_path(place, raw)
+    problems += more
+    if problems or path is None:
+        return None, names, problems
+    fraction, seed, size = (raw.get(key) for key in FOLDER_FIELDS[1:])
+    fields = FolderFields(
+        path,
+        _number(fraction) if "test_fraction" in raw else TEST_FRACTION,
+        seed if isinstance(seed, int) else SPLIT_SEED,
+        size if isinstance(size, int) else None,
+    )
+    return fields, names, []
+
+
+def _number_problems(place: Places, raw: dict[str, Any]) -> list[str]:
+    """One line for each invalid number."""
     problems = []
     fraction, seed, size = (raw.get(key) for key in FOLDER_FIELDS[1:])
     if "test_fraction" in raw and not 0 < _number(fraction) < 1:
@@ -76,33 +93,25 @@ def read_folder_fields(
             f"{place('image_size')}: '{_text(size)}' is not a number of pixels from "
             f"{SMALLEST_IMAGE} to {LARGEST_IMAGE}; try 64"
         )
-    path, names = None, []
-    if not isinstance(raw["folder"], str) or not raw["folder"]:
-        problems.append(
-            f"{place('folder')}: '{_text(raw['folder'])}' is not a path; put it in quotes"
-        )
-    else:
-        path = Path(raw["folder"])
-        try:
-            path = place.path.parent / user_path(raw["folder"])
-            names = class_names(path)
-        except DataError as error:
-            problems += [f"{place('folder')}: {problem}" for problem in error.problems]
-        else:
-            problems += [
-                f"{place(key)}: has no effect: the folder has its own train/ and test/; remove it"
-                for key in ("test_fraction", "seed")
-                if key in raw and is_split(path)
-            ]
-    if problems or path is None:
-        return None, names, problems
-    fields = FolderFields(
-        path,
-        _number(fraction) if "test_fraction" in raw else TEST_FRACTION,
-        seed if isinstance(seed, int) else SPLIT_SEED,
-        size if isinstance(size, int) else None,
-    )
-    return fields, names, []
+    return problems
+
+
+def _read_path(place: Places, raw: dict[str, Any]) -> tuple[Path | None, list[str], list[str]]:
+    """Look into the folder: its path, None if the value is none; its classes; and problems."""
+    folder = raw["folder"]
+    if not isinstance(folder, str) or not folder:
+        return None, [], [f"{place('folder')}: '{_text(folder)}' is not a path; put it in quotes"]
+    try:
+        path = place.path.parent / user_path(folder)
+        names = class_names(path)
+    except DataError as error:
+        return None, [], [f"{place('folder')}: {problem}" for problem in error.problems]
+    problems = [
+        f"{place(key)}: has no effect: the folder has its own train/ and test/; remove it"
+        for key in ("test_fraction", "seed")
+        if key in raw and is_split(path)
+    ]
+    return path, names, problems
 
 
 def _is_size(value: object) -> bool:

@@ -31,22 +31,18 @@ from workbench.experiments.bench_page import (
     FULL,
     SOURCE,
     TRAINED,
-    left_out,
-    make_page,
-    slimming_note,
+    write_page,
 )
 from workbench.experiments.engines.engine_settings import EngineSettings
 from workbench.experiments.grid import (
     check_parts,
     check_shares,
     known_cells,
-    of_shared_seeds,
     planned_work,
     problems_of,
     run_parts,
     shown_seeds,
 )
-from workbench.experiments.pages import publish
 from workbench.experiments.requested_cells import Anew, Part
 from workbench.experiments.settings import RESULTS
 from workbench.models.weight_files import has_penalty
@@ -120,9 +116,7 @@ def bench(
     if not methods and not recipes:
         methods = USUAL
     networks = _networks(methods, recipes, selections or ("pfa",))
-    budgets: list[Budget] = [("footprint", each) for each in footprints]
-    budgets += [("flops", float(each)) for each in flops]
-    budgets = budgets or [("footprint", REFERENCE)]
+    budgets = _budgets(footprints, flops)
     asked = range(first_seed, first_seed + seeds)
     # Network slimming may have its own source network: a file, or one trained here with the
     # penalty. Its footprint is still that of PFA-KL on the source network of the other methods.
@@ -152,11 +146,14 @@ def bench(
             run_parts(wanted, results, anew=anew, display=display, engine=engine)
     every_network = {**networks, **_networks(tuple(METHODS), (), ())}
     shown = _parts(whole, every_network, budgets, shown_seeds(asked), slimming)
-    every = known_cells(shown, results)
-    found = of_shared_seeds(every, lambda wish: wish.part.label, asked=asked)
-    notes = [*impossible, *left_out(every, found), *([] if suited else slimming_note(found))]
-    cells = [cell for _, cell in found]
-    return publish(lambda: make_page(found, results, notes), cells, results, command)
+    return write_page(shown, asked, impossible, suited, results, command)
+
+
+def _budgets(footprints: Sequence[str], flops: Sequence[str]) -> list[Budget]:
+    """The budgets of the comparison; PFA-KL's footprint if the user names none."""
+    found: list[Budget] = [("footprint", each) for each in footprints]
+    found += [("flops", float(each)) for each in flops]
+    return found or [("footprint", REFERENCE)]
 
 
 def _possible(

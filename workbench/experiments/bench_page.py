@@ -14,8 +14,9 @@ from workbench.experiments.bench_comparisons import (
     comparison_tables,
     processor_of,
 )
-from workbench.experiments.pages import Page, file_name, one_seed, summarise, table
-from workbench.experiments.requested_cells import Found
+from workbench.experiments.grid import known_cells, of_shared_seeds
+from workbench.experiments.pages import Page, file_name, one_seed, publish, summarise, table
+from workbench.experiments.requested_cells import Found, Part
 from workbench.experiments.result_rows import Cell
 from workbench.experiments.trade_off_chart import Point, trade_off_chart
 from workbench.reporting.results import ProtocolResult
@@ -26,6 +27,27 @@ TRAINED, FULL, SOURCE = "pfa-fine", "full-fine", "source"
 
 #: End of the label of a budget that is a share of the FLOPs.
 FLOPS = "of the FLOPs"
+
+
+def write_page(
+    shown: Sequence[Part],
+    asked: range,
+    impossible: Sequence[str],
+    suited: bool,
+    results: Path,
+    command: Sequence[str],
+) -> Path:
+    """Write the page of all finished cells of these parts, and return its path.
+
+    Args:
+        impossible: a line about each method that was left out.
+        suited: whether the source network of network-slimming was trained for it.
+    """
+    every = known_cells(shown, results)
+    found = of_shared_seeds(every, lambda wish: wish.part.label, asked=asked)
+    notes = [*impossible, *left_out(every, found), *([] if suited else slimming_note(found))]
+    cells = [cell for _, cell in found]
+    return publish(lambda: make_page(found, results, notes), cells, results, command)
 
 
 def make_page(found: Found, folder: Path, notes: Sequence[str]) -> Page:

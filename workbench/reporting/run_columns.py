@@ -13,7 +13,7 @@ from workbench.reporting.tables import COLUMNS, table_rows
 from workbench.training.attack_names import attack_of, attack_title
 
 if TYPE_CHECKING:
-    from workbench.reporting.run_comparison import ComparedResult
+    from workbench.reporting.compared_results import ComparedResult
 
 Kind = Literal["text", "number", "share"]
 
@@ -107,7 +107,7 @@ def comparison_table(
     results = table_rows([row.result for row in rows])
     cells = []
     for row, result in zip(rows, results, strict=True):
-        shown = dict(zip(_FROM_RESULT, result, strict=True))
+        shown = dict(zip(_FROM_RESULT, result, strict=True)) | {"protocol": row.label}
         if row.result.runtime:
             shown["latency"] += f" ({row.result.runtime})"
         cells.append(tuple(shown.get(each.name) or _text(each, row) for each in columns))
@@ -148,6 +148,7 @@ def comparison_dicts(
             "run_ids": list(row.result.run_ids),
             **{name: list(found) for name, found in row.result.attacks.items()},
             "weights": row.result.weights,
+            **({"stage_options": dict(row.stage_options)} if row.result.stage else {}),
         }
         for row in rows
     ]

@@ -11,6 +11,7 @@ from workbench.compression.recipe_settings import ONNX_INT8, RECIPE_OPTIONS, TOR
 from workbench.data.checked_values import number
 from workbench.errors import DamagedRunError, SettingsError, StoreError
 from workbench.reporting.charts import comparison_chart
+from workbench.reporting.compared_results import ComparedResult, with_differences
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.run_selection import selection_of
 from workbench.reporting.tables import method_label
@@ -26,38 +27,22 @@ from workbench.training.protocols import PROTOCOLS
 from workbench.training.settings import GATE_OPTIONS
 
 NEWEST = 5000  # runs that are read; more take seconds
+#: Parameters of stages: the options that determine their files.
+_STAGE_SETTINGS = (
+    "int8_for", "calibration_images", "mixed_size", "qat_epochs",
+    "mask_sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
+    "exits", "exit_epochs", "exit_flops", "exit_tolerance",
+)  # fmt: skip
 #: Parameters in which all runs of one row agree; the runs differ only in their seeds.
 _SETTINGS = (
     "source", "domain", "model", "epochs", "schedule", "learning_rate", "batch_size",
     "weight_decay", "head", "method", "energy", *RECIPE_OPTIONS, "protocol", "stage",
-    "int8_for", "calibration_images", "mixed_size", "qat_epochs", "temperature",
-    "exits", "exit_epochs", "exit_flops", "exit_tolerance",
+    *_STAGE_SETTINGS, "temperature",
     "distill_weight", "objective", "teacher", "generation", "device", "precision",
     "threads", "source_weights", "data", "validation", "repair_epochs", "recipe_file",
-    "mask_sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
     *GATE_OPTIONS,
     *LATER_OPTIONS,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ComparedResult:
-    """One protocol under one set of settings, over all its seeds in the store.
-
-    Attributes:
-        source, domain, model, method: the adaptation.
-        training: epochs, schedule and learning rate, for display.
-        result: the result, as in ``Adaptation.protocols``.
-        filters: (full, kept) of each layer in the recipe; empty for full networks.
-    """
-
-    source: str
-    domain: str
-    model: str
-    method: str
-    training: str
-    result: ProtocolResult
-    filters: tuple[tuple[int, int], ...]
 
 
 def compare(
@@ -105,13 +90,13 @@ def compare(
         raise StoreError(
             f"store {store.shown}: no finished run{what}{whole}; run 'workbench adapt' first"
         )
-    found = [_merge(group) for group in groups]
+    found = with_differences([_merge(group) for group in groups])
     order = list(PROTOCOLS)
     rows = sorted(
         found,
         key=lambda row: (
             row.source, row.domain, row.model, row.training,
-            order.index(row.result.protocol), row.method,
+            order.index(row.result.protocol), row.method, row.label,
         ),
     )  # fmt: skip
     return selection.apply(rows)
@@ -304,4 +289,9 @@ def _merge(group: Sequence[_WholeRun]) -> ComparedResult:
             weights=best.artifact(best.tags.get(FILE, WEIGHTS_FILE)) if best else None,
         ),
         filters=group[0].filters,
+        stage_options={
+            name: first.params[name]
+            for name in _STAGE_SETTINGS
+            if "stage" in first.params and name in first.params
+        },
     )

@@ -19,7 +19,7 @@ from workbench.errors import SettingsError
 from workbench.reporting.run_columns import Column, check_column, column_of
 
 if TYPE_CHECKING:
-    from workbench.reporting.run_comparison import ComparedResult
+    from workbench.reporting.compared_results import ComparedResult
 
 _CONDITION = re.compile(r"\s*([A-Za-z_0-9]+)\s*(<=|>=|!=|<|>|=|~)\s*(.*?)\s*", re.DOTALL)
 _NUMBER = re.compile(r"(\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,2})?\s*(%|k|M|G)?")

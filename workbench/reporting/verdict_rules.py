@@ -1,4 +1,4 @@
-"""The rules by which a stage's file is refused, for verdicts over many networks and over one."""
+"""The rules by which a stage's file is rejected, for verdicts over many networks and over one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_tolerance(tolerance: float) -> list[str]:
 
 
 def loss_reason(before: float, after: float, tolerance: float) -> str | None:
-    """Why a file is refused that loses more than the tolerance; None if it does not.
+    """Why a file is rejected that loses more than the tolerance; None if it does not.
 
     Args:
         before, after: accuracy of the network and of the file, in [0, 1].
@@ -38,7 +38,7 @@ def loss_reason(before: float, after: float, tolerance: float) -> str | None:
 
 
 def speed_reason(before: Timing, after: Timing) -> str | None:
-    """Why a file is refused that is slower than its network at batch 1; None if it is not.
+    """Why a file is rejected that is slower than its network at batch 1; None if it is not.
 
     Args:
         before, after: times of one image, of the network and of the file, in the same runtime.

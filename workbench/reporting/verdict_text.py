@@ -49,7 +49,7 @@ def verdict_sentence(verdict: Verdict) -> str:
 
 
 def verdict_notes(verdict: Verdict) -> list[str]:
-    """Lines about the verdict: what the test images can show, and what was refused."""
+    """Lines about the verdict: what the test images can show, and what was rejected."""
     taken, best = verdict.recommended, verdict.best
     apart = 100 * (best.accuracy_mean - taken.accuracy_mean)
     lines = []

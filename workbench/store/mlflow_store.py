@@ -2,7 +2,7 @@
 
 Runs are written through ``MlflowClient`` with explicit ids; the global MLflow state of a
 notebook is neither read nor changed. A local SQLite store is locked around each call, because
-MLflow 3 creates its tables without a lock and SQLite refuses concurrent writers.
+MLflow 3 creates its tables without a lock and SQLite rejects concurrent writers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from workbench.store.mlflow_values import (
     user_name,
 )
 from workbench.store.runs import PARENT_TAG, RUN_ID, RUNNING, Input, StoredRun, Wanted
-from workbench.store.server_copies import copies_folder
+from workbench.store.server_copies import copied
 from workbench.store.server_runs import search
 from workbench.store.sqlite_runs import add_index, read_runs, read_tags
 from workbench.store.store_errors import store_error
@@ -280,12 +280,7 @@ class Store:
     def _download(self, run: StoredRun, uri: str, name: str) -> Path | None:
         """A copy of a file that is directly in a folder of artifacts on a server."""
         with self._guard("read"):
-            repository = self.repository(uri)
-            if name not in {item.path for item in repository.list_artifacts()}:
-                return None
-            folder = copies_folder() / run.run_id
-            folder.mkdir(exist_ok=True)
-            return Path(repository.download_artifacts(name, str(folder)))
+            return copied(self.repository(uri), run.run_id, name)
 
     def repository(self, uri: str) -> Any:
         """MLflow's access to a folder of artifacts."""

@@ -11,7 +11,7 @@ from workbench.store.runs import MODEL_TAG, StoredRun
 from workbench.store.tracking_uris import local_path
 
 DEFAULT_ALIAS = "champion"
-#: MLflow refuses "/" and ":" in names; quotes would end a query of its search.
+#: MLflow rejects "/" and ":" in names; quotes would end a query of its search.
 _NAME = re.compile(r"\w[\w .-]{0,199}")
 _ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,254}")
 _RESERVED = re.compile(r"latest|v[0-9]+", re.IGNORECASE)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench import __version__
-from workbench.errors import DamagedRunError, LostStoreError, StoreError, WorkbenchError
+from workbench.errors import LostStoreError, StoreError, WorkbenchError
 from workbench.models.processor import Processor, machine_name
 from workbench.models.weight_files import read_weights
 from workbench.store.claims import ClaimLostError, claimed
@@ -27,7 +27,6 @@ from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import (
     COMMIT,
     DROPPED,
-    EVALUATED,
     FILE,
     FINGERPRINT,
     HASH,
@@ -40,7 +39,6 @@ from workbench.store.run_tags import (
     PYTHON,
     VERSION,
     WEIGHTS,
-    WHOLE,
 )
 from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, StoredRun
 from workbench.store.shared_stores import warn_once
@@ -49,12 +47,10 @@ from workbench.store.stored_results import (
     VALIDATION_HITS_FILE,
     has_artifact,
     has_options,
-    has_scores,
     hits_json,
-    is_described,
-    stored_recipe,
 )
 from workbench.store.unfinished_work import WEIGHTS_FILE, Outcome, Work, disk_errors, open_work
+from workbench.store.whole_runs import is_whole
 from workbench.training.checkpoints import Epoch
 from workbench.training.evaluation import evaluate
 from workbench.training.loop import fit
@@ -87,7 +83,7 @@ class Recorder:
         runs = self.store.runs([self.experiment], {KEY: key}, finished=True)
         # If a training was done twice, prefer the run that still has its weights.
         runs.sort(key=lambda run: run.tags.get(WEIGHTS) == DROPPED)
-        return next((run for run in runs if self._is_whole(run)), None)
+        return next((run for run in runs if is_whole(self.store, run)), None)
 
     def train(
         self, job: Job, parent: str | None, keep: Callable[[Outcome], bool]
@@ -209,30 +205,6 @@ class Recorder:
         except WorkbenchError as error:  # the first failure is the one to report
             self.display.say(f"warning: {error}")
 
-    def _is_whole(self, run: StoredRun) -> bool:
-        kind = run.tags.get(KIND, "")
-        metrics, file = WHOLE.get(kind, (EVALUATED, WEIGHTS_FILE))
-        if not {name.replace("test_", f"{run.split}_") for name in metrics} <= run.metrics.keys():
-            return False
-        if run.tags.get(WEIGHTS) == DROPPED:
-            return True
-        path = self.store.fetch(run, run.tags.get(FILE, file) or WEIGHTS_FILE)
-        if path is None or not is_as_recorded(run, path):
-            return False
-        if kind == "stage" and not is_described(self.store, run):
-            return False
-        if kind == "gates" and not has_scores(self.store, run):
-            return False
-        return kind != "analysis" or self._has_recipe(run)
-
-    def _has_recipe(self, run: StoredRun) -> bool:
-        """Whether the recipe and its spectra can be read; the spectra have no hash."""
-        try:
-            stored_recipe(self.store, run)
-        except DamagedRunError:
-            return False
-        return True
-
     def _mend_texts(self, job: Job, run: StoredRun) -> None:
         """Write damaged or missing texts of a training again; the job holds their content."""
         for name, text in job.artifacts.items():
@@ -280,37 +252,19 @@ class Recorder:
         return outcome
 
     def _record(self, job: Job, run_id: str, outcome: Outcome, keep: bool) -> None:
+        """Write everything that a training has made to its run."""
         weights = self.work.weights(job.key)
         tags = {
             WEIGHTS: KEPT if keep else DROPPED,
             HASH: file_hash(weights),
             FINGERPRINT: weights_fingerprint(read_weights(weights)),
         }
-        metrics = {
-            **job.metrics,
-            f"{job.split}_accuracy": outcome.hits / outcome.images,
-            f"{job.split}_hits": outcome.hits,
-            f"{job.split}_images": outcome.images,
-            "train_seconds": outcome.train_seconds,
-            "file_bytes": weights.stat().st_size,
-        }
-        if outcome.top_hits is not None:
-            metrics[f"{job.split}_top5_hits"] = outcome.top_hits
+        metrics = {**_metrics(job, outcome), "file_bytes": weights.stat().st_size}
         try:
             logged = self.store.logged_steps(run_id, "train_loss")
             steps = epoch_metrics(outcome.epochs, logged)
             self.store.log(run_id, metrics=metrics, steps=steps, tags=tags)
-            for name, text in job.artifacts.items():
-                self.store.attach_text(run_id, name, text)
-            if outcome.correct is not None:
-                digest = next(each.digest for each in job.inputs if each.context == job.split)
-                name = HITS_FILE if job.split == "test" else VALIDATION_HITS_FILE
-                self.store.attach_text(run_id, name, hits_json(outcome.correct, digest))
-            predictions = self.work.predictions(job.key)
-            if predictions and job.kind != "trial":
-                self.store.attach(run_id, predictions)
-            if job.scores:
-                self.store.attach(run_id, self.work.scores(job.key))
+            self._attach(job, run_id, outcome)
             if keep:
                 known = Described(job.card, job.params, metrics)
                 log_model(self.store, self.experiment, run_id, weights, known)
@@ -323,10 +277,33 @@ class Recorder:
                 "once the store answers; nothing is trained again",
             ) from error
 
+    def _attach(self, job: Job, run_id: str, outcome: Outcome) -> None:
+        """Write the files of a training beside its network: texts, hits, predictions, scores."""
+        for name, text in job.artifacts.items():
+            self.store.attach_text(run_id, name, text)
+        if outcome.correct is not None:
+            digest = next(each.digest for each in job.inputs if each.context == job.split)
+            name = HITS_FILE if job.split == "test" else VALIDATION_HITS_FILE
+            self.store.attach_text(run_id, name, hits_json(outcome.correct, digest))
+        predictions = self.work.predictions(job.key)
+        if predictions and job.kind != "trial":
+            self.store.attach(run_id, predictions)
+        if job.scores:
+            self.store.attach(run_id, self.work.scores(job.key))
 
-def is_as_recorded(run: StoredRun, path: Path) -> bool:
-    """Whether a run's file still has its recorded hash."""
-    return file_hash(path) == run.tags.get(HASH)
+
+def _metrics(job: Job, outcome: Outcome) -> dict[str, float]:
+    """The metrics of a training: costs of its network, accuracy, time."""
+    metrics = {
+        **job.metrics,
+        f"{job.split}_accuracy": outcome.hits / outcome.images,
+        f"{job.split}_hits": outcome.hits,
+        f"{job.split}_images": outcome.images,
+        "train_seconds": outcome.train_seconds,
+    }
+    if outcome.top_hits is not None:
+        metrics[f"{job.split}_top5_hits"] = outcome.top_hits
+    return metrics
 
 
 def open_recorder(

@@ -36,7 +36,7 @@ from workbench.training.checkpoints import (
     take_over,
 )
 from workbench.training.distillation import Guide
-from workbench.training.mixing import label_loss, mixer_of
+from workbench.training.mixing import Mixture, label_loss, mixer_of
 from workbench.training.norm_statistics import estimate_norms
 from workbench.training.orthogonality import penalised_layers, penalty, weights_of
 from workbench.training.plans import Plan, batch_sizes, derive_seed, learning_rate
@@ -152,8 +152,7 @@ def _train_epoch(
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", number))
     processes.seed_dropout(seed, number)
     total = torch.zeros((), device=device)
-    scales = _norm_scales(model) if plan.sparsity else []
-    layers = penalised_layers(model) if plan.orthogonality else {}
+    penalties = _penalties(model, plan)
     mixer = mixer_of(plan, processes.own_seed(seed), number)
     rate = 0.0
     batches = processes.in_step(feed(sizes, plan.augment, generator, processes.share()), sizes)
@@ -166,17 +165,9 @@ def _train_epoch(
         with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
             logits = model(inputs)
             wanted = teacher.logits(inputs) if teacher else None
-        on_labels = partial(
-            label_loss, labels=labels, smoothing=plan.label_smoothing, mixture=mixture
-        )
-        if teacher and wanted is not None:
-            loss = teacher.mix(on_labels, logits.float(), wanted.float())
-        else:
-            loss = on_labels(logits.float())
-        if scales:
-            loss = loss + plan.sparsity * torch.stack([s.abs().sum() for s in scales]).sum()
-        if layers:
-            loss = loss + plan.orthogonality * penalty(weights_of(model, layers))
+        loss = _loss(logits, labels, wanted, plan, teacher, mixture)
+        for term in penalties:
+            loss = loss + term()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(processes.weighted(loss, len(labels), sizes[index]))
         if teacher:
@@ -189,8 +180,31 @@ def _train_epoch(
     return processes.summed(total), rate
 
 
-def _norm_scales(model: nn.Module) -> list[Tensor]:
-    return [norm.weight for norm in scaled_norms(model).values()]
+def _loss(
+    logits: Tensor,
+    labels: Tensor,
+    wanted: Tensor | None,
+    plan: Plan,
+    teacher: Guide | None,
+    mixture: Mixture | None,
+) -> Tensor:
+    """Mean loss of a batch: on its labels, mixed with the loss on the teacher's logits if any."""
+    on_labels = partial(label_loss, labels=labels, smoothing=plan.label_smoothing, mixture=mixture)
+    if teacher and wanted is not None:
+        return teacher.mix(on_labels, logits.float(), wanted.float())
+    return on_labels(logits.float())
+
+
+def _penalties(model: nn.Module, plan: Plan) -> list[Callable[[], Tensor]]:
+    """The plan's penalties on the weights, each a term of every batch's loss."""
+    terms: list[Callable[[], Tensor]] = []
+    scales = [norm.weight for norm in scaled_norms(model).values()] if plan.sparsity else []
+    if scales:
+        terms.append(lambda: plan.sparsity * torch.stack([s.abs().sum() for s in scales]).sum())
+    layers = penalised_layers(model) if plan.orthogonality else {}
+    if layers:
+        terms.append(lambda: plan.orthogonality * penalty(weights_of(model, layers)))
+    return terms
 
 
 @contextmanager

@@ -10,7 +10,7 @@ Cost: three all-reduces per norm and step (two of them forward), of one or two n
 When it does not help: for large parts (64 images a process) on a slow network, the waiting costs
 more than the better statistics gain (``--no-sync-batch-norm``).
 
-torch's ``SyncBatchNorm`` does the same on GPUs and refuses the CPU; this one runs on both.
+torch's ``SyncBatchNorm`` does the same on GPUs only; this one runs on both.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from torch.func import functional_call
 
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import Source
-from workbench.data.image_batches import ImageSet, open_feed
+from workbench.data.image_batches import Feed, ImageSet, open_feed
 from workbench.errors import TrainingError
 from workbench.models.networks import place, scaled_norms
 from workbench.models.processor import Processor
@@ -129,27 +129,9 @@ def fit_together(
     progress = [Progress() for _ in learners]
     for number in range(1, plan.epochs + 1):
         start = time.perf_counter()
-        orders = [_generator("order", learner, number) for learner in learners]
-        masks = [_generator("dropout", learner, number, device) for learner in learners]
-        total = torch.zeros(len(learners), device=device)
-        rate = 0.0
-        feeds = [feed(sizes, plan.augment, order) for order in orders]
-        for index, batches in enumerate(zip(*feeds, strict=True)):
-            rate = learning_rate(plan, (number - 1) * len(sizes) + index, plan.epochs * len(sizes))
-            optimizer.param_groups[0]["lr"] = rate
-            inputs = torch.stack([normalise(seen, source) for seen, _ in batches])
-            labels = torch.stack([wanted for _, wanted in batches])
-            with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
-                logits = stack(inputs, masks)
-                wanted = teacher.logits(inputs.flatten(0, 1)) if teacher else None
-            losses = _losses(logits.float(), labels, plan, teacher, wanted)
-            losses = losses + plan.sparsity * stack.scales() if plan.sparsity else losses
-            if plan.orthogonality and stack.layers:
-                losses = losses + plan.orthogonality * penalty(stack.layers, stacked=True)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(losses.sum())
-            optimizer.step()
-            total += losses.detach() * labels.shape[1]
+        total, rate = _train_epoch(
+            stack, optimizer, feed, sizes, learners, source, plan, number, processor, teacher
+        )
         seconds = (time.perf_counter() - start) / len(learners)
         epochs = [Epoch(number, loss / len(images), rate) for loss in total.tolist()]
         _check(epochs, learners, plan)
@@ -160,6 +142,47 @@ def fit_together(
         on_epoch(epochs)
     stack.hand_back()
     return progress
+
+
+def _train_epoch(
+    stack: _Stack,
+    optimizer: torch.optim.SGD,
+    feed: Feed,
+    sizes: Sequence[int],
+    learners: Sequence[Learner],
+    source: Source,
+    plan: Plan,
+    number: int,
+    processor: Processor,
+    teacher: Guide | None,
+) -> tuple[Tensor, float]:
+    """Train for one epoch; return the summed loss of each learner, shape (s,), and the last rate.
+
+    The losses are still on the device.
+    """
+    device = processor.torch_device
+    orders = [_generator("order", learner, number) for learner in learners]
+    masks = [_generator("dropout", learner, number, device) for learner in learners]
+    total = torch.zeros(len(learners), device=device)
+    rate = 0.0
+    feeds = [feed(sizes, plan.augment, order) for order in orders]
+    for index, batches in enumerate(zip(*feeds, strict=True)):
+        rate = learning_rate(plan, (number - 1) * len(sizes) + index, plan.epochs * len(sizes))
+        optimizer.param_groups[0]["lr"] = rate
+        inputs = torch.stack([normalise(seen, source) for seen, _ in batches])
+        labels = torch.stack([wanted for _, wanted in batches])
+        with torch.autocast(device.type, torch.bfloat16, processor.precision == "bf16"):
+            logits = stack(inputs, masks)
+            wanted = teacher.logits(inputs.flatten(0, 1)) if teacher else None
+        losses = _losses(logits.float(), labels, plan, teacher, wanted)
+        losses = losses + plan.sparsity * stack.scales() if plan.sparsity else losses
+        if plan.orthogonality and stack.layers:
+            losses = losses + plan.orthogonality * penalty(stack.layers, stacked=True)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(losses.sum())
+        optimizer.step()
+        total += losses.detach() * labels.shape[1]
+    return total, rate
 
 
 def _losses(

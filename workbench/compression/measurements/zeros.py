@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from workbench.compression.evidence import Array
+from workbench.compression.norms_behind import norms_behind
 from workbench.compression.responses import BATCH_SIZE, Batches, filters_of, observe
 from workbench.compression.structure import FilterGroup, ResponsePoint
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet, batches
-from workbench.models.networks import BatchNorm, place
+from workbench.models.networks import place
 
 
 def measure(
@@ -56,38 +57,15 @@ def behind_norms(
     Args:
         images: batches, of which one is used.
     """
-    norms = _norms_behind(model, groups, images, source)
+    outputs: dict[str, Tensor] = {}
+
+    def keep(group: FilterGroup, output: Tensor) -> None:
+        outputs[group.name] = output
+
+    points = [(group, group.response) for group in groups if group.response.layer is not None]
+    with norms_behind(model, outputs) as norms:
+        observe(model, points, islice(images, 1), source, keep)
     return [
         (group, replace(group.response, layer=norms.get(group.name, group.response.layer)))
         for group in groups
     ]
-
-
-def _norms_behind(
-    model: nn.Module, groups: Sequence[FilterGroup], images: Batches, source: Source
-) -> dict[str, str]:
-    """By filter group, the batch norm that reads its response directly, if there is one."""
-    responses: dict[str, Tensor] = {}
-    found: dict[str, str] = {}
-
-    def hook_of(layer: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            found.update({name: layer for name, seen in responses.items() if seen is inputs[0]})
-
-        return hook
-
-    handles = [
-        part.register_forward_pre_hook(hook_of(name))
-        for name, part in model.named_modules()
-        if isinstance(part, BatchNorm)
-    ]
-    points = [(group, group.response) for group in groups if group.response.layer is not None]
-    try:
-        observe(
-            model, points, islice(images, 1), source,
-            lambda group, output: responses.update({group.name: output}),
-        )  # fmt: skip
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found

@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench.errors import printable
-from workbench.experiments.service.refusals import BUSY_SECONDS
+from workbench.experiments.service.rejections import BUSY_SECONDS
 from workbench.experiments.service.settings import MB, ServiceSettings, is_loopback
 
 COOKIE = "workbench_session"
@@ -116,12 +116,12 @@ class Guard:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         limit, answer = self._limit(scope), _with_headers(send)
-        refusal = self._refusal(scope, headers) or _too_long(headers, limit)
+        rejection = self._rejection(scope, headers) or _too_long(headers, limit)
         is_upload = scope["method"] == "POST" and scope["path"].rstrip("/") in _UPLOADS
-        if refusal is None and is_upload and self._uploading >= MOST_UPLOADS:
-            refusal = _refuse(429, "too many uploads at the same time; try again", BUSY_SECONDS)
-        if refusal is not None:
-            await refusal(scope, receive, answer)
+        if rejection is None and is_upload and self._uploading >= MOST_UPLOADS:
+            rejection = _reject(429, "too many uploads at the same time; try again", BUSY_SECONDS)
+        if rejection is not None:
+            await rejection(scope, receive, answer)
             return
         self._uploading += is_upload
         try:
@@ -140,23 +140,23 @@ class Guard:
             return 2 * self._settings.upload_mb * MB + _FORM_SPARE
         return _LARGEST_IMAGE if path.endswith("/predict") else _LARGEST_BODY
 
-    def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+    def _rejection(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         host = headers.get("host", "")
         if not self._is_own(host):
             name = printable(host, 100)
-            return _refuse(
+            return _reject(
                 400,
                 f"the host '{name}' is not this server's; 'workbench serve --allow-host' adds it",
             )
         if scope["method"] not in _SAFE_METHODS and not _same_origin(headers, host):
-            return _refuse(403, "the request comes from another web page")
+            return _reject(403, "the request comes from another web page")
         path = scope["path"]
         is_open = path in _OPEN_PATHS or path.startswith(_STATIC)
         if is_open or not self._settings.token or self._tokens.accepts(headers):
             return None
         if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"/login?next={quote(path)}", 303)
-        response = _refuse(401, "a token is required: send 'Authorization: Bearer TOKEN'")
+        response = _reject(401, "a token is required: send 'Authorization: Bearer TOKEN'")
         response.headers["www-authenticate"] = "Bearer"
         return response
 
@@ -190,7 +190,7 @@ def _same_origin(headers: Mapping[str, str], host: str) -> bool:
     return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
-def _refuse(status: int, problem: str, retry_after: int | None = None) -> Response:
+def _reject(status: int, problem: str, retry_after: int | None = None) -> Response:
     headers = {} if retry_after is None else {"retry-after": str(retry_after)}
     return JSONResponse({"problems": [problem]}, status, headers)
 
@@ -203,7 +203,7 @@ def _too_long(headers: Mapping[str, str], limit: int) -> Response | None:
 
 
 def _too_large(limit: int) -> Response:
-    return _refuse(413, f"the request is larger than {limit / MB:,.0f} MB")
+    return _reject(413, f"the request is larger than {limit / MB:,.0f} MB")
 
 
 async def _count_body(app: ASGIApp, limit: int, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,7 +17,7 @@ from workbench import __version__
 from workbench.errors import WorkbenchError
 from workbench.experiments.service import api, pages
 from workbench.experiments.service.access import Guard
-from workbench.experiments.service.refusals import RefusalError
+from workbench.experiments.service.rejections import RejectionError
 from workbench.experiments.service.service import Service
 
 _STATIC = Path(__file__).parent / "static"
@@ -70,8 +70,8 @@ def _add_errors(app: FastAPI, shown: pages.Pages) -> None:
     def answer(request: Request, error: WorkbenchError) -> Response:
         if not request.url.path.startswith("/api/"):
             return shown.problem(error)
-        status = error.status if isinstance(error, RefusalError) else 422
-        wait = error.retry_after if isinstance(error, RefusalError) else None
+        status = error.status if isinstance(error, RejectionError) else 422
+        wait = error.retry_after if isinstance(error, RejectionError) else None
         headers = {} if wait is None else {"retry-after": str(wait)}
         return JSONResponse({"problems": list(error.problems)}, status, headers)
 
@@ -81,16 +81,16 @@ def _add_errors(app: FastAPI, shown: pages.Pages) -> None:
 
     @app.exception_handler(RequestValidationError)
     def explain_values(request: Request, error: RequestValidationError) -> Response:
-        return answer(request, RefusalError(422, *map(_problem, error.errors())))
+        return answer(request, RejectionError(422, *map(_problem, error.errors())))
 
     @app.exception_handler(HTTPException)
     def explain_status(request: Request, error: HTTPException) -> Response:
         detail = "there is no such page" if error.status_code == 404 else str(error.detail)
-        return answer(request, RefusalError(error.status_code, detail))
+        return answer(request, RejectionError(error.status_code, detail))
 
 
 def _problem(found: Mapping[str, Any]) -> str:
-    """One line for a field that FastAPI refused."""
+    """One line for a field that FastAPI rejected."""
     if found["type"] == "json_invalid":
         _, before = found["loc"]
         return f"the body is not JSON: {found['ctx']['error']} at character {before + 1}"

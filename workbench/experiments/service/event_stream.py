@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 
 from workbench.experiments.service.job_records import FINAL
-from workbench.experiments.service.refusals import RefusalError, busy
+from workbench.experiments.service.rejections import RejectionError, busy
 from workbench.experiments.service.service import Service
 
 _EVERY = 0.4  # seconds between two looks at a job
@@ -25,7 +25,7 @@ class EventStreams:
         """The events of a job: its status whenever it changes, until it ends.
 
         Raises:
-            RefusalError: 404 when there is no such job, 429 when too many streams are open.
+            RejectionError: 404 when there is no such job, 429 when too many streams are open.
         """
         self._service.queue.get(job_id)
         if self._open >= _MOST_STREAMS:
@@ -39,7 +39,7 @@ class EventStreams:
             while not self._service.queue.stopping:
                 try:
                     status = self._service.files.status(self._service.queue.get(job_id))
-                except RefusalError:  # deleted meanwhile
+                except RejectionError:  # deleted meanwhile
                     return
                 text = json.dumps(status)
                 if text != last:

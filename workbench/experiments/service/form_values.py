@@ -43,7 +43,7 @@ def keep_files(form: FormData, values: dict[str, str], uploads: UploadStore) -> 
     """Keep the files of the form as uploads, and name them in the values.
 
     Raises:
-        RefusalError: when a file is refused.
+        RejectionError: when a file is rejected.
     """
     for field, name in _FILES.items():
         file = form.get(field)

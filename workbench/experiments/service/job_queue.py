@@ -25,7 +25,7 @@ from workbench.experiments.service.job_records import (
     Job,
     JobFolder,
 )
-from workbench.experiments.service.refusals import RefusalError, busy, not_found
+from workbench.experiments.service.rejections import RejectionError, busy, not_found
 from workbench.experiments.service.settings import ServiceSettings
 from workbench.experiments.service.worker_processes import Ended, Worker, end_orphan
 
@@ -86,20 +86,20 @@ class JobQueue:
         """Check that one more job may wait.
 
         Raises:
-            RefusalError: 429 when the queue is full.
+            RejectionError: 429 when the queue is full.
         """
         with self._changed:
             waiting = sum(job.state == QUEUED for job in self._jobs.values())
         if waiting >= self._settings.queue:
             raise busy(f"{waiting} jobs are waiting; try again later", _RETRY_SECONDS)
         if len(self._jobs) >= _MOST_JOBS:
-            raise RefusalError(507, f"{_MOST_JOBS} jobs are kept; delete some")
+            raise RejectionError(507, f"{_MOST_JOBS} jobs are kept; delete some")
 
     def submit(self, job: Job) -> Job:
         """Add a job whose folder has its options.
 
         Raises:
-            RefusalError: 429 when the queue is full.
+            RejectionError: 429 when the queue is full.
         """
         with self._changed:
             self.check_room()
@@ -114,7 +114,7 @@ class JobQueue:
         """One job.
 
         Raises:
-            RefusalError: 404 when there is none with this id.
+            RejectionError: 404 when there is none with this id.
         """
         job = self._jobs.get(job_id)
         if job is None:
@@ -133,12 +133,12 @@ class JobQueue:
         """End a job; its run becomes KILLED, and can be continued by ``restart``.
 
         Raises:
-            RefusalError: 404, or 409 when the job has ended.
+            RejectionError: 404, or 409 when the job has ended.
         """
         with self._changed:
             job = self.get(job_id)
             if job.state in FINAL:
-                raise RefusalError(409, f"the job is {job.state} already")
+                raise RejectionError(409, f"the job is {job.state} already")
             if job.state == QUEUED:
                 return self._store(job.ended_as(CANCELLED))
             self._cancelled.add(job_id)
@@ -150,12 +150,12 @@ class JobQueue:
         """Let a job that was cancelled or failed wait again.
 
         Raises:
-            RefusalError: 404, 409 when the job is in another state, or 429.
+            RejectionError: 404, 409 when the job is in another state, or 429.
         """
         with self._changed:
             job = self.get(job_id)
             if job.state not in (CANCELLED, FAILED):
-                raise RefusalError(409, f"the job is {job.state}; only others can be restarted")
+                raise RejectionError(409, f"the job is {job.state}; only others can be restarted")
             self.check_room()
             return self._store(replace(job.queued(), created=time.time()))
 
@@ -163,11 +163,11 @@ class JobQueue:
         """Delete the record and the files of a job that has ended; its runs stay in the store.
 
         Raises:
-            RefusalError: 404, or 409 while the job waits or runs.
+            RejectionError: 404, or 409 while the job waits or runs.
         """
         with self._changed:
             if self.get(job_id).state not in FINAL:
-                raise RefusalError(409, "the job has not ended; cancel it first")
+                raise RejectionError(409, "the job has not ended; cancel it first")
             del self._jobs[job_id]
         self.folder.remove(job_id)
 
@@ -176,7 +176,7 @@ class JobQueue:
         try:
             self.folder.write(job)
         except OSError as error:
-            raise RefusalError(507, f"the job cannot be kept ({error.strerror})") from None
+            raise RejectionError(507, f"the job cannot be kept ({error.strerror})") from None
         return self._set(job)
 
     def _keep(self, job: Job) -> Job:

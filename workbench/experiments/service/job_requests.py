@@ -1,7 +1,7 @@
 """From a client's request to the option file of a job, with the checks and messages of ``adapt``.
 
 A client may name known data sets and domains, its uploads, and files below the folder of
-``--root``. Other paths and options that are paths are refused, and so is code of the user's own
+``--root``. Other paths and options that are paths are rejected, and so is code of the user's own
 (``package.module:function``).
 """
 

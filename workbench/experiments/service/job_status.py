@@ -20,7 +20,7 @@ from workbench.experiments.service.job_records import (
     Job,
 )
 from workbench.experiments.service.job_requests import without_paths
-from workbench.experiments.service.refusals import RefusalError, not_found
+from workbench.experiments.service.rejections import RejectionError, not_found
 from workbench.experiments.service.settings import ServiceSettings
 from workbench.store.stored_results import OPTIONS_FILE, RECIPE_FILE, REPORT_FILE, RESULT_FILE
 from workbench.store.unfinished_work import WEIGHTS_FILE
@@ -71,13 +71,13 @@ class JobFiles:
         """The result of a finished job, as ``adapt --json`` prints it, without paths.
 
         Raises:
-            RefusalError: 409 when it has not finished.
+            RejectionError: 409 when it has not finished.
         """
         self._check_done(job)
         try:
             found = read_json(self.queue.folder.of(job.id) / RESULT_FILE)
         except ValueError as error:
-            raise RefusalError(410, f"the result {error}; run the job again") from None
+            raise RejectionError(410, f"the result {error}; run the job again") from None
         for network in (*found.get("protocols", ()), *found.get("stages", ())):
             network["weights"] = network.get("weights") is not None
         for name in _PRIVATE:
@@ -98,7 +98,7 @@ class JobFiles:
         """One file of a job.
 
         Raises:
-            RefusalError: 404 when the job has no such file.
+            RejectionError: 404 when the job has no such file.
         """
         path = self._find(job, name) if name in FILES else None
         if path is None:
@@ -136,13 +136,13 @@ class JobFiles:
 
     def _check_done(self, job: Job) -> None:
         if job.state != DONE:
-            raise RefusalError(409, f"the job is {job.state}; it has no result")
+            raise RejectionError(409, f"the job is {job.state}; it has no result")
 
     def predict(self, job: Job, image: Path, top: int) -> dict[str, Any]:
         """Classes and probabilities of an image with the recommended network.
 
         Raises:
-            RefusalError: 409 when the job has not finished.
+            RejectionError: 409 when the job has not finished.
             WorkbenchError: when the image or the network cannot be read.
         """
         from workbench.deployment.predict import predict

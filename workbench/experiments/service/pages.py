@@ -29,7 +29,7 @@ from workbench.experiments.service.form_values import (
 )
 from workbench.experiments.service.job_records import DONE, FINAL, Job
 from workbench.experiments.service.network_rows import COLUMNS, network_rows
-from workbench.experiments.service.refusals import RefusalError
+from workbench.experiments.service.rejections import RejectionError
 from workbench.experiments.service.service import Service
 from workbench.experiments.service.upload_store import IMAGES, WEIGHTS
 from workbench.experiments.service.worker_processes import has_onnx
@@ -116,7 +116,7 @@ class Pages:
         return page if error is None else self._with_retry(page, error)
 
     def _with_retry(self, page: HTMLResponse, error: WorkbenchError) -> HTMLResponse:
-        if isinstance(error, RefusalError) and error.retry_after is not None:
+        if isinstance(error, RejectionError) and error.retry_after is not None:
             page.headers["retry-after"] = str(error.retry_after)
         return page
 
@@ -197,7 +197,7 @@ def _add_job(router: APIRouter, pages: Pages) -> None:
             service.queue.remove(job_id)
             return RedirectResponse("/", 303)
         if action not in actions:
-            raise RefusalError(404, "there is no such page")
+            raise RejectionError(404, "there is no such page")
         actions[action](job_id)
         return RedirectResponse(f"/jobs/{job_id}", 303)
 
@@ -239,7 +239,7 @@ def _own_page(path: str) -> str:
 
 
 def _status(error: WorkbenchError) -> int:
-    return error.status if isinstance(error, RefusalError) else 422
+    return error.status if isinstance(error, RejectionError) else 422
 
 
 def _moment(seconds: float) -> str:

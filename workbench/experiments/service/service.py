@@ -50,7 +50,7 @@ class Service:
 
         Raises:
             WorkbenchError: with the problems of the request.
-            RefusalError: 429 when the queue is full.
+            RejectionError: 429 when the queue is full.
         """
         self.queue.check_room()
         names = Names(self.uploads, self.settings.root)
@@ -66,7 +66,7 @@ class Service:
         """Delete an upload that no job needs.
 
         Raises:
-            RefusalError: 404, or 409 if a job that has not ended needs it.
+            RejectionError: 404, or 409 if a job that has not ended needs it.
         """
         waiting = [job for job in self.queue.all() if job.state not in FINAL]
         used = {name for job in waiting for name in JobRequest(**job.request).uploads()}

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workbench.experiments.service.refusals import busy
+from workbench.experiments.service.rejections import busy
 
 
 class Turns:
     """Lets callers work one after the other.
 
     Args:
-        most: callers that work or wait; others are refused.
+        most: callers that work or wait; others are rejected.
     """
 
     def __init__(self, most: int) -> None:
@@ -28,7 +28,7 @@ class Turns:
             what: the callers, for the message.
 
         Raises:
-            RefusalError: 429 when too many are waiting.
+            RejectionError: 429 when too many are waiting.
         """
         if not self._places.acquire(blocking=False):
             raise busy(f"too many {what} at the same time; try again")

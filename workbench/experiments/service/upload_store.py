@@ -21,7 +21,7 @@ from workbench.data.checked_values import mapped, short_text, whole
 from workbench.data.folder_files import list_folder
 from workbench.data.whole_files import read_json, write_text
 from workbench.errors import DataError, printable
-from workbench.experiments.service.refusals import RefusalError, not_found
+from workbench.experiments.service.rejections import RejectionError, not_found
 from workbench.experiments.service.settings import MB
 from workbench.experiments.service.zip_uploads import extract
 
@@ -72,18 +72,18 @@ class UploadStore:
             shutil.rmtree(left, ignore_errors=True)
 
     def add(self, name: str, content: BinaryIO) -> Upload:
-        """Check a file and keep it; nothing is left behind if it is refused.
+        """Check a file and keep it; nothing is left behind if it is rejected.
 
         Args:
             name: its name on the client's machine.
 
         Raises:
-            RefusalError: 413 if it is too large, 415 for another type, 422 if it is damaged, 507
+            RejectionError: 413 if it is too large, 415 for another type, 422 if it is damaged, 507
                 if there is no room.
         """
         kind = _KINDS.get(Path(name).suffix.lower())
         if kind is None:
-            raise RefusalError(
+            raise RejectionError(
                 415,
                 f"'{printable(name, 100)}' cannot be used; upload weights as .safetensors, or "
                 "images as a .zip with a folder for each class",
@@ -108,7 +108,7 @@ class UploadStore:
             classes = _classes(kept / name)
         upload = Upload(upload_id, kind, name, _size(kept), classes)
         if upload.bytes + sum(each.bytes for each in self.all()) > self.storage_mb * MB:
-            raise RefusalError(
+            raise RejectionError(
                 507, f"the uploads would have more than {self.storage_mb} MB; delete some"
             )
         write_text(kept / _FILE, json.dumps(asdict(upload)))
@@ -122,7 +122,7 @@ class UploadStore:
             while chunk := content.read(_CHUNK):
                 left -= len(chunk)
                 if left < 0:
-                    raise RefusalError(413, f"the file is larger than {self.upload_mb} MB")
+                    raise RejectionError(413, f"the file is larger than {self.upload_mb} MB")
                 digest.update(chunk)
                 file.write(chunk)
         return digest.hexdigest()[:24]
@@ -135,7 +135,7 @@ class UploadStore:
                 if UPLOAD_ID.fullmatch(folder.name):
                     try:
                         found.append(self.get(folder.name))
-                    except RefusalError:
+                    except RejectionError:
                         continue
         return sorted(found, key=lambda upload: (upload.name, upload.id))
 
@@ -143,7 +143,7 @@ class UploadStore:
         """One upload.
 
         Raises:
-            RefusalError: 404 when there is none with this id.
+            RejectionError: 404 when there is none with this id.
         """
         missing = not_found(f"there is no upload '{printable(upload_id, 40)}'")
         if not UPLOAD_ID.fullmatch(upload_id):
@@ -172,11 +172,11 @@ class UploadStore:
             used: ids of uploads that jobs need which have not ended.
 
         Raises:
-            RefusalError: 404, or 409 if a job needs it.
+            RejectionError: 404, or 409 if a job needs it.
         """
         upload = self.get(upload_id)
         if upload_id in used:
-            raise RefusalError(409, "a job that has not ended needs this upload; cancel it first")
+            raise RejectionError(409, "a job that has not ended needs this upload; cancel it first")
         with self._lock:
             shutil.rmtree(self.folder / upload.id, ignore_errors=True)
 
@@ -192,7 +192,7 @@ def check_tensors(path: Path) -> None:
     """Check that a file is a complete safetensors file; nothing in it is executed.
 
     Raises:
-        RefusalError: 422 when it is not.
+        RejectionError: 422 when it is not.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -201,23 +201,23 @@ def check_tensors(path: Path) -> None:
             empty = not list(file.keys())
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise RefusalError(422, f"the file is not a safetensors file ({reason})") from None
+        raise RejectionError(422, f"the file is not a safetensors file ({reason})") from None
     if empty:
-        raise RefusalError(422, "the file holds no tensors")
+        raise RejectionError(422, "the file holds no tensors")
 
 
 def _classes(folder: Path) -> dict[str, int]:
     """The number of images of each class.
 
     Raises:
-        RefusalError: 422 with the problems that ``adapt`` would report for this folder.
+        RejectionError: 422 with the problems that ``adapt`` would report for this folder.
     """
     try:
         found = list_folder(folder)
     except DataError as error:
         # Show the name inside the archive instead of the place on this machine.
         shown = [problem.replace(str(folder), folder.name) for problem in error.problems]
-        raise RefusalError(422, *shown) from None
+        raise RejectionError(422, *shown) from None
     counts = zip(found.counts("train"), found.counts("test"), strict=True)
     return {name: sum(both) for name, both in zip(found.classes, counts, strict=True)}
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from workbench.data.folder_files import IMAGE_SUFFIXES
 from workbench.errors import printable
-from workbench.experiments.service.refusals import RefusalError
+from workbench.experiments.service.rejections import RejectionError
 from workbench.experiments.service.settings import MB
 
 _MOST_ENTRIES = 65_535  # what an archive without zip64 can have
@@ -58,7 +58,7 @@ def extract(archive: Path, folder: Path, upload_mb: int) -> None:
         upload_mb: largest upload in MB.
 
     Raises:
-        RefusalError: 413 when it holds too much, 422 for any other problem.
+        RejectionError: 413 when it holds too much, 422 for any other problem.
     """
     try:
         _check_end(archive)
@@ -70,19 +70,21 @@ def extract(archive: Path, folder: Path, upload_mb: int) -> None:
                 left -= _write(opened, entry, folder, left)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise RefusalError(
+        raise RejectionError(
             422, f"the file is not a zip archive, or it is damaged ({reason})"
         ) from None
     except OSError as error:
         status = 507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 422
-        raise RefusalError(status, f"the archive cannot be extracted ({error.strerror})") from None
+        raise RejectionError(
+            status, f"the archive cannot be extracted ({error.strerror})"
+        ) from None
 
 
 def _check_end(archive: Path) -> None:
     """Check the number of entries and the size of the list of names in the archive's last bytes.
 
     Raises:
-        RefusalError: 413 when the list is too long, or its length is given in the zip64 format.
+        RejectionError: 413 when the list is too long, or its length is given in the zip64 format.
         BadZipFile: when there is no such list.
     """
     with archive.open("rb") as file:
@@ -98,7 +100,7 @@ def _check_end(archive: Path) -> None:
     entries, listed = _END.unpack_from(end, at)[4:6]
     zip64 = end[max(0, at - _ZIP64_SIZE) : at].startswith(_ZIP64_SIGNATURE)
     if zip64 or entries > _MOST_ENTRIES or listed > _LARGEST_LIST:
-        raise RefusalError(
+        raise RejectionError(
             413, f"the archive has too many entries; up to {_MOST_ENTRIES:,} are allowed"
         )
 
@@ -107,10 +109,10 @@ def check_entries(infos: list[zipfile.ZipInfo], upload_mb: int) -> list[Entry]:
     """Check what an archive declares: names, kinds, number and sizes of its entries.
 
     Raises:
-        RefusalError: 413 when it declares too much, 422 for any other problem.
+        RejectionError: 413 when it declares too much, 422 for any other problem.
     """
     if len(infos) > _MOST_ENTRIES:
-        raise RefusalError(
+        raise RejectionError(
             413, f"the archive has {len(infos):,} entries; {_MOST_ENTRIES:,} are allowed"
         )
     entries = []
@@ -123,14 +125,14 @@ def check_entries(infos: list[zipfile.ZipInfo], upload_mb: int) -> list[Entry]:
         entries.append(Entry(info, path))
     total, most = sum(entry.info.file_size for entry in entries), _EXPANSION * upload_mb * MB
     if total > most:
-        raise RefusalError(
+        raise RejectionError(
             413,
             f"the files of the archive have {total / MB:,.0f} MB; {most / MB:,.0f} MB are allowed",
         )
     if not entries:
-        raise RefusalError(422, "the archive has no images; put each class into its own folder")
+        raise RejectionError(422, "the archive has no images; put each class into its own folder")
     if len({entry.path for entry in entries}) < len(entries):
-        raise RefusalError(422, "the archive has two files of the same name")
+        raise RejectionError(422, "the archive has two files of the same name")
     return _without_top_folder(entries)
 
 
@@ -153,7 +155,7 @@ def _checked_name(info: zipfile.ZipInfo) -> PurePosixPath:
     elif any(len(part.encode()) > _LONGEST_PART for part in parts):
         wrong = f"a part of it is longer than {_LONGEST_PART} bytes"
     if wrong:
-        raise RefusalError(422, f"the name '{shown}' in the archive is not allowed: {wrong}")
+        raise RejectionError(422, f"the name '{shown}' in the archive is not allowed: {wrong}")
     return PurePosixPath(*parts)
 
 
@@ -165,33 +167,33 @@ def _is_by_system(path: PurePosixPath) -> bool:
 def _check_kind(info: zipfile.ZipInfo, path: PurePosixPath) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        raise RefusalError(422, f"'{path}' in the archive is a link or a special file; remove it")
+        raise RejectionError(422, f"'{path}' in the archive is a link or a special file; remove it")
     if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
-        raise RefusalError(
+        raise RejectionError(
             422,
             f"'{path}' in the archive is encrypted or compressed in a rare way; "
             "make an ordinary zip file",
         )
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise RefusalError(
+        raise RejectionError(
             422,
             f"'{path}' in the archive is not an image; the archive may hold only images, such "
             "as .jpg and .png",
         )
     if len(path.parts) < 2:
-        raise RefusalError(422, f"'{path}' is in no folder; put each class into its own folder")
+        raise RejectionError(422, f"'{path}' is in no folder; put each class into its own folder")
 
 
 def _check_size(info: zipfile.ZipInfo) -> None:
     packed, unpacked = info.compress_size, info.file_size
     if unpacked > _LARGEST_IMAGE:
-        raise RefusalError(
+        raise RejectionError(
             413,
             f"an image in the archive has {unpacked / MB:,.0f} MB; "
             f"{_LARGEST_IMAGE // MB} MB are allowed",
         )
     if unpacked > _RATIO_FROM and unpacked > _MOST_RATIO * max(packed, 1):
-        raise RefusalError(
+        raise RejectionError(
             413,
             f"a file in the archive is compressed {unpacked / max(packed, 1):,.0f} times, "
             "which no image is",
@@ -215,6 +217,6 @@ def _write(opened: zipfile.ZipFile, entry: Entry, folder: Path, left: int) -> in
         while chunk := packed.read(_CHUNK):
             written += len(chunk)
             if written > most:
-                raise RefusalError(413, f"'{entry.path}' is larger than the archive declares")
+                raise RejectionError(413, f"'{entry.path}' is larger than the archive declares")
             file.write(chunk)
     return written

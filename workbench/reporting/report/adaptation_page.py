@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from workbench.compression.correlation_record import LayerCorrelation
 from workbench.compression.recipes import Recipe
+from workbench.reporting.report.exit_section import NetworkExits, exits_section
 from workbench.reporting.report.layer_sections import filters_section, spectra_section
 from workbench.reporting.report.network_sections import (
     Training,
@@ -39,6 +40,8 @@ class AdaptationReport:
         networks: all networks, protocols first.
         recommended: label of the recommended one.
         accuracy_line: explains the accuracies of the table.
+        split: the images of the accuracies, "test" or "validation".
+        exits: of the networks that have several exits.
         recipe: None if it is damaged.
         correlations: empty if they are not recorded.
         trainings: with their curves.
@@ -57,6 +60,8 @@ class AdaptationReport:
     recommended: str
     accuracy_line: str
     recipe: Recipe | None
+    split: str = "test"
+    exits: Sequence[NetworkExits] = ()
     correlations: Sequence[LayerCorrelation] = ()
     trainings: Sequence[Training] = ()
     answers: Answers | None = None
@@ -88,6 +93,8 @@ def adaptation_sections(report: AdaptationReport) -> list[Section]:
         table_section(report.networks, report.recommended, report.accuracy_line),
         trade_section(series, {"": report.recommended}),
     ]
+    if report.exits:
+        sections.append(exits_section(report.exits, report.split))
     if report.recipe is not None:
         sections.append(filters_section(report.recipe))
         sections.append(spectra_section(report.recipe, report.correlations))

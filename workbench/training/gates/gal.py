@@ -23,7 +23,7 @@ Cost: ``--gate-epochs`` epochs of the full network on the target, with one more 
 unmasked network, before the analysis. They are part of the method's cost.
 When it does not help: with few images, D has only a few batches per epoch and learns little. A mask
 can shrink while the scale of the batch norm behind it grows; only weight decay limits this.
-Networks whose batch norms follow an addition are refused (``gated_network``).
+Networks whose batch norms follow an addition are rejected (``gated_network``).
 
 Lin et al., "Towards Optimal Structured CNN Pruning via Generative Adversarial Learning", CVPR 2019
 (arXiv 1903.09291).

@@ -7,7 +7,7 @@ multiplied into the batch norm, or the layer, without any error (``GatedNetwork.
 
 A closed gate (0) equals a removed filter only if 0 stays 0 until the next layer reads it: no later
 batch norm of its own (as in DenseNets and networks that normalise before their convolutions), and
-an activation that maps 0 to 0. ``check_gates`` compares the two and refuses other networks.
+an activation that maps 0 to 0. ``check_gates`` compares the two and rejects other networks.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from workbench.compression.norms_behind import norms_behind
 from workbench.compression.rebuild import rebuild
 from workbench.compression.structure import FilterGroup, Structure
 from workbench.errors import NetworkError
@@ -180,26 +181,20 @@ def find_places(network: nn.Module, structure: Structure, shape: Shape) -> list[
     Raises:
         NetworkError: when a batch norm without scales reads the filters.
     """
-    layers = {layer for group in structure.groups for layer in group.layers}
     outputs: dict[str, Tensor] = {}
-    norms: dict[str, str] = {}
 
     def keep(layer: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
         outputs[layer] = output
 
-    def compare(norm: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        norms.update({layer: norm for layer, output in outputs.items() if output is inputs[0]})
-
-    handles: list[RemovableHandle] = []
-    for name, part in network.named_modules():
-        if name in layers:
-            handles.append(part.register_forward_hook(partial(keep, name)))
-        elif isinstance(part, BatchNorm):
-            handles.append(part.register_forward_pre_hook(partial(compare, name)))
+    handles = [
+        network.get_submodule(layer).register_forward_hook(partial(keep, layer))
+        for group in structure.groups
+        for layer in group.layers
+    ]
     was_training = network.training
     network.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), norms_behind(network, outputs) as norms:
             network(torch.zeros(1, *shape, device=next(network.parameters()).device))
     finally:
         network.train(was_training)

@@ -18,7 +18,7 @@ before it, so that it can be multiplied into the batch norm (``gated_network``).
 Cost: ``--gate-epochs`` epochs of the full network on the target, before the analysis. They are
 part of the method's cost: pfa-fine then trains for its own epochs, too.
 When it does not help: on short schedules, where the ranking is not settled, and in networks whose
-batch norms follow an addition, which are refused. The scales are not comparable between layers
+batch norms follow an addition, which are rejected. The scales are not comparable between layers
 with few positions and layers with many, other than through s_l.
 
 Dai, Zhu, Guo, Wipf, "Compressing Neural Networks using the Variational Information Bottleneck",

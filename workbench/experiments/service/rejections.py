@@ -7,7 +7,7 @@ from workbench.errors import WorkbenchError
 BUSY_SECONDS = 5  # after which a client may try again what takes seconds
 
 
-class RefusalError(WorkbenchError):
+class RejectionError(WorkbenchError):
     """A request that is not accepted.
 
     Attributes:
@@ -20,11 +20,11 @@ class RefusalError(WorkbenchError):
         self.status, self.retry_after = status, retry_after
 
 
-def not_found(what: str) -> RefusalError:
-    """The refusal of something that is not there."""
-    return RefusalError(404, what)
+def not_found(what: str) -> RejectionError:
+    """The rejection of something that is not there."""
+    return RejectionError(404, what)
 
 
-def busy(what: str, retry_after: int = BUSY_SECONDS) -> RefusalError:
-    """The refusal of a request that may succeed later."""
-    return RefusalError(429, what, retry_after=retry_after)
+def busy(what: str, retry_after: int = BUSY_SECONDS) -> RejectionError:
+    """The rejection of a request that may succeed later."""
+    return RejectionError(429, what, retry_after=retry_after)
