@@ -158,6 +158,39 @@ def test_a_filter_is_weighed_against_what_the_budget_limits(given, cost):
     assert other.chosen() == {"footprint": "pfa-kl"}
 
 
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        ({"flops": 0.1}, ("pfa-cost", "fp")),
+        ({"footprint": "0.1"}, ("pfa-cost", "fp")),
+        ({"params": "9k", "selection": "ccp"}, ("pfa-cost", "ccp")),
+        ({"latency_ms": 1.0, "selection": "pfa"}, ("pfa-cost", None)),
+        ({"flops": 0.1, "method": "pfa-cost"}, ("pfa-cost", None)),  # a method has its own choice
+        ({"flops": 0.1, "recipe": "pfa-cost"}, ("pfa-cost", None)),
+        ({"flops": 0.1, "recipe": "uniform"}, ("uniform", None)),
+        ({"footprint": "pfa-kl"}, ("pfa-kl", None)),
+        ({}, ("pfa-kl", None)),
+    ],
+)
+def test_a_budget_alone_chooses_widths_by_cost_and_filters_by_their_norms(given, chosen):
+    settings = RecipeSettings.of(**given)
+    assert (settings.method, settings.selection) == chosen
+    assert RecipeSettings.of(**vars(settings)) == settings  # no second choice
+
+
+@pytest.mark.parametrize("method", ["taylor", "lamp", "repr", "gal"])
+def test_rankings_over_all_layers_keep_a_share_of_each_layer(method):
+    def share(**given):
+        return RecipeSettings.of(method=method, **given).with_defaults().min_share
+
+    assert share(flops=0.1) == 0.2
+    assert share(flops=0.1, selection="fp") == 0.2
+    assert share(flops=0.1, min_share=0.0) == 0.0
+    assert share() == (None if method == "gal" else 0.2)  # the budget is PFA-KL's footprint
+    only_the_choice = RecipeSettings.of(recipe="uniform", selection=method, flops=0.1)
+    assert only_the_choice.with_defaults().min_share is None
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "source.safetensors"
@@ -193,10 +226,16 @@ def test_costs_and_smallest_shares_change_the_widths(run_cli, weights):
     assert rows[()] == rows["--cost", "params"] != rows["--cost", "flops"]
     filters = [row["filters"] for row in analyze(run_cli, weights)[0]["recipe"]]
     assert all(4 * k >= n for k, n in zip(rows["--min-share", 0.25], filters, strict=True))
+    for method in ("taylor", "repr"):
+        small = ("--method", method, "--flops", 0.1)
+        floor = [row["kept"] for row in analyze(run_cli, weights, *small)[0]["recipe"]]
+        assert all(5 * k >= n for k, n in zip(floor, filters, strict=True)), method
+        free = analyze(run_cli, weights, *small, "--min-share", 0)[0]["recipe"]
+        assert any(5 * row["kept"] < row["filters"] for row in free), method
     status, _, err = run_cli(*ANALYZE, "--weights", weights, *given, "--min-share", 0.9)
     assert status == 2
     assert "no network is that small" in err
-    assert "(--min-share 0.9)" in err
+    assert "(--min-share 0.9; a smaller share allows less)" in err
 
 
 def test_no_counts_lie_between_two_thresholds():

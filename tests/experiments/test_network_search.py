@@ -14,6 +14,7 @@ from workbench.experiments.network_search.search import Clock, find
 from workbench.experiments.network_search.search_forecast import Plan
 from workbench.experiments.network_search.search_result import entries_of, gap
 from workbench.experiments.network_search.search_settings import SearchSettings, seconds_of
+from workbench.experiments.network_search.shrink import checked_options
 from workbench.experiments.network_search.successive_halving import (
     Rated,
     fronts,
@@ -110,6 +111,15 @@ def test_wrong_options_of_a_search_are_reported_together():
     assert SearchSettings.of(cost="flops", runtime="onnx").problems()
     with pytest.raises(SettingsError, match="--budgets x"):
         SearchSettings.of(budgets="0.1,x")
+
+
+@pytest.mark.parametrize(
+    ("given", "selection"),
+    [({}, "fp"), ({"selection": "ccp"}, "ccp"), ({"recipes": "pfa-kl,fpgm"}, None)],
+)
+def test_named_recipes_of_a_search_keep_their_own_filters(given, selection):
+    _, options = checked_options({"source": "digits", "target": "digits-3v8", **given})
+    assert options.get("selection") == selection
 
 
 def test_between_is_the_middle_of_a_logarithmic_scale():

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from workbench.adaptation.source_network import fixed_layers
 from workbench.adaptation.task import Task
-from workbench.compression.budget_limits import BUDGETS, Budget, limited_cost
+from workbench.compression.budget_limits import BUDGETS, Budget, least_share_note, limited_cost
 from workbench.compression.costs import count_costs
 from workbench.compression.factor_candidates import known_layers
 from workbench.compression.factor_recipe import smallest_costs
@@ -41,7 +41,7 @@ def check_smallest(task: Task) -> list[str]:
     small = _cost(task, share, budget.option)
     if small <= budget.limit:
         return []
-    least = f"{small:.4g} {BUDGETS[budget.option]} (--min-share {share:g})"
+    least = f"{small:.4g} {BUDGETS[budget.option]}{least_share_note(share)}"
     active_only = RECIPES[task.recipe_options().recipe].active_only
     if not active_only or _cost(task, 0.0, budget.option) > budget.limit:
         raise SettingsError(

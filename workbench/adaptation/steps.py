@@ -50,7 +50,7 @@ def steps_of(task: Task) -> list[Step]:
     if task.gates:
         where = f"{task.domain.name}, {task.gate_epochs} epochs"
         steps.append(Step("gates", f"gates ({task.gates}): {where}"))
-    steps.append(Step("analysis", f"analysis: {task.settings.recipe.method}"))
+    steps.append(Step("analysis", f"analysis: {task.settings.recipe.label}"))
     training = task.settings.training
     if training.repair_epochs:
         where = f"{task.trained_on.name}, {training.repair_epochs} epochs"

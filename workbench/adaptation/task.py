@@ -125,7 +125,7 @@ class Task:
     @property
     def title(self) -> str:
         """Display name: domain, network and method."""
-        return f"{self.domain.name} · {self.model} · {self.settings.recipe.method}"
+        return f"{self.domain.name} · {self.model} · {self.settings.recipe.label}"
 
     def params(self) -> dict[str, object]:
         """MLflow parameters to filter runs by."""

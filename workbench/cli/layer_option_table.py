@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from workbench.cli.one_option import Option
-from workbench.compression.recipe_settings import DEFAULT_MIN_SHARE, RecipeSettings
+from workbench.compression.method_names import MIN_SHARES
+from workbench.compression.recipe_settings import RecipeSettings
 
 _PANEL = "Single layers"
+_SHARES = ", ".join(
+    f"{share:g} for {'/'.join(name for name, own in MIN_SHARES.items() if own == share)}"
+    for share in sorted(set(MIN_SHARES.values()))
+)
 
 LAYERS: dict[str, Option] = {
     "recipe_file": Option(
@@ -31,8 +36,8 @@ LAYERS: dict[str, Option] = {
     "min_share": Option(
         float | None,
         _PANEL,
-        "Share of each layer's filters that is always kept, in [0, 1). (default: "
-        f"{DEFAULT_MIN_SHARE:g} for pfa-cost, else 0)",
+        "Share of each layer's filters that is always kept, in [0, 1). (default with a budget: "
+        f"{_SHARES}, else 0)",
     ),
     "compensate": Option(
         bool,

@@ -69,7 +69,8 @@ SHARED: dict[str, Option] = {
         str | None,
         _RECIPE,
         f"Compression method, which decides how many filters each layer keeps and which ones: "
-        f"{', '.join(METHODS)}. (default: {_Recipe.method}; {BUDGETED} with a budget)",
+        f"{', '.join(METHODS)}. (default: {_Recipe.method}; with a budget "
+        f"{BUDGETED.recipe}, with --selection {BUDGETED.selection})",
         None,
     ),
     "recipe": Option(

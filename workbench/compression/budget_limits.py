@@ -54,6 +54,11 @@ def limited_cost(option: str, small: Costs, full: Costs) -> float:
     }[option]
 
 
+def least_share_note(share: float | None) -> str:
+    """What a message adds to the smallest cost if ``--min-share`` is the reason for it."""
+    return f" (--min-share {share:g}; a smaller share allows less)" if share else ""
+
+
 def parameter_count(text: str) -> int:
     """Parse a number of parameters as people write it: 2500000, 2.5M, 800k.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from workbench.compression.budget_limits import BUDGETS, Budget, limited_cost
+from workbench.compression.budget_limits import BUDGETS, Budget, least_share_note, limited_cost
 from workbench.compression.budgets import confirmed, largest_within
 from workbench.compression.costs import Costs, measure_latencies
 from workbench.compression.evidence import Evidence
@@ -73,7 +73,7 @@ def choose(
         careful = _cost(candidate, evidence, whole, budget, _CAREFUL_ROUNDS)
         threshold = confirmed(candidates, threshold, careful, limit)
     if threshold is None:
-        least = f" (--min-share {options.min_share:g})" if options.min_share else ""
+        least = least_share_note(options.min_share)
         raise SettingsError(
             f"{budget}: no network is that small; the smallest possible one has "
             f"{cost(float(candidates[0])):.4g} {BUDGETS[budget.option]}{least}"

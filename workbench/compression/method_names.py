@@ -69,8 +69,12 @@ GATES = ("vib", "gal")
 LABELLED = ("loss_change", "pair_loss")
 #: The recipe and the selection that use batch norms' scales.
 SCALES = "network-slimming"
-#: The method of a budget for which the user names none (docs/results compares them).
-BUDGETED = "pfa-cost"
+#: The choice for a budget if the user names no method (docs/results/recipes.md compares them).
+BUDGETED = Method("pfa-cost", "fp")
+#: Share of each layer's filters that these recipes always keep under a budget, unless the user sets
+#: another one. Without it, a ranking over all layers leaves single filters in some layers
+#: (measured in docs/results/recipes.md).
+MIN_SHARES = {"pfa-cost": 0.05, **dict.fromkeys(("taylor", "lamp", "repr", "gal"), 0.2)}
 #: The recipe that needs no threshold, so its footprint is the default budget of the others.
 REFERENCE = "pfa-kl"
 #: The recipe that weighs energy against the costs of filters, and the units of these costs.

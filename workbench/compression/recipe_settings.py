@@ -5,6 +5,7 @@ Plain data without heavy imports, so that ``workbench --help`` can show the defa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from workbench.compression.method_names import (
     FILE,
     GATES,
     METHODS,
+    MIN_SHARES,
     RECIPES,
     REFERENCE,
     SCALES,
@@ -33,8 +35,6 @@ from workbench.errors import SettingsError, check_choice
 
 #: Threshold of the methods in ``ENERGIES`` when the user names neither an energy nor a budget.
 DEFAULT_ENERGY = 0.95
-#: Share of each layer's filters that cost-aware PFA always keeps, so that no layer is a bottleneck.
-DEFAULT_MIN_SHARE = 0.05
 #: Further options of a recipe besides method and energy, recorded only if not the default.
 RECIPE_OPTIONS = (
     "footprint", "flops", "params", "latency_ms", "divergence", "gamma_map", "multiple_of", "steps",
@@ -108,8 +108,9 @@ class RecipeSettings:
             options[name] = tuple(part.strip() for part in parts if part.strip())
         if options.get("recipe_file") is not None:
             options.setdefault("method", FILE)
-        elif any(_is_number(options.get(name)) for name in BUDGETS) and not options.get("recipe"):
-            options.setdefault("method", BUDGETED)
+        elif _names_only_a_budget(options):
+            options["method"] = BUDGETED.recipe
+            options["selection"] = options.get("selection") or BUDGETED.selection
         return cls(**options).with_whole_method()
 
     def with_whole_method(self) -> RecipeSettings:
@@ -184,8 +185,10 @@ class RecipeSettings:
             filled = replace(filled, footprint=budget.limit)
         if self.method == COST_AWARE and budget:
             unit = COSTS[1] if budget.option in _PARAMETER_BUDGETS else COSTS[0]
-            least = DEFAULT_MIN_SHARE if self.min_share is None else self.min_share
-            return replace(filled, cost=self.cost or unit, min_share=least)
+            filled = replace(filled, cost=self.cost or unit)
+        if self.method in MIN_SHARES and budget:
+            least = MIN_SHARES[self.method] if self.min_share is None else self.min_share
+            return replace(filled, min_share=least)
         return replace(filled, min_share=self.min_share or None)
 
     def chosen(self) -> dict[str, Any]:
@@ -239,6 +242,12 @@ class RecipeSettings:
             problems = checks.divergence_problems(self) + checks.cost_problems(self)
             problems += checks.runtime_problems(self)
         return problems
+
+
+def _names_only_a_budget(options: Mapping[str, Any]) -> bool:
+    """Whether the user has set a budget and left the method to the workbench."""
+    named = options.get("method") or options.get("recipe")
+    return not named and any(_is_number(options.get(name)) for name in BUDGETS)
 
 
 def _is_number(limit: object) -> bool:

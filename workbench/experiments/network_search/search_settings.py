@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.compression.method_names import FACTORISATIONS, GATES, METHODS
+from workbench.compression.method_names import BUDGETED, FACTORISATIONS, GATES, METHODS
 from workbench.compression.recipe_settings import RUNTIMES, TORCH
 from workbench.errors import SettingsError, check_choice, check_once
 
 COSTS = ("flops", "params", "bytes", "latency")
 #: Recipes that a search compares by default.
 USUAL_RECIPES = ("pfa-cost", "pfa-kl", "uniform")
+#: Which filters they keep; recipes that the user names keep their own.
+USUAL_SELECTION = BUDGETED.selection
 #: Shares of the full network's FLOPs, or of its parameters where these are the cost.
 USUAL_BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 _TIME = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>s|m|h)?")

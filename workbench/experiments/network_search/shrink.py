@@ -32,7 +32,7 @@ from workbench.experiments.network_search.search_forecast import Plan, expected_
 from workbench.experiments.network_search.search_page import search_page
 from workbench.experiments.network_search.search_record import write_search
 from workbench.experiments.network_search.search_result import Search
-from workbench.experiments.network_search.search_settings import SearchSettings
+from workbench.experiments.network_search.search_settings import USUAL_SELECTION, SearchSettings
 from workbench.experiments.network_search.trial_cells import TrialRunner
 from workbench.experiments.network_search.trials import Trials
 from workbench.reporting.report.html import render
@@ -99,6 +99,8 @@ def checked_options(options: dict[str, Any]) -> tuple[SearchSettings, dict[str, 
         WorkbenchError: for every error that the user can fix.
     """
     options = {name: value for name, value in options.items() if value is not None}
+    if not options.get("recipes"):
+        options.setdefault("selection", USUAL_SELECTION)
     search = SearchSettings.of(**{k: options.pop(k) for k in _SEARCHED if k in options})
     _check(search, options)
     compared = {**options, "validation": search.validation}
