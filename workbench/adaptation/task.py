@@ -20,6 +20,7 @@ from workbench.adaptation.stage_options import check_repeatable
 from workbench.compression.budget_limits import Budget
 from workbench.compression.method_names import FILE, METHODS, Method
 from workbench.compression.recipe_files import RecipeFile, read_recipe_file
+from workbench.compression.recipe_option_checks import recipe_problems
 from workbench.compression.recipe_options import RecipeOptions
 from workbench.data.catalog import SOURCES, Source
 from workbench.data.folder_images import find_source
@@ -171,7 +172,7 @@ def resolve(settings: Settings) -> Task:
         *settings.deployment.problems(),
         *settings.record.problems(),
         *check_together(settings),
-        *settings.recipe.problems(),
+        *recipe_problems(settings.recipe),
         *check_weights(what.weights),
     ]
     domain = None

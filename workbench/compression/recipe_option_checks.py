@@ -1,24 +1,70 @@
 """Checks of a recipe's options: one line for each value that is invalid or has no effect.
 
-Each function checks one group of options; ``RecipeSettings.problems`` calls them.
+Each private function checks one group of options.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
 
 from workbench.compression.budget_limits import BUDGETS, check_budgets
 from workbench.compression.factorisation import option_checks
-from workbench.compression.method_names import COST_AWARE, ENERGIES, REFERENCE
-
-if TYPE_CHECKING:
-    from workbench.compression.recipe_settings import RecipeSettings
+from workbench.compression.layer_options import contradictions
+from workbench.compression.method_names import (
+    COST_AWARE,
+    COSTS,
+    ENERGIES,
+    METHODS,
+    RECIPES,
+    REFERENCE,
+    SELECTIONS,
+)
+from workbench.compression.recipe_settings import RUNTIMES, RecipeSettings
+from workbench.errors import check_choice
 
 _MOST_MULTIPLE = 1024
 
 
-def gate_problems(settings: RecipeSettings) -> list[str]:
+def recipe_problems(settings: RecipeSettings) -> list[str]:
+    """One line for each invalid value of the options of a recipe."""
+    from workbench.pfa import DIVERGENCES, MAPS
+
+    if settings.recipe_file is not None:
+        return _file_problems(settings)
+    return [
+        *check_choice("--method", settings.method, list(METHODS)),
+        *check_choice("--recipe", settings.recipe, RECIPES),
+        *check_choice("--selection", settings.selection, SELECTIONS),
+        *_draw_problems(settings),
+        *_gate_problems(settings),
+        *_factor_problems(settings),
+        *(_step_problems(settings) if settings.method in METHODS else ()),
+        *check_choice("--divergence", settings.divergence, list(DIVERGENCES)),
+        *check_choice("--map", settings.gamma_map, list(MAPS)),
+        *_energy_problems(settings),
+        *_budget_problems(settings),
+        *_divergence_problems(settings),
+        *_multiple_problems(settings),
+        *check_choice("--cost", settings.cost, COSTS),
+        *_cost_problems(settings),
+        *check_choice("--runtime", settings.runtime, list(RUNTIMES)),
+        *_runtime_problems(settings),
+    ]
+
+
+def _file_problems(settings: RecipeSettings) -> list[str]:
+    """Problems of the options that can be combined with a recipe file, and of all others."""
+    defaults = {each.name: each.default for each in fields(RecipeSettings)}
+    problems = contradictions(vars(settings), defaults)
+    problems += check_choice("--selection", settings.selection, SELECTIONS)
+    problems += _draw_problems(settings)
+    if not problems:
+        problems = _divergence_problems(settings) + _cost_problems(settings)
+        problems += _runtime_problems(settings)
+    return problems
+
+
+def _gate_problems(settings: RecipeSettings) -> list[str]:
     """Methods that train gates: at most one."""
     names = settings.every_gates
     if len(names) < 2:
@@ -26,7 +72,7 @@ def gate_problems(settings: RecipeSettings) -> list[str]:
     return [f"{settings.label}: each of {' and '.join(names)} trains gates of its own; name one"]
 
 
-def factor_problems(settings: RecipeSettings) -> list[str]:
+def _factor_problems(settings: RecipeSettings) -> list[str]:
     """Options that a factorisation does not have."""
     if not settings.factorises:
         return []
@@ -34,7 +80,7 @@ def factor_problems(settings: RecipeSettings) -> list[str]:
     return option_checks.factor_problems(settings.method, vars(settings), defaults)
 
 
-def energy_problems(settings: RecipeSettings) -> list[str]:
+def _energy_problems(settings: RecipeSettings) -> list[str]:
     """``--energy``."""
     if settings.energy is None:
         return []
@@ -47,7 +93,7 @@ def energy_problems(settings: RecipeSettings) -> list[str]:
     return problems
 
 
-def budget_problems(settings: RecipeSettings) -> list[str]:
+def _budget_problems(settings: RecipeSettings) -> list[str]:
     """The budgets, and whether one is needed."""
     given = {name: getattr(settings, name) for name in BUDGETS}
     problems = check_budgets(given, energy=settings.energy)
@@ -59,7 +105,7 @@ def budget_problems(settings: RecipeSettings) -> list[str]:
     return problems
 
 
-def step_problems(settings: RecipeSettings) -> list[str]:
+def _step_problems(settings: RecipeSettings) -> list[str]:
     """``--steps``, together with compensation and budget."""
     if settings.steps < 1:
         return [f"--steps {settings.steps} is too small; it must be at least 1"]
@@ -77,7 +123,7 @@ def step_problems(settings: RecipeSettings) -> list[str]:
     ]
 
 
-def divergence_problems(settings: RecipeSettings) -> list[str]:
+def _divergence_problems(settings: RecipeSettings) -> list[str]:
     """``--divergence`` and ``--map``, which are PFA-KL's."""
     if settings.method == "pfa-kl":
         return []
@@ -92,14 +138,14 @@ def divergence_problems(settings: RecipeSettings) -> list[str]:
     ]
 
 
-def multiple_problems(settings: RecipeSettings) -> list[str]:
+def _multiple_problems(settings: RecipeSettings) -> list[str]:
     """``--multiple-of``."""
     if 1 <= settings.multiple_of <= _MOST_MULTIPLE:
         return []
     return [f"--multiple-of {settings.multiple_of} is not within 1 to {_MOST_MULTIPLE}; try 8"]
 
 
-def cost_problems(settings: RecipeSettings) -> list[str]:
+def _cost_problems(settings: RecipeSettings) -> list[str]:
     """``--cost`` and ``--min-share``."""
     problems = []
     if settings.cost is not None and settings.method != COST_AWARE:
@@ -109,7 +155,7 @@ def cost_problems(settings: RecipeSettings) -> list[str]:
     return problems
 
 
-def runtime_problems(settings: RecipeSettings) -> list[str]:
+def _runtime_problems(settings: RecipeSettings) -> list[str]:
     """``--runtime`` without a limited latency."""
     if settings.runtime == type(settings).runtime or settings.latency_ms is not None:
         return []
@@ -119,7 +165,7 @@ def runtime_problems(settings: RecipeSettings) -> list[str]:
     ]
 
 
-def draw_problems(settings: RecipeSettings) -> list[str]:
+def _draw_problems(settings: RecipeSettings) -> list[str]:
     """``--draw``."""
     if settings.draw < 0:
         return [f"--draw {settings.draw} is negative; use 0 or more"]

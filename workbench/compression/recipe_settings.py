@@ -1,4 +1,4 @@
-"""The user's options for how many filters each layer keeps and which, and their checks.
+"""The user's options for how many filters each layer keeps and which.
 
 Plain data without heavy imports, so that ``workbench --help`` can show the defaults.
 """
@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.compression import recipe_option_checks as checks
 from workbench.compression.budget_limits import BUDGETS, Budget, parameter_count
-from workbench.compression.layer_options import contradictions
 from workbench.compression.method_names import (
     BUDGETED,
     COST_AWARE,
@@ -27,11 +25,10 @@ from workbench.compression.method_names import (
     RECIPES,
     REFERENCE,
     SCALES,
-    SELECTIONS,
     Method,
     trained_gates,
 )
-from workbench.errors import SettingsError, check_choice
+from workbench.errors import SettingsError
 
 #: Threshold of the methods in ``ENERGIES`` when the user names neither an energy nor a budget.
 DEFAULT_ENERGY = 0.95
@@ -98,7 +95,7 @@ class RecipeSettings:
     def of(cls, **options: Any) -> RecipeSettings:
         """Make settings from options as a user writes them; counts and footprints may be text."""
         if isinstance(options.get("params"), str):
-            with suppress(SettingsError):  # reported by ``problems``, with all other mistakes
+            with suppress(SettingsError):  # reported by the checks, with all other mistakes
                 options["params"] = parameter_count(options["params"])
         if isinstance(options.get("footprint"), str):
             options["footprint"] = _footprint(options["footprint"])
@@ -118,7 +115,7 @@ class RecipeSettings:
 
         ``method`` names the recipe, and ``selection`` is set only if it differs from the method's
         own. So the same choice has the same key, independent of how the user wrote it. Unknown
-        names are not changed; ``problems`` reports them.
+        names are not changed; ``recipe_option_checks`` reports them.
         """
         own = METHODS.get(self.method)
         if own is None or self.recipe not in (None, *RECIPES, *FACTORISATIONS):
@@ -205,43 +202,6 @@ class RecipeSettings:
         # Old records have no compensation, whatever the default is today.
         chosen.pop("compensate", None)
         return {**chosen, **globs, **({"compensate": True} if self.compensate else {})}
-
-    def problems(self) -> list[str]:
-        """One line for each invalid value."""
-        from workbench.pfa import DIVERGENCES, MAPS
-
-        if self.recipe_file is not None:
-            return self._file_problems()
-        return [
-            *check_choice("--method", self.method, list(METHODS)),
-            *check_choice("--recipe", self.recipe, RECIPES),
-            *check_choice("--selection", self.selection, SELECTIONS),
-            *checks.draw_problems(self),
-            *checks.gate_problems(self),
-            *checks.factor_problems(self),
-            *(checks.step_problems(self) if self.method in METHODS else ()),
-            *check_choice("--divergence", self.divergence, list(DIVERGENCES)),
-            *check_choice("--map", self.gamma_map, list(MAPS)),
-            *checks.energy_problems(self),
-            *checks.budget_problems(self),
-            *checks.divergence_problems(self),
-            *checks.multiple_problems(self),
-            *check_choice("--cost", self.cost, COSTS),
-            *checks.cost_problems(self),
-            *check_choice("--runtime", self.runtime, list(RUNTIMES)),
-            *checks.runtime_problems(self),
-        ]
-
-    def _file_problems(self) -> list[str]:
-        """Problems of the options that can be combined with a recipe file, and of all others."""
-        defaults = {each.name: each.default for each in fields(RecipeSettings)}
-        problems = contradictions(vars(self), defaults)
-        problems += check_choice("--selection", self.selection, SELECTIONS)
-        problems += checks.draw_problems(self)
-        if not problems:
-            problems = checks.divergence_problems(self) + checks.cost_problems(self)
-            problems += checks.runtime_problems(self)
-        return problems
 
 
 def _names_only_a_budget(options: Mapping[str, Any]) -> bool:
