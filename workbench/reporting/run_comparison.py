@@ -35,6 +35,7 @@ _SETTINGS = (
     "distill_weight", "objective", "teacher", "generation", "device", "precision",
     "threads", "source_weights", "data", "validation", "repair_epochs", "recipe_file",
     "mask_sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
+    "kernel_granularity", "kernel_rate", "kernel_epochs",
     *GATE_OPTIONS,
     *LATER_OPTIONS,
 )  # fmt: skip
