@@ -114,8 +114,10 @@ class KernelWeights:
         channels, count, values = shape[1] * number, shape[0] // number, math.prod(shape[2:])
         sizes = checked_array(parts, "sizes", np.uint16, 1)
         codebook = finite_array(parts, "codebook", 2)
-        if len(sizes) != channels or channels > MOST_CHANNELS:
+        if len(sizes) != channels:
             raise ValueError(f"has {len(sizes)} sizes for {channels} input channels")
+        if channels > MOST_CHANNELS:
+            raise ValueError(f"has {channels} input channels, more than {MOST_CHANNELS}")
         if int(sizes.max()) != count:
             raise ValueError(f"stores at most {sizes.max()} of {count} kernels of a channel")
         stored = (int(sizes.sum(dtype=np.int64)), values)

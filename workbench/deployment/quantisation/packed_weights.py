@@ -118,11 +118,12 @@ def _content(
         for name, value in state.items()
         if name not in packed
     }
+    # Copies here, too: a layer with two names has two packed tensors of the same arrays.
     for name, tensor in packed.items():
         for part, array in tensor.parts().items():
             if f"{name}:{part}" in state:
                 raise ValueError(f"'{name}:{part}' is a tensor of the network")
-            tensors[f"{name}:{part}"] = torch.from_numpy(np.ascontiguousarray(array))
+            tensors[f"{name}:{part}"] = torch.from_numpy(np.array(array, order="C"))
     description = {
         "version": _VERSION,
         "tensors": {name: tensor.form() for name, tensor in packed.items()},
