@@ -85,11 +85,10 @@ def _labels(
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    scaled = points / np.abs(points).max()  # squares of tiny weights would become 0
     means = KMeans(count, n_init=1, tol=0, random_state=0)
     with warnings.catch_warnings():
         # Points that are equal up to rounding leave clusters empty; they are left out.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        means.fit(scaled, sample_weight=members)
+        means.fit(points, sample_weight=members)
     labels: NDArray[np.int64] = means.labels_
     return labels
