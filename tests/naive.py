@@ -328,3 +328,26 @@ def fista(wanted, rate, penalty, steps):
 def surprise(logits):
     """Mean cross-entropy of binary logits whose labels are all 1."""
     return sum(math.log(1 + math.exp(-each)) for each in logits) / len(logits)
+
+
+def kse_by_loops(weight, neighbours=5):
+    """KSE: v_c of a convolution's weight (N, C, h, w), by kernel (Li et al. 2019, 3.2 and 3.3)."""
+    outputs, channels = weight.shape[:2]
+    sparsity, entropy = [], []
+    for c in range(channels):
+        kernels = [weight[n, c].ravel().tolist() for n in range(outputs)]
+        sparsity.append(math.fsum(abs(value) for kernel in kernels for value in kernel))
+        density = []
+        for n, kernel in enumerate(kernels):
+            distances = [math.dist(kernel, other) for m, other in enumerate(kernels) if m != n]
+            density.append(math.fsum(sorted(distances)[:neighbours]))
+        total = math.fsum(density)
+        shares = [each / total for each in density] if total else []
+        entropy.append(-math.fsum(p * math.log2(p) for p in shares if p))
+    sparsity, entropy = between_0_and_1(sparsity), between_0_and_1(entropy)
+    return between_0_and_1([math.sqrt(s / (1 + e)) for s, e in zip(sparsity, entropy, strict=True)])
+
+
+def between_0_and_1(values):
+    low, high = min(values), max(values)
+    return [(value - low) / (high - low) for value in values]

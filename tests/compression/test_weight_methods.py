@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import naive
 import numpy as np
 import pytest
 import torch
@@ -94,29 +95,6 @@ def test_repr_keeps_what_is_orthogonal():
 # --- KSE ------------------------------------------------------------------------------------
 
 
-def kse_by_loops(weight, neighbours=5):
-    """v_c of a convolution's weight (N, C, h, w), kernel by kernel (sections 3.2 and 3.3)."""
-    outputs, channels = weight.shape[:2]
-    sparsity, entropy = [], []
-    for c in range(channels):
-        kernels = [weight[n, c].ravel().tolist() for n in range(outputs)]
-        sparsity.append(math.fsum(abs(value) for kernel in kernels for value in kernel))
-        density = []
-        for n, kernel in enumerate(kernels):
-            distances = [math.dist(kernel, other) for m, other in enumerate(kernels) if m != n]
-            density.append(math.fsum(sorted(distances)[:neighbours]))
-        total = math.fsum(density)
-        shares = [each / total for each in density] if total else []
-        entropy.append(-math.fsum(p * math.log2(p) for p in shares if p))
-    sparsity, entropy = between_0_and_1(sparsity), between_0_and_1(entropy)
-    return between_0_and_1([math.sqrt(s / (1 + e)) for s, e in zip(sparsity, entropy, strict=True)])
-
-
-def between_0_and_1(values):
-    low, high = min(values), max(values)
-    return [(value - low) / (high - low) for value in values]
-
-
 class Pair(nn.Module):
     """A convolution that two convolutions and, after a flatten, a linear layer read."""
 
@@ -144,10 +122,12 @@ def test_kse_is_the_papers_indicator_averaged_over_readers():
     model = Pair().eval()
     flat = model.flat.weight.detach().reshape(9, 6, 2, 2)
     weights = (model.left.weight, model.right.weight, flat)
-    expected = np.mean([kse_by_loops(each.detach().double().numpy()) for each in weights], axis=0)
+    expected = np.mean(
+        [naive.kse_by_loops(each.detach().double().numpy()) for each in weights], axis=0
+    )
     found = indicators_of(model)
     np.testing.assert_allclose(found["one"], expected, atol=1e-6)
-    head = kse_by_loops(model.head.weight.detach().double().numpy()[..., None], neighbours=2)
+    head = naive.kse_by_loops(model.head.weight.detach().double().numpy()[..., None], neighbours=2)
     np.testing.assert_allclose(found["left"], head[:8], atol=1e-6)
     np.testing.assert_allclose(found["flat"], head[15:], atol=1e-6)
 

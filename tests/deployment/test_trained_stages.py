@@ -23,9 +23,10 @@ BASE = (
     "--source-epochs", "1", "--epochs", "2", "--batch-size", "64", "--seeds", "1",
     "--method", "uniform", "--footprint", "0.04", "--protocols", "pfa-fine",
 )  # fmt: skip
-NAMES = ("sparse", "lottery", "supermask", "binary")
+NAMES = ("sparse", "lottery", "supermask", "binary", "kernel-clustered")
 SHORT = ("--mask-epochs", "1", "--lottery-rounds", "1", "--binary-epochs", "1")
-STAGED = (*BASE, "--stages", ",".join(NAMES), *SHORT, "--mask-sparsity", "0.7")
+KERNELS = ("--kernel-epochs", "1", "--kernel-granularity", "8")
+STAGED = (*BASE, "--stages", ",".join(NAMES), *SHORT, *KERNELS, "--mask-sparsity", "0.7")
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +106,16 @@ def test_a_second_call_reuses_the_files(result, run_cli):
 
 
 def test_an_option_is_part_of_the_keys_of_its_stages_only(result, run_cli):
-    out = run_cli(*STAGED, "--binary", "bnn", "--lottery-rounds", "2", "--dry-run")[1]
-    found = {name: f"done    {name} after pfa-fine, seed 0" in out for name in NAMES}
-    assert found == {"sparse": True, "lottery": False, "supermask": True, "binary": False}
-    out = run_cli(*STAGED[:-1], "0.6", "--dry-run")[1]
-    found = {name: f"done    {name} after" in out for name in NAMES}
-    assert found == {"sparse": False, "lottery": False, "supermask": False, "binary": True}
+    def recorded(*options):
+        out = run_cli(*STAGED, *options, "--dry-run")[1]
+        return {name for name in NAMES if f"done    {name} after pfa-fine, seed 0" in out}
+
+    assert recorded("--binary", "bnn", "--lottery-rounds", "2") == {
+        "sparse", "supermask", "kernel-clustered",
+    }  # fmt: skip
+    assert recorded("--mask-sparsity", "0.6") == {"binary", "kernel-clustered"}
+    for option in ("--kernel-rate", "--kernel-epochs", "--kernel-granularity"):
+        assert recorded(option, "3") == set(NAMES) - {"kernel-clustered"}, option
 
 
 def test_training_from_the_start_without_a_mask_gives_the_trained_network(result, handed_over):
@@ -170,6 +175,15 @@ def test_quantize_makes_a_sparse_file_and_rejects_what_needs_the_start(result, r
         (["--stages", "lottery", "--lottery-rounds", "0"], "--lottery-rounds 0 is not within"),
         (["--stages", "binary", "--binary", "tern"], "--binary: unknown value 'tern'"),
         (["--stages", "binary", "--binary-epochs", "-1"], "--binary-epochs -1 is not within 1 to"),
+        (
+            ["--stages", "kernel-clustered", "--kernel-granularity", "1"],
+            "--kernel-granularity 1 is not within 2 to 64",
+        ),
+        (
+            ["--stages", "kernel-clustered", "--kernel-rate", "-1"],
+            "--kernel-rate -1 is not within 0 to 16",
+        ),
+        (["--stages", "clustered", "--kernel-rate", "1"], "--kernel-rate has no effect here"),
         (["--stages", "binary", "--mask-sparsity", "0.5"], "--mask-sparsity has no effect here"),
         (["--stages", "lottery", "--mask-epochs", "2"], "--mask-epochs has no effect here"),
         (
@@ -190,7 +204,7 @@ def test_wrong_options_are_one_line(run_cli, tmp_path, options, message):
 
 
 def test_the_time_estimate_counts_the_epochs_of_each_stage():
-    options = DeploymentSettings(mask_epochs=3, lottery_rounds=2, binary_epochs=7)
+    options = DeploymentSettings(mask_epochs=3, lottery_rounds=2, binary_epochs=7, kernel_epochs=4)
     images = np.zeros(100)
     settings = SimpleNamespace(deployment=options)
     loaded = SimpleNamespace(task=SimpleNamespace(settings=settings), train=images, test=images)
@@ -200,7 +214,8 @@ def test_the_time_estimate_counts_the_epochs_of_each_stage():
 
     one = (work("lottery", 11) - work("lottery", 10)) / 2  # an epoch of training
     rest = work("clustered")
-    for name, epochs in {"sparse": 3, "supermask": 3, "binary": 7, "lottery": 20}.items():
+    epochs_of = {"sparse": 3, "supermask": 3, "binary": 7, "lottery": 20, "kernel-clustered": 4}
+    for name, epochs in epochs_of.items():
         assert work(name) - rest == pytest.approx(epochs * one), name
 
 

@@ -1,4 +1,4 @@
-"""The options of stages that train a network with masks or binary weights."""
+"""The options of stages that train a network with masks, shared kernels or binary weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from workbench.cli.one_option import Option
 from workbench.deployment.settings import BINARY, DeploymentSettings
 
 STAGES_PANEL = "Stages after training"
-_PANEL = "Masks and binary weights"
+_PANEL = "Masks, shared kernels, binary weights"
 
 STAGE_TRAININGS: dict[str, Option] = {
     "mask_sparsity": Option(
@@ -36,5 +36,23 @@ STAGE_TRAININGS: dict[str, Option] = {
     ),
     "binary_epochs": Option(
         int, _PANEL, "binary: epochs of its training.", DeploymentSettings.binary_epochs
+    ),
+    "kernel_granularity": Option(
+        int,
+        _PANEL,
+        "kernel-clustered: levels of the input channels, from 2; more levels make smaller files.",
+        DeploymentSettings.kernel_granularity,
+    ),
+    "kernel_rate": Option(
+        int,
+        _PANEL,
+        "kernel-clustered: how often the number of shared kernels is halved, from 0.",
+        DeploymentSettings.kernel_rate,
+    ),
+    "kernel_epochs": Option(
+        int,
+        _PANEL,
+        "kernel-clustered: epochs of its training.",
+        DeploymentSettings.kernel_epochs,
     ),
 }

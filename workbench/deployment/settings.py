@@ -21,6 +21,7 @@ STAGE_OPTIONS = (
     "int8_for", "calibration_images", "mixed_size", "qat_epochs",
     "mask_sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
     "exits", "exit_epochs", "exit_flops", "exit_tolerance",
+    "kernel_granularity", "kernel_rate", "kernel_epochs",
 )  # fmt: skip
 _MOST_IMAGES, _MOST_EPOCHS = 100_000, 10_000
 _COUNTS = {
@@ -30,7 +31,11 @@ _COUNTS = {
     "lottery_rounds": 100,
     "exits": 16,
     "exit_epochs": _MOST_EPOCHS,
+    "kernel_granularity": 64,
+    "kernel_rate": 16,
+    "kernel_epochs": _MOST_EPOCHS,
 }
+_LEAST = {"kernel_granularity": 2, "kernel_rate": 0}  # others: 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,10 @@ class DeploymentSettings:
             uses ``exit_tolerance``.
         exit_tolerance: percentage points by which the accuracy with exits may be below that of the
             last exit, on held-out training images.
+        kernel_granularity: levels of the input channels in ``kernel-clustered``, G; with more, more
+            kernels are shared.
+        kernel_rate: halvings of the shared kernels in ``kernel-clustered``, T.
+        kernel_epochs: epochs of the training of ``kernel-clustered``.
     """
 
     stages: tuple[str, ...] = ()
@@ -74,6 +83,9 @@ class DeploymentSettings:
     exit_epochs: int = 20
     exit_flops: float | None = None
     exit_tolerance: float = 1.0
+    kernel_granularity: int = 4
+    kernel_rate: int = 0
+    kernel_epochs: int = 5
 
     @classmethod
     def of(cls, **options: Any) -> DeploymentSettings:
@@ -145,10 +157,10 @@ class DeploymentSettings:
             problems.append(f"--mask-sparsity {self.mask_sparsity:g} is not within [0, 1); try 0.9")
         problems += check_choice("--binary", self.binary, BINARY)
         for name, most in _COUNTS.items():
-            value = getattr(self, name)
-            if not 1 <= value <= most:
+            value, least = getattr(self, name), _LEAST.get(name, 1)
+            if not least <= value <= most:
                 option = name.replace("_", "-")
-                problems.append(f"--{option} {value} is not within 1 to {most}")
+                problems.append(f"--{option} {value} is not within {least} to {most}")
         return problems + self._exit_problems()
 
     def _exit_problems(self) -> list[str]:

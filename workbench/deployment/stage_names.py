@@ -76,6 +76,15 @@ STAGES: dict[str, Stage] = {
             "clustered", ".packed", None, (), "shared weights, Huffman coded: smaller, not faster"
         ),
         Stage(
+            "kernel-clustered",
+            ".packed",
+            None,
+            ("kernel_granularity", "kernel_rate", "kernel_epochs"),
+            "shared 2-D kernels by KSE, fine-tuned: smaller, not faster",
+            trains=True,
+            epochs="kernel_epochs",
+        ),
+        Stage(
             "binary",
             ".packed",
             None,

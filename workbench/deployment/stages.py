@@ -17,6 +17,7 @@ _MAKERS = {
     "int8-qat": ("quantisation.int8_qat", "make_int8_qat"),
     "mixed": ("quantisation.mixed_bits", "make_mixed"),
     "clustered": ("quantisation.clustered_weights", "make_clustered"),
+    "kernel-clustered": ("quantisation.kernel_clustered", "make_kernel_clustered"),
     "binary": ("quantisation.binary_training", "make_binary"),
     "sparse": ("masks.sparse", "make_sparse"),
     "lottery": ("masks.lottery", "make_lottery"),

@@ -31,6 +31,7 @@ NEWEST = 5000  # runs that are read; more take seconds
 _STAGE_SETTINGS = (
     "int8_for", "calibration_images", "mixed_size", "qat_epochs",
     "mask_sparsity", "mask_epochs", "lottery_rounds", "binary", "binary_epochs",
+    "kernel_granularity", "kernel_rate", "kernel_epochs",
     "exits", "exit_epochs", "exit_flops", "exit_tolerance",
 )  # fmt: skip
 #: Parameters in which all runs of one row agree; the runs differ only in their seeds.

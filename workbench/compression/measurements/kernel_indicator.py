@@ -67,6 +67,13 @@ def indicators(sparsity: Array, entropy: Array) -> Array:
     return _scaled(scaled, 1.0)
 
 
+def channel_indicators(layer: nn.Module, device: torch.device) -> Array:
+    """Indicators of the input channels of one convolution, shape (c,), in [0, 1]."""
+    assert isinstance(layer, Convolution)
+    places = np.arange(layer.in_channels)[:, None]
+    return indicators(*_sparsity_and_entropy(layer, places, device))
+
+
 def _scaled(values: Array, if_equal: float) -> Array:
     """Values moved and scaled to [0, 1]; ``if_equal`` if they are the same but for rounding."""
     low, high = values.min(), values.max()

@@ -19,8 +19,9 @@ batch norm before the reader rescales the channel, which the weights do not show
 Li et al., "Exploiting Kernel Sparsity and Entropy for Interpretable CNN Compression", CVPR 2019,
 section 3. From the paper, not from its public code, whose entropy mixes kernels of several
 channels. The paper also replaces the kernels of the channels that stay by a few centroids, which
-saves bytes but no time; that part is not offered. Reported there, with it: ResNet-50 on ImageNet
-loses 0.35 points of top-5 accuracy with 4.7 times fewer FLOPs.
+saves bytes but no time; that is the stage ``kernel-clustered`` of ``workbench.deployment``.
+Reported there, with it: ResNet-50 on ImageNet loses 0.35 points of top-5 accuracy with 4.7 times
+fewer FLOPs.
 Measured at 10 % of the FLOPs (docs/results/bench-R1-S1-0.1-flops.md): 82.7 % on R1, 91.2 % on S1.
 """
 

@@ -50,6 +50,7 @@ from workbench.deployment.quantisation.binary_inputs import channel_axis, input_
 from workbench.deployment.quantisation.binary_tensors import BinaryWeights
 from workbench.deployment.quantisation.packed_weights import (
     coded_layers,
+    layers_in_order,
     state_bytes,
     write_packed,
 )
@@ -124,19 +125,8 @@ def inner_layers(network: nn.Module, card: Card) -> dict[str, nn.Module]:
     Raises:
         SettingsError: when there are none.
     """
-    order: dict[int, str] = {}
-    named = coded_layers(network)
-
-    def note(layer: nn.Module, *_: Any) -> None:
-        order.setdefault(id(layer), names[id(layer)])
-
-    names = {id(layer): name for name, layer in named.items()}
-    hooks = [layer.register_forward_hook(note) for layer in named.values()]
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, *card.shape))
-    for hook in hooks:
-        hook.remove()
-    inner = list(order.values())[1:-1]
+    named, order = coded_layers(network), layers_in_order(network, card)
+    inner = order[1:-1]
     if not inner:
         raise SettingsError(
             f"--stages binary: the first and the last layer stay real, and {card.model} has "

@@ -4,6 +4,7 @@
 ``GridWeights``: every weight is a code of b bits times the scale of its output channel.
 ``SparseWeights`` (``sparse_tensors``): the weights that are not 0, and the gaps between them.
 ``BinaryWeights`` (``binary_tensors``): every weight is plus or minus the scale of its filter.
+``KernelWeights`` (``kernel_tensors``): a codebook of kernels for each input channel.
 
 ``parts`` gives the arrays, by name. ``from_parts`` checks arrays that anybody may have written
 and gives the tensor back; it allocates nothing that the arrays' own sizes do not bound.
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from workbench.data.checked_values import listed, mapped, required, whole
 from workbench.deployment.quantisation.binary_tensors import BinaryWeights
 from workbench.deployment.quantisation.huffman import code_lengths, decode, encode
+from workbench.deployment.quantisation.kernel_tensors import KernelWeights
 from workbench.deployment.quantisation.packed_arrays import Parts, checked_array, finite_array
 from workbench.deployment.quantisation.sparse_tensors import SparseWeights
 
@@ -126,7 +128,9 @@ class GridWeights:
         return cls(shape, bits, scales, unpack_codes(packed, bits, math.prod(shape)))
 
 
-PackedTensor: TypeAlias = SharedWeights | GridWeights | SparseWeights | BinaryWeights
+PackedTensor: TypeAlias = (
+    SharedWeights | GridWeights | SparseWeights | BinaryWeights | KernelWeights
+)
 
 
 def part_names(form: object) -> tuple[str, ...]:
@@ -144,7 +148,9 @@ def part_names(form: object) -> tuple[str, ...]:
             return ("values", "gaps")
         case "binary":
             return ("signs", "scales", "thresholds")
-    raise ValueError("its form is none of 'shared', 'grid', 'sparse' and 'binary'")
+        case "kernels":
+            return ("sizes", "codebook", "indices")
+    raise ValueError("its form is none of 'shared', 'grid', 'sparse', 'binary' and 'kernels'")
 
 
 def from_form(form: dict[str, Any], parts: Parts) -> PackedTensor:
@@ -165,6 +171,8 @@ def from_form(form: dict[str, Any], parts: Parts) -> PackedTensor:
         return SparseWeights.from_parts(shape, parts)
     if form["form"] == "binary":
         return BinaryWeights.from_parts(shape, parts)
+    if form["form"] == "kernels":
+        return KernelWeights.from_parts(shape, required("it", form, "groups"), parts)
     bits = whole("bits", required("it", form, "bits"), _BITS[0], _BITS[-1])
     return GridWeights.from_parts(shape, bits, parts)
 

@@ -51,6 +51,23 @@ def coded_layers(network: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def layers_in_order(network: nn.Module, card: Card) -> list[str]:
+    """Names of those of ``coded_layers`` that run, in the order in which they run first."""
+    order: dict[int, str] = {}
+    named = coded_layers(network)
+
+    def note(layer: nn.Module, *_: Any) -> None:
+        order.setdefault(id(layer), names[id(layer)])
+
+    names = {id(layer): name for name, layer in named.items()}
+    hooks = [layer.register_forward_hook(note) for layer in named.values()]
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, *card.shape))
+    for hook in hooks:
+        hook.remove()
+    return list(order.values())
+
+
 def weight_array(layer: nn.Module) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The weight of one of ``coded_layers``, float32, row by row."""
     weight = layer.weight
@@ -101,11 +118,12 @@ def _content(
         for name, value in state.items()
         if name not in packed
     }
+    # Copies here, too: a layer with two names has two packed tensors of the same arrays.
     for name, tensor in packed.items():
         for part, array in tensor.parts().items():
             if f"{name}:{part}" in state:
                 raise ValueError(f"'{name}:{part}' is a tensor of the network")
-            tensors[f"{name}:{part}"] = torch.from_numpy(np.ascontiguousarray(array))
+            tensors[f"{name}:{part}"] = torch.from_numpy(np.array(array, order="C"))
     description = {
         "version": _VERSION,
         "tensors": {name: tensor.form() for name, tensor in packed.items()},
