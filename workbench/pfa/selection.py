@@ -7,7 +7,10 @@ Formula: until k filters are left, remove the one with the largest sum over the 
 |rho_ij|; on a tie the one with the highest single |rho_ij|; on a further tie the lowest index.
 Sums and values within 1e-12 (relative) are equal.
 Cost: O(n^2) for the first sums and O(n) per removal, which subtracts the removed filter's column.
-When it does not help: correlation does not measure how useful a filter is to the classifier.
+When it does not help: correlation does not measure how useful a filter is to the classifier, and
+the size of its responses has no effect. With small budgets, large filters matter more.
+Measured (docs/results/recipes.md): filters with large L1 norms are 4.6 points more accurate at 10 %
+of the FLOPs of VGG-16, and 2.1 points at 25 %.
 
 Paper: section 3.3. Apple's dnikit 2.0.0 treats values within 1e-5 as ties, so it can remove
 another filter: the counts agree with it, the index lists may differ.
