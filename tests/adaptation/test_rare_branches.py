@@ -109,12 +109,3 @@ def test_a_network_without_a_branch_is_adapted(module, weights, run_cli):
     status, _, err = run_cli(*ADAPT, "--model", f"{module}:never", "--weights", weights)
     assert status == 0, err
     assert set(runs_by_kind().values()) == {FINISHED}
-
-
-def test_a_branch_stops_seeds_that_are_trained_together(module, weights, run_cli, monkeypatch):
-    # vmap does not branch on values; one by one the same images stop the training.
-    monkeypatch.setattr(
-        "workbench.adaptation.stacked_training.pays", lambda images, seeds, processor: seeds > 1
-    )
-    model = f"{module}:rarely"
-    rejected(run_cli(*ADAPT, "--model", model, "--weights", weights, "--seeds", 2))

@@ -238,21 +238,8 @@ def test_a_student_of_the_source_resumes_with_all_its_classes(run_cli, shared, m
         run = store.run(json.loads(out)["protocols"][0]["run_ids"][0])
         found.append(load_file(store.fetch(run, "weights.safetensors")))
     resumed, whole = found
+    assert len(whole["features.26.weight"]) == 2
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
-
-
-def test_seeds_are_stacked_with_all_classes(run_cli, shared, monkeypatch):
-    monkeypatch.setattr(
-        "workbench.adaptation.stacked_training.pays", lambda images, seeds, processor: seeds > 1
-    )
-    command = (*ADAPT, *shared, "--seeds", 2, "--first-seed", 5, "--keep-weights", "all", "--json")
-    status, out, err = run_cli(*command, "--teacher", "source")
-    assert status == 0, err
-    assert "pfa-distill · digits-3v8 · seeds 5, 6 together: 1/1" in err
-    store = Store(shared[1])
-    for run_id in json.loads(out)["protocols"][0]["run_ids"]:
-        weights = load_file(store.fetch(store.run(run_id), "weights.safetensors"))
-        assert len(weights["features.26.weight"]) == 2
 
 
 FLAT = """

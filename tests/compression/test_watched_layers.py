@@ -1,5 +1,6 @@
 """A network that takes another path on real images than the proof saw is stopped."""
 
+import copy
 import threading
 
 import numpy as np
@@ -13,12 +14,10 @@ from workbench.compression.watched_layers import watch, watching
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images
 from workbench.errors import NetworkError
-from workbench.models.networks import build_network
 from workbench.models.processor import Processor
 from workbench.training.evaluation import evaluate
 from workbench.training.loop import fit
 from workbench.training.plans import Plan
-from workbench.training.stacked_seeds import Learner, fit_together
 
 SHAPE, DIGITS, CPU = (1, 8, 8), SOURCES["digits"], Processor("cpu", "fp32", 1)
 PLAN = Plan(2, "one-cycle", 1, 0.05, 16, 5e-4, augment=False)
@@ -210,6 +209,13 @@ def test_watching_ends():
     assert not any(part._forward_pre_hooks or part._forward_hooks for part in model.modules())
 
 
+def test_copies_are_watched_too():
+    model = Network(more).eval()
+    watch(model, PATH)
+    with pytest.raises(NetworkError, match="layer 'spare' runs where 'head' is expected"):
+        copy.deepcopy(model)(BRIGHT)
+
+
 def test_threads_do_not_mix_their_passes():
     # DataParallel runs copies of the network, hooks included, in one thread each.
     first, meet = threading.local(), threading.Barrier(2, timeout=20)
@@ -260,20 +266,3 @@ def test_trained_weights_are_the_same_to_the_bit_with_and_without_watching(run):
         fit(model, images_of(), DIGITS, PLAN, seed=0, processor=CPU)
         trained.append(state_of(model))
     assert same(*trained)
-
-
-def test_seeds_that_are_trained_together_are_watched_and_the_same_to_the_bit():
-    trained = []
-    for watched in (False, True):
-        models = [build_network("simplecnn", SHAPE, 10, seed=seed) for seed in (0, 1)]
-        for model in models if watched else ():
-            watch(model, find_structure(model, SHAPE).path)
-        learners = [Learner(model, seed) for seed, model in enumerate(models)]
-        fit_together(learners, images_of(), DIGITS, PLAN, processor=CPU)
-        trained.append(state_of(nn.ModuleList(models)))
-    assert same(*trained)
-    learners = [Learner(build_network("simplecnn", SHAPE, 10, seed=seed), seed) for seed in (0, 1)]
-    for learner in learners:
-        watch(learner.network, ("another", "path"))
-    with pytest.raises(NetworkError, match="where 'another' is expected"):
-        fit_together(learners, images_of(), DIGITS, PLAN, processor=CPU)

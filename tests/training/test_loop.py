@@ -108,6 +108,13 @@ def test_a_state_that_does_not_fit_is_not_taken_up(images, tmp_path, damage):
     assert numbers[0] == 1
 
 
+def test_trainings_use_the_deterministic_kernels_of_cudnn(images):
+    before, chosen = torch.backends.cudnn.deterministic, []
+    train(images, on_epoch=lambda _: chosen.append(torch.backends.cudnn.deterministic))
+    assert chosen == [True] * PLAN.epochs
+    assert torch.backends.cudnn.deterministic == before
+
+
 def test_a_loss_that_is_no_number_ends_the_training_with_a_remedy(images):
     with pytest.raises(TrainingError, match=r"loss is nan after epoch 1; try a lower --lr"):
         train(images, replace(PLAN, learning_rate=1e30))

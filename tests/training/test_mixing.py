@@ -10,13 +10,11 @@ from torch import nn
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images
-from workbench.models.networks import build_network
 from workbench.models.processor import Processor
 from workbench.training.distillation import Teacher
 from workbench.training.loop import fit
 from workbench.training.mixing import Mixer, Mixture, cut_box, label_loss, mixer_of
 from workbench.training.plans import Plan, derive_seed
-from workbench.training.stacked_seeds import Learner, fit_together
 
 DIGITS, CPU = SOURCES["digits"], Processor("cpu", "fp32", 1)
 PLAN = Plan(1, "one-cycle", 1, 0.05, 10, 0.0, augment=False)
@@ -174,13 +172,6 @@ def test_the_teacher_sees_the_same_mixtures():
     plan = replace(PLAN, mixup=0.5, cutmix=1.0)
     fit(model, images_of(), DIGITS, plan, seed=2, processor=CPU, teacher=Teacher(teacher, 1, 0.5))
     assert all(torch.equal(*pair) for pair in zip(model.seen, teacher.seen, strict=True))
-
-
-@pytest.mark.parametrize("option", ["ema", "mixup", "cutmix"])
-def test_such_seeds_are_not_trained_together(option):
-    learners = [Learner(build_network("simplecnn", (1, 8, 8), 3), seed) for seed in (0, 1)]
-    with pytest.raises(RuntimeError, match=f"--{option} works on one network"):
-        fit_together(learners, images_of(), DIGITS, replace(PLAN, **{option: 0.5}), processor=CPU)
 
 
 def test_mixing_runs_in_channels_last():

@@ -34,7 +34,6 @@ from workbench.training.objectives.rkd import (
 from workbench.training.objectives.similarity import similarity_loss
 from workbench.training.objectives.soft_targets import soft_loss
 from workbench.training.plans import Plan
-from workbench.training.stacked_seeds import Learner, fit_together
 
 DIGITS, SHAPE, CPU = SOURCES["digits"], (1, 8, 8), Processor("cpu", "fp32", 1)
 PLAN = Plan(2, "one-cycle", 1, 0.05, 16, 5e-4, augment=False)
@@ -364,13 +363,6 @@ def test_two_teachers_features_count_half_each(full):
     ]
     first, second, both = (loss.item() for loss in losses)
     assert both == pytest.approx((first + second) / 2, rel=1e-5)
-
-
-def test_networks_whose_features_are_compared_are_not_stacked(full, images):
-    learners = [Learner(build_network("simplecnn", SHAPE, 10, seed=s), s) for s in (0, 1)]
-    for teacher in (teacher_of(full, "rkd", None), MutualLearning()):
-        with pytest.raises(RuntimeError, match=teacher.one_by_one):
-            fit_together(learners, images, DIGITS, PLAN, processor=CPU, teacher=teacher)
 
 
 def test_peers_are_trained_side_by_side_and_resume(full, images, tmp_path):

@@ -7,17 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images
 from workbench.models.processor import Processor
-from workbench.training import loop as training
-from workbench.training import stacked_seeds as together
 from workbench.training.loop import fit
 from workbench.training.mutual_learning import Peers
 from workbench.training.orthogonality import penalised_layers, penalty, weights_of
 from workbench.training.plans import Plan
-from workbench.training.stacked_seeds import Learner, fit_together
 
 DIGITS, CPU = SOURCES["digits"], Processor("cpu", "fp32", 1)
 PLAN = Plan(2, "one-cycle", 1, 0.05, 16, 5e-4, augment=True)
@@ -89,17 +85,6 @@ def test_tall_and_wide_products_differ_by_a_constant():
     assert penalty([(w, 1)]).item() == pytest.approx(rows.item() - 0.5 * (9 - 4))
 
 
-def test_stacked_networks_have_their_own_penalties():
-    models = [network(seed) for seed in range(3)]
-    layers = penalised_layers(models[0])
-    stacked = [
-        (torch.stack([m.get_submodule(name).weight for m in models]), groups)
-        for name, groups in layers.items()
-    ]
-    wanted = torch.stack([penalty(weights_of(m, layers)) for m in models])
-    torch.testing.assert_close(penalty(stacked, stacked=True), wanted)
-
-
 def test_every_network_of_mutual_learning_keeps_its_classifier():
     names = set(penalised_layers(Peers([network(), network(1)])))
     assert {"networks.0.7", "networks.1.7"} <= names
@@ -113,15 +98,14 @@ def test_a_network_of_one_layer_has_nothing_to_penalise():
     fit(model, images_of(), DIGITS, replace(PLAN, orthogonality=1), seed=0, processor=CPU)
 
 
-def trained(beta, seed=0, dtype=torch.float32):
-    model = network(seed).to(dtype)
-    plan = replace(PLAN, orthogonality=beta)
-    progress = fit(model, images_of(), DIGITS, plan, seed=seed, processor=CPU)
-    return model, [epoch.loss for epoch in progress.epochs]
+def trained(beta):
+    model = network()
+    fit(model, images_of(), DIGITS, replace(PLAN, orthogonality=beta), seed=0, processor=CPU)
+    return model
 
 
 def test_a_training_with_it_ends_nearer_to_orthogonal_rows():
-    (plain, _), (same, _), (penalised, _) = trained(0), trained(0.0), trained(1)
+    plain, same, penalised = trained(0), trained(0.0), trained(1)
     for one, other in zip(plain.parameters(), same.parameters(), strict=True):
         assert torch.equal(one, other)
     assert naive(penalised) < 0.5 * naive(plain)
@@ -135,18 +119,6 @@ def test_the_first_loss_has_the_penalty_once():
         step = replace(plan, orthogonality=beta)
         losses.append(fit(model, images, DIGITS, step, seed=0, processor=CPU).epochs[0].loss)
     assert losses[1] - losses[0] == pytest.approx(0.3 * naive(network()), rel=1e-4)
-
-
-def test_seeds_trained_together_are_those_trained_alone(monkeypatch):
-    for module in (training, together):
-        monkeypatch.setattr(module, "normalise", lambda x, source: normalise(x, source).double())
-    seeds, plan = (3, 5), replace(PLAN, orthogonality=0.05)
-    stacked = [Learner(network(seed).double(), seed) for seed in seeds]
-    fit_together(stacked, images_of(), DIGITS, plan, processor=CPU)
-    for learner in stacked:
-        alone, _ = trained(0.05, learner.seed, torch.float64)
-        for one, other in zip(learner.network.parameters(), alone.parameters(), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
 
 def test_a_plan_without_it_is_recorded_as_before():

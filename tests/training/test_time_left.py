@@ -197,7 +197,7 @@ def test_a_failed_task_is_not_done(clock):
     overall = Overall()
     overall.push(steps_of(100.0))
     overall.begin_step()
-    task = overall.begin_task("seeds together", 4, 100.0, TRAINING)
+    task = overall.begin_task("a training", 4, 100.0, TRAINING)
     clock[0] += 10
     overall.end_task(task, failed=True)
     assert overall.done == 0.0

@@ -10,7 +10,6 @@ from workbench.adaptation.kept_weights import KeptWeights
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.source_network import SourceNetwork
-from workbench.adaptation.stacked_training import train_jointly
 from workbench.adaptation.stage_runs import StageRun, run_stage, stages_after
 from workbench.adaptation.teacher_chains import train_teacher
 from workbench.adaptation.training_jobs import protocol_job
@@ -36,8 +35,6 @@ def run_protocol(
     if protocol.distilled:
         teacher = train_teacher(loaded, source, analysis, recorder, parent)
     jobs = [protocol_job(loaded, protocol, seed, source, analysis, teacher) for seed in seeds]
-    if protocol.trained:
-        train_jointly(jobs, recorder)
     weights = KeptWeights(loaded, recorder, parent)
     runs: list[StoredRun] = []
     staged: list[StageRun] = []

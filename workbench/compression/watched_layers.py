@@ -21,9 +21,7 @@ with and without watching.
 When it does not help: a branch between operations without their own values (``relu`` or ``tanh``,
 with or without an addition) runs the same modules and is not detected. A branch on the images that
 exists only in training mode is not detected either; evaluated and exported networks do not take it.
-Nor is a branch in training mode to a path that was accepted before. Where seeds are trained
-together, ``torch.vmap`` does not allow branches on values; such networks are trained and watched
-one by one.
+Nor is a branch in training mode to a path that was accepted before.
 """
 
 from __future__ import annotations
@@ -92,8 +90,7 @@ class _Watched:
 def watch(network: nn.Module, path: Sequence[str]) -> list[RemovableHandle]:
     """Compare every forward pass of a network with the path of the proof.
 
-    Copies of the network (``copy.deepcopy``, ``torch.func.functional_call``, DataParallel) are
-    watched too.
+    Copies of the network (``copy.deepcopy``, DataParallel) are watched too.
 
     Args:
         network: a full or rebuilt network, to be called with positional arguments.

@@ -207,6 +207,6 @@ def has_scales(part: nn.Module) -> TypeGuard[BatchNorm]:
     return isinstance(part, BatchNorm) and part.affine
 
 
-def scaled_norms(model: nn.Module) -> dict[str, BatchNorm]:
-    """The batch norms that have trainable scales, by name."""
-    return {name: part for name, part in model.named_modules() if has_scales(part)}
+def scaled_norms(model: nn.Module) -> list[BatchNorm]:
+    """The batch norms that have trainable scales."""
+    return [part for part in model.modules() if has_scales(part)]

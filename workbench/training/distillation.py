@@ -28,10 +28,6 @@ LabelLoss = Callable[[Tensor], Tensor]
 class Guide(Protocol):
     """Teaches the network of a training loop."""
 
-    @property
-    def one_by_one(self) -> str:
-        """Why it cannot teach stacked networks (``stacked_seeds``); empty if it can."""
-
     def prepare(self, device: torch.device) -> None:
         """Move what it needs to the device of the training."""
 
@@ -79,11 +75,6 @@ class Teacher:
     features: FeatureLoss | None = None
     layers: tuple[MatchedLayer, ...] = ()
     _taps: list[FeatureTap] = field(default_factory=list, init=False, repr=False)
-
-    @property
-    def one_by_one(self) -> str:
-        """Why it cannot teach stacked networks; empty if it can."""
-        return "the teacher compares features" if self.features else ""
 
     def prepare(self, device: torch.device) -> None:
         """Move the teacher to the device of the training."""

@@ -198,7 +198,7 @@ def _loss(
 def _penalties(model: nn.Module, plan: Plan) -> list[Callable[[], Tensor]]:
     """The plan's penalties on the weights, each a term of every batch's loss."""
     terms: list[Callable[[], Tensor]] = []
-    scales = [norm.weight for norm in scaled_norms(model).values()] if plan.sparsity else []
+    scales = [norm.weight for norm in scaled_norms(model)] if plan.sparsity else []
     if scales:
         terms.append(lambda: plan.sparsity * torch.stack([s.abs().sum() for s in scales]).sum())
     layers = penalised_layers(model) if plan.orthogonality else {}

@@ -49,8 +49,6 @@ class Peers(nn.Module):
 class MutualLearning:
     """The guide of ``Peers`` in a training loop."""
 
-    one_by_one = "the networks of mutual learning are trained in pairs"
-
     def __init__(self) -> None:
         self._peers: Peers | None = None
 

@@ -51,17 +51,13 @@ def penalised_layers(model: nn.Module) -> dict[str, int]:
     return dict(list(found.items())[:-1])
 
 
-def penalty(weights: Iterable[tuple[Tensor, int]], *, stacked: bool = False) -> Tensor:
-    """Half the sum over the layers of ||W W^T - I||_F^2.
+def penalty(weights: Iterable[tuple[Tensor, int]]) -> Tensor:
+    """Half the sum over the layers of ||W W^T - I||_F^2, a number.
 
     Args:
         weights: at least one weight, shape (filters, inputs, ...), with its number of groups.
-        stacked: the weights of several networks are stacked along a new first dimension.
-
-    Returns:
-        A number, or shape (networks,).
     """
-    return torch.stack([_excess(weight, groups, stacked) for weight, groups in weights]).sum(dim=0)
+    return torch.stack([_excess(weight, groups) for weight, groups in weights]).sum()
 
 
 def weights_of(model: nn.Module, layers: Mapping[str, int]) -> list[tuple[Tensor, int]]:
@@ -74,11 +70,9 @@ def weights_of(model: nn.Module, layers: Mapping[str, int]) -> list[tuple[Tensor
     return weights
 
 
-def _excess(weight: Tensor, groups: int, stacked: bool) -> Tensor:
-    lead = weight.shape[: int(stacked)]
-    filters = weight.shape[int(stacked)]
-    matrix = weight.reshape(*lead, groups, filters // groups, -1)
+def _excess(weight: Tensor, groups: int) -> Tensor:
+    matrix = weight.reshape(groups, len(weight) // groups, -1)
     rows, columns = matrix.shape[-2:]
     product = matrix @ matrix.mT if rows <= columns else matrix.mT @ matrix
     identity = torch.eye(min(rows, columns), dtype=weight.dtype, device=weight.device)
-    return 0.5 * (product - identity).square().sum(dim=(-3, -2, -1))
+    return 0.5 * (product - identity).square().sum()

@@ -68,12 +68,6 @@ class Plan:
     orthogonality: float = 0.0
 
     @property
-    def alone(self) -> str:
-        """The option because of which seeds cannot be trained together; "" if they can."""
-        names = ("ema", "mixup", "cutmix")
-        return next((f"--{name}" for name in names if getattr(self, name)), "")
-
-    @property
     def remedy(self) -> str:
         """What to do if the loss of this training is not a finite number."""
         rate = f"try a lower --lr (now {self.learning_rate:g})"

@@ -62,8 +62,6 @@ class GateTraining:
     reference: nn.Module | None = None
     _students: list[GatedNetwork] = field(default_factory=list, init=False, repr=False)
 
-    one_by_one = "gates are trained in one network at a time"
-
     def prepare(self, device: torch.device) -> None:
         """Move the network without gates to the device of the training."""
         if self.reference is not None:
