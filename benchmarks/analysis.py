@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from timing import ratio_line, take_turns
 
+from workbench.compression.evidence.responses import BATCH_SIZE, measure_responses
 from workbench.compression.narrow_networks import structure_of
-from workbench.compression.responses import BATCH_SIZE, measure_responses
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images

@@ -14,13 +14,13 @@ import time
 import numpy as np
 import torch
 
-from workbench.compression.budgeted_recipe import Candidate, choose
-from workbench.compression.costs import count_costs
-from workbench.compression.evidence import collect
+from workbench.compression.costs.costs import count_costs
+from workbench.compression.decisions.budgeted_recipe import Candidate, choose
+from workbench.compression.evidence.evidence import collect
+from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.narrow_networks import structure_of
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipe_options import RecipeOptions
-from workbench.compression.recipe_settings import Budget
+from workbench.compression.recipes.recipe_options import RecipeOptions
+from workbench.compression.recipes.recipe_settings import Budget
 from workbench.models.networks import build_network
 from workbench.models.processor import machine_name
 from workbench.pfa import StreamingCovariance

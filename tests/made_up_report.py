@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from workbench.compression.correlation_record import LayerCorrelation
-from workbench.compression.recipes import LayerRecipe, Recipe
+from workbench.compression.recipes.correlation_record import LayerCorrelation
+from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 from workbench.reporting.report.adaptation_page import AdaptationReport
 from workbench.reporting.report.exit_section import NetworkExits
 from workbench.reporting.report.network_sections import Training

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 import workbench
 from workbench.adaptation.run_keys import factor_parts
 from workbench.compression.factorisation.layers import FactorisedLayer
-from workbench.compression.recipes import Recipe
+from workbench.compression.recipes.recipes import Recipe
 from workbench.models.factors import Factor
 from workbench.models.weight_files import read_card
 from workbench.store.mlflow_store import Store

@@ -13,8 +13,8 @@ from workbench.adaptation.run_keys import adapt_key, analysis_key, gates_key, pr
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.task import resolve
+from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.narrow_networks import structure_of
-from workbench.compression.rebuild import rebuild
 from workbench.data.known_sets import load_images
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor

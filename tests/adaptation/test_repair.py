@@ -16,9 +16,9 @@ from workbench.adaptation.run_keys import adapt_key, protocol_key, repair_key
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.task import resolve
-from workbench.compression.costs import Costs
+from workbench.compression.costs.costs import Costs
 from workbench.compression.narrow_networks import build_narrow, structure_of
-from workbench.compression.recipes import LayerRecipe, Recipe
+from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import load_images
 from workbench.models.networks import build_network

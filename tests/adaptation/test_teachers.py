@@ -16,8 +16,8 @@ from workbench.adaptation.task import resolve
 from workbench.adaptation.teacher_chains import assistant_task
 from workbench.adaptation.teachers import TrainedTeacher
 from workbench.adaptation.training_jobs import protocol_job
-from workbench.compression.costs import Costs
-from workbench.compression.recipes import LayerRecipe, Recipe
+from workbench.compression.costs.costs import Costs
+from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 from workbench.data.known_sets import load_images
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor

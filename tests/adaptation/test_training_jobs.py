@@ -12,11 +12,11 @@ from workbench.adaptation.run_keys import protocol_key
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.source_network import SourceNetwork, source_structure
 from workbench.adaptation.task import resolve
-from workbench.compression.costs import Costs
-from workbench.compression.evidence import collect
-from workbench.compression.recipe_from_evidence import make_recipe
-from workbench.compression.recipe_options import RecipeOptions
-from workbench.compression.responses import measure_responses
+from workbench.compression.costs.costs import Costs
+from workbench.compression.decisions.recipe_from_evidence import make_recipe
+from workbench.compression.evidence.evidence import collect
+from workbench.compression.evidence.responses import measure_responses
+from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.data.known_sets import load_images
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor

@@ -39,7 +39,7 @@ main()
 TRACE = """
 def command():
     from torch import nn
-    from workbench.compression.tracing import find_structure
+    from workbench.compression.groups.tracing import find_structure
     layers = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)
     find_structure(nn.Sequential(*layers), (1, 8, 8))
     time.sleep(30)

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from workbench.compression.rebuild import rebuild
-from workbench.compression.tracing import find_structure
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.tracing import find_structure
 from workbench.models.networks import build_network
 
 CLASSES = 5

@@ -11,14 +11,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from workbench.compression import narrow_networks
-from workbench.compression.attention_heads import is_attention
 from workbench.compression.compress import compress
-from workbench.compression.evidence import filter_weights
+from workbench.compression.evidence.evidence import filter_weights
+from workbench.compression.evidence.responses import measure_responses
+from workbench.compression.groups.attention_heads import is_attention
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.tracing import find_structure
 from workbench.compression.narrow_networks import build_narrow, load_network, structure_of
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import LayerRecipe, Recipe
-from workbench.compression.responses import measure_responses
-from workbench.compression.tracing import find_structure
+from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images
 from workbench.models.weight_files import Card, read_card, save_tensors

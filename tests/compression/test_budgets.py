@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.compression.budgets import confirmed, largest_within
-from workbench.compression.costs import count_costs
-from workbench.compression.rebuild import rebuild
-from workbench.compression.sizes import sizes_of
-from workbench.compression.tracing import find_structure
+from workbench.compression.costs.budgets import confirmed, largest_within
+from workbench.compression.costs.costs import count_costs
+from workbench.compression.costs.sizes import sizes_of
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.tracing import find_structure
 from workbench.models.networks import build_network
 from workbench.pfa import energy_keep_count, energy_thresholds
 

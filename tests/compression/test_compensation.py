@@ -10,13 +10,20 @@ import torch
 from PIL import Image
 from torch import nn
 
-from workbench.compression.compensation import compensate
-from workbench.compression.compensation_proof import _copy_twins, _twins, inexact_groups
-from workbench.compression.compensation_report import CompensationReport, CorrectedReader
-from workbench.compression.matched_norms import match_norms
-from workbench.compression.reading_layers import SCATTERS, find_readers, measure_grams
-from workbench.compression.rebuild import rebuild
-from workbench.compression.tracing import find_structure
+from workbench.compression.compensation.compensation import compensate
+from workbench.compression.compensation.compensation_proof import (
+    _copy_twins,
+    _twins,
+    inexact_groups,
+)
+from workbench.compression.compensation.compensation_report import (
+    CompensationReport,
+    CorrectedReader,
+)
+from workbench.compression.compensation.matched_norms import match_norms
+from workbench.compression.compensation.reading_layers import SCATTERS, find_readers, measure_grams
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.tracing import find_structure
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.decoding import Form
@@ -301,8 +308,8 @@ def test_splitting_the_batch_changes_nothing(monkeypatch):
     model, structure = make("flattened")
     readers, _ = find_readers(model, structure, half_of(structure))
     whole = measure_grams(model, readers, images_of(COLOUR), COLOUR, CPU)
-    monkeypatch.setattr("workbench.compression.reading_layers._BATCH_SIZE", 8)
-    monkeypatch.setattr("workbench.compression.reading_layers._MOST_VALUES", 10)
+    monkeypatch.setattr("workbench.compression.compensation.reading_layers._BATCH_SIZE", 8)
+    monkeypatch.setattr("workbench.compression.compensation.reading_layers._MOST_VALUES", 10)
     parts = measure_grams(model, readers, images_of(COLOUR), COLOUR, CPU)
     for name, halves in whole.items():
         for one, other in zip(halves, parts[name], strict=True):

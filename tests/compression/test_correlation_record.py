@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from workbench import pfa
-from workbench.compression.correlation_record import (
+from workbench.compression.evidence.evidence import Evidence
+from workbench.compression.groups.structure import FilterGroup, ResponsePoint
+from workbench.compression.recipes.correlation_record import (
     SHOWN,
     correlations_of,
     read_correlations,
     write_correlations,
 )
-from workbench.compression.evidence import Evidence
-from workbench.compression.recipes import LayerRecipe, Recipe
-from workbench.compression.structure import FilterGroup, ResponsePoint
+from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 
 
 def measured(name, filters, kept, seed=0, dead=()):

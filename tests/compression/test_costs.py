@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from workbench.compression.costs import count_costs, measure_latencies
+from workbench.compression.costs.costs import count_costs, measure_latencies
 
 
 def test_parameters_and_flops_of_a_network_counted_by_hand():

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.compression.evidence import filter_weights
-from workbench.compression.rebuild import rebuild
-from workbench.compression.responses import measure_responses
-from workbench.compression.tracing import find_structure
+from workbench.compression.evidence.evidence import filter_weights
+from workbench.compression.evidence.responses import measure_responses
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.tracing import find_structure
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images
 from workbench.errors import NetworkError

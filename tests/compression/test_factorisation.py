@@ -9,13 +9,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 import workbench
-from workbench.compression import factor_recipe
-from workbench.compression.budget_limits import Budget
-from workbench.compression.budgeted_recipe import Candidate
 from workbench.compression.compress import compress
-from workbench.compression.costs import count_costs
-from workbench.compression.factor_candidates import layer_structure
-from workbench.compression.factor_recipe import FactorChoice, choose_factors, collect_facts
+from workbench.compression.costs.budget_limits import Budget
+from workbench.compression.costs.costs import count_costs
+from workbench.compression.decisions import factor_recipe
+from workbench.compression.decisions.budgeted_recipe import Candidate
+from workbench.compression.decisions.factor_candidates import layer_structure
+from workbench.compression.decisions.factor_recipe import (
+    FactorChoice,
+    choose_factors,
+    collect_facts,
+)
+from workbench.compression.evidence.watched_layers import watching
 from workbench.compression.factorisation import algebra
 from workbench.compression.factorisation.layers import (
     FactorisedLayer,
@@ -25,12 +30,11 @@ from workbench.compression.factorisation.layers import (
     weight_of,
 )
 from workbench.compression.factorisation.output_moments import measure_output_moments
+from workbench.compression.groups.tracing import find_structure
 from workbench.compression.method_names import FACTORISATIONS as NAMES
 from workbench.compression.methods import FACTORISATIONS
 from workbench.compression.narrow_networks import build_narrow
-from workbench.compression.recipes import Recipe
-from workbench.compression.tracing import find_structure
-from workbench.compression.watched_layers import watching
+from workbench.compression.recipes.recipes import Recipe
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images

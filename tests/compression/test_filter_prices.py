@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from workbench.compression.costs import count_costs
-from workbench.compression.evidence import Evidence, FilterPrice
-from workbench.compression.filter_prices import filter_prices
+from workbench.compression.costs.costs import count_costs
+from workbench.compression.costs.filter_prices import filter_prices
+from workbench.compression.decisions.recipe_from_evidence import keep_counts
+from workbench.compression.evidence.evidence import Evidence, FilterPrice
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.structure import FilterGroup, ResponsePoint
+from workbench.compression.groups.tracing import find_structure
 from workbench.compression.methods import RECIPES
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipe_from_evidence import keep_counts
-from workbench.compression.recipe_options import RecipeOptions
-from workbench.compression.recipe_settings import RecipeSettings
-from workbench.compression.structure import FilterGroup, ResponsePoint
-from workbench.compression.tracing import find_structure
+from workbench.compression.recipes.recipe_options import RecipeOptions
+from workbench.compression.recipes.recipe_settings import RecipeSettings
 from workbench.models.networks import build_network
 from workbench.pfa import worth_thresholds
 

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from workbench.compression.groups.structure import SIDES
+from workbench.compression.groups.tracing import find_structure
 from workbench.compression.measurements import loss_change, pair_loss
 from workbench.compression.measurements.filter_gates import open_gates
 from workbench.compression.methods import ccp
-from workbench.compression.structure import SIDES
-from workbench.compression.tracing import find_structure
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.image_batches import evenly_spaced

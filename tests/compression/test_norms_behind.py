@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from workbench.compression.norms_behind import norms_behind
+from workbench.compression.groups.norms_behind import norms_behind
 
 
 class Branches(nn.Module):

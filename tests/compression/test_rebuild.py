@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.compression.groups.rebuild import rebuild as rebuild_as
+from workbench.compression.groups.tracing import find_structure
 from workbench.compression.narrow_networks import build_narrow, structure_of
-from workbench.compression.rebuild import rebuild as rebuild_as
-from workbench.compression.tracing import find_structure
 from workbench.errors import NetworkError
 from workbench.models.networks import build_network
 

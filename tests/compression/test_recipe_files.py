@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from workbench.compression.layer_options import left_out_layers
-from workbench.compression.recipe_files import read_recipe_file, recipe_yaml
-from workbench.compression.recipes import LayerRecipe, Recipe
-from workbench.compression.structure import FilterGroup, ResponsePoint, Structure
+from workbench.compression.groups.structure import FilterGroup, ResponsePoint, Structure
+from workbench.compression.recipes.layer_options import left_out_layers
+from workbench.compression.recipes.recipe_files import read_recipe_file, recipe_yaml
+from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 from workbench.errors import SettingsError
 from workbench.models.networks import build_network
 from workbench.reporting.recipe_text import bottleneck_warning

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.compression.evidence.responses import measure_responses
+from workbench.compression.groups.structure import FilterGroup, ResponsePoint
+from workbench.compression.groups.tracing import find_structure
 from workbench.compression.narrow_networks import build_narrow
-from workbench.compression.responses import measure_responses
-from workbench.compression.structure import FilterGroup, ResponsePoint
-from workbench.compression.tracing import find_structure
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images
@@ -53,7 +53,7 @@ def test_responses_are_the_layers_own_outputs_pooled_by_their_maximum(model, ima
 
 def test_every_image_is_seen_whatever_the_batches(model, images, monkeypatch):
     whole = measure_responses(model, groups_of(model), images, CIFAR, CPU)
-    monkeypatch.setattr("workbench.compression.responses.BATCH_SIZE", 7)
+    monkeypatch.setattr("workbench.compression.evidence.responses.BATCH_SIZE", 7)
     parts = measure_responses(model, groups_of(model), images, CIFAR, CPU)
     for name, moments in whole.items():
         a, b = moments.covariance, parts[name].covariance

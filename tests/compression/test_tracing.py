@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.compression.forward_path import Additions
-from workbench.compression.proof import prove
-from workbench.compression.rebuild import rebuild
-from workbench.compression.structure import Cut
-from workbench.compression.tracing import find_structure
+from workbench.compression.groups.forward_path import Additions
+from workbench.compression.groups.proof import prove
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.structure import Cut
+from workbench.compression.groups.tracing import find_structure
 from workbench.errors import NetworkError
 
 SHAPE = (3, 16, 16)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from workbench.compression.evidence import Evidence
+from workbench.compression.evidence.evidence import Evidence
+from workbench.compression.evidence.score_files import read_scores, write_scores
+from workbench.compression.groups.structure import FilterGroup, ResponsePoint
 from workbench.compression.method_names import GATES, METHODS, trained_gates
 from workbench.compression.methods import RECIPES, SELECTIONS, global_ranking
-from workbench.compression.recipe_options import RecipeOptions
-from workbench.compression.score_files import read_scores, write_scores
-from workbench.compression.structure import FilterGroup, ResponsePoint
+from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.training.gates import GATE_METHODS
 
 SCORES = {"a": [0.5, -1.0, 3.0, 2.0], "b": [-2.0, -0.1, 0.0], "c": [1.0, 4.0]}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.compression.groups.tracing import find_structure
 from workbench.compression.measurements import kernel_indicator, map_rank
 from workbench.compression.methods import lamp, repr_overlap
-from workbench.compression.tracing import find_structure
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images

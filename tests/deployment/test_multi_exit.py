@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from workbench.compression.costs import count_costs
+from workbench.compression.costs.costs import count_costs
 from workbench.compression.narrow_networks import build_narrow
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES

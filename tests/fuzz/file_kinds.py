@@ -24,7 +24,7 @@ from workbench.adaptation.option_files import TYPES, read_options
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.task import resolve
 from workbench.compression.narrow_networks import build_narrow, load_network, structure_of
-from workbench.compression.recipe_files import read_recipe_file
+from workbench.compression.recipes.recipe_files import read_recipe_file
 from workbench.data.catalog import SOURCES
 from workbench.data.decoding import UNREADABLE, Form, check, decode, quiet
 from workbench.deployment.quantisation.clustered_weights import cluster

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.adaptation.verdict import is_tie, judge
-from workbench.compression.costs import Timing
+from workbench.compression.costs.costs import Timing
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.verdict_rules import loss_reason, speed_reason, speed_words
 from workbench.reporting.verdict_text import verdict_notes, verdict_sentence

@@ -13,9 +13,9 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch import nn
 
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.tracing import find_structure
 from workbench.compression.narrow_networks import structure_of
-from workbench.compression.rebuild import rebuild
-from workbench.compression.tracing import find_structure
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images, load_images
 from workbench.errors import NetworkError

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.narrow_networks import structure_of
-from workbench.compression.rebuild import rebuild
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images
 from workbench.errors import NetworkError
@@ -234,7 +234,7 @@ class Flat(nn.Module):
 
 
 def test_a_network_without_maps_has_an_embedding_only():
-    from workbench.compression.tracing import find_structure
+    from workbench.compression.groups.tracing import find_structure
 
     network = Flat()
     structure = find_structure(network, SHAPE)

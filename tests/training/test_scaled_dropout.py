@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.tracing import find_structure
 from workbench.compression.narrow_networks import build_narrow
-from workbench.compression.rebuild import rebuild
-from workbench.compression.tracing import find_structure
 from workbench.models.networks import build_network
 from workbench.training.scaled_dropout import connections, has_dropout, scale_dropouts
 

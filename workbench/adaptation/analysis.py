@@ -24,22 +24,22 @@ from workbench.adaptation.source_network import (
     fixed_layers,
     source_structure,
 )
-from workbench.compression.budgeted_recipe import Candidate, choose, unrounded_costs
-from workbench.compression.correlation_record import (
+from workbench.compression.costs.costs import Costs, count_costs, measure_latencies
+from workbench.compression.costs.filter_prices import with_prices
+from workbench.compression.decisions.budgeted_recipe import Candidate, choose, unrounded_costs
+from workbench.compression.evidence.evidence import Array, Evidence, collect
+from workbench.compression.evidence.responses import measure_responses
+from workbench.compression.evidence.watched_layers import watching
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.structure import Structure
+from workbench.compression.measurements import MEASUREMENTS
+from workbench.compression.method_names import PRICES, reads
+from workbench.compression.recipes.correlation_record import (
     CORRELATIONS_FILE,
     correlations_of,
     write_correlations,
 )
-from workbench.compression.costs import Costs, count_costs, measure_latencies
-from workbench.compression.evidence import Array, Evidence, collect
-from workbench.compression.filter_prices import with_prices
-from workbench.compression.measurements import MEASUREMENTS
-from workbench.compression.method_names import PRICES, reads
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import Recipe
-from workbench.compression.responses import measure_responses
-from workbench.compression.structure import Structure
-from workbench.compression.watched_layers import watching
+from workbench.compression.recipes.recipes import Recipe
 from workbench.store.keys import file_hash
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import HASH

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from workbench.compression.compensation_report import CompensationReport
-from workbench.compression.correlation_record import LayerCorrelation
-from workbench.compression.costs import Costs
-from workbench.compression.recipes import Recipe
+from workbench.compression.compensation.compensation_report import CompensationReport
+from workbench.compression.costs.costs import Costs
+from workbench.compression.recipes.correlation_record import LayerCorrelation
+from workbench.compression.recipes.recipes import Recipe
 from workbench.training.protocols import Protocol
 
 LATENCY_64 = "latency_64_ms"

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from workbench.adaptation.loaded_task import LoadedTask
-from workbench.compression.recipe_settings import ONNX, ONNX_INT8
+from workbench.compression.recipes.recipe_settings import ONNX, ONNX_INT8
 from workbench.deployment.onnx_files import open_onnx, write_onnx
 from workbench.deployment.quantisation.int8 import write_quickly
 from workbench.deployment.runtimes import one_image_ms
@@ -23,7 +23,8 @@ def budget_latency(
     """A function that measures a network's latency in the runtime that the user named.
 
     It takes the network, its widths and the number of timed passes, and returns the median time of
-    one image in milliseconds. None for torch, which ``compression.budgeted_recipe`` measures.
+    one image in milliseconds. None for torch, which ``compression.decisions.budgeted_recipe``
+    measures.
     """
     return latency_in(loaded, loaded.task.settings.recipe.runtime)
 

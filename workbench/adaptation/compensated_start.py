@@ -14,10 +14,10 @@ from torch import nn
 
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.source_network import SourceNetwork, source_structure
-from workbench.compression.compensation import Array, Compensated, compensate
-from workbench.compression.compensation_report import CompensationReport
-from workbench.compression.recipes import Recipe
-from workbench.compression.watched_layers import watching
+from workbench.compression.compensation.compensation import Array, Compensated, compensate
+from workbench.compression.compensation.compensation_report import CompensationReport
+from workbench.compression.evidence.watched_layers import watching
+from workbench.compression.recipes.recipes import Recipe
 from workbench.errors import DamagedRunError
 from workbench.store.recorder import Recorder
 from workbench.store.runs import StoredRun

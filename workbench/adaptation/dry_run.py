@@ -13,7 +13,7 @@ from workbench.adaptation.loaded_task import load_task, settings_dict
 from workbench.adaptation.preparation import Call, check_call, notes
 from workbench.adaptation.recorded_steps import states_of
 from workbench.adaptation.time_needed import TimeNeeded, may_take_long, time_lines, time_needed
-from workbench.compression.costs import count_costs
+from workbench.compression.costs.costs import count_costs
 from workbench.data.data_folder import data_folder, is_present
 from workbench.models.networks import build_network
 from workbench.reporting.tables import count

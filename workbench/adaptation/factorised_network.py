@@ -21,14 +21,15 @@ from workbench.adaptation.source_network import (
     fixed_layers,
     source_structure,
 )
-from workbench.compression.budgeted_recipe import Candidate, footprint_of
-from workbench.compression.costs import count_costs
-from workbench.compression.evidence import Evidence
-from workbench.compression.factor_recipe import (
+from workbench.compression.costs.costs import count_costs
+from workbench.compression.decisions.budgeted_recipe import Candidate, footprint_of
+from workbench.compression.decisions.factor_recipe import (
     FactorChoice,
     choose_factors,
     collect_facts,
 )
+from workbench.compression.evidence.evidence import Evidence
+from workbench.compression.evidence.watched_layers import watching
 from workbench.compression.factorisation.algebra import TwoLayers
 from workbench.compression.factorisation.layers import (
     Layer,
@@ -38,10 +39,9 @@ from workbench.compression.factorisation.layers import (
     weight_of,
 )
 from workbench.compression.factorisation.output_moments import measure_output_moments
+from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.methods import FACTORISATIONS
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import Recipe
-from workbench.compression.watched_layers import watching
+from workbench.compression.recipes.recipes import Recipe
 from workbench.models.factors import Factor
 from workbench.pfa import StreamingCovariance
 from workbench.training.progress import Display

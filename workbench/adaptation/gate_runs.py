@@ -23,10 +23,10 @@ from workbench.adaptation.protocol_plans import gate_plan, plan_params
 from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
 from workbench.adaptation.run_keys import gate_penalty, gates_key
 from workbench.adaptation.source_network import SourceNetwork, source_structure
-from workbench.compression.budget_limits import BUDGETS
-from workbench.compression.costs import count_costs
-from workbench.compression.evidence import Array
-from workbench.compression.rebuild import rebuild
+from workbench.compression.costs.budget_limits import BUDGETS
+from workbench.compression.costs.costs import count_costs
+from workbench.compression.evidence.evidence import Array
+from workbench.compression.groups.rebuild import rebuild
 from workbench.errors import SettingsError, TrainingError
 from workbench.models.weight_files import Card, put_weights, read_weights
 from workbench.store.jobs import Job

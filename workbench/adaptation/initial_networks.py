@@ -14,12 +14,12 @@ from workbench.adaptation.source_network import (
     source_structure,
     with_new_classes,
 )
+from workbench.compression.evidence.watched_layers import watch
 from workbench.compression.factorisation.layers import path_of
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.structure import Structure
 from workbench.compression.narrow_networks import build_narrow
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import Recipe
-from workbench.compression.structure import Structure
-from workbench.compression.watched_layers import watch
+from workbench.compression.recipes.recipes import Recipe
 from workbench.models.networks import build_network
 from workbench.training.plans import Plan, derive_seed
 from workbench.training.protocols import Protocol

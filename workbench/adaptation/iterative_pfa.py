@@ -31,12 +31,12 @@ from workbench.adaptation.initial_networks import make_network
 from workbench.adaptation.loaded_task import LoadedTask
 from workbench.adaptation.source_network import SourceNetwork, source_structure
 from workbench.adaptation.training_jobs import step_job
-from workbench.compression.correlation_record import correlations_of
-from workbench.compression.costs import Costs, count_costs
-from workbench.compression.evidence import Evidence
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import LayerRecipe, Recipe
-from workbench.compression.tracing import find_structure
+from workbench.compression.costs.costs import Costs, count_costs
+from workbench.compression.evidence.evidence import Evidence
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.tracing import find_structure
+from workbench.compression.recipes.correlation_record import correlations_of
+from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 from workbench.models.weight_files import put_weights, read_weights
 from workbench.store.recorder import Recorder
 from workbench.store.unfinished_work import WEIGHTS_FILE

@@ -20,9 +20,9 @@ from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.run_keys import factor_parts
 from workbench.adaptation.source_network import model_parts
 from workbench.adaptation.stage_work import NetworkSizes, latency_work
-from workbench.compression.costs import Timing
+from workbench.compression.costs.costs import Timing
 from workbench.compression.narrow_networks import load_network
-from workbench.compression.recipe_settings import ONNX, TORCH
+from workbench.compression.recipes.recipe_settings import ONNX, TORCH
 from workbench.data.checked_values import listed, mapped, number, short_text
 from workbench.deployment.onnx_files import write_onnx
 from workbench.deployment.runtimes import Subject, time_files

@@ -16,9 +16,9 @@ from typing import Any, get_args, get_type_hints
 
 from workbench.adaptation.settings import GROUPS
 from workbench.adaptation.source_task import SourceSettings
-from workbench.compression.budget_limits import BUDGETS
+from workbench.compression.costs.budget_limits import BUDGETS
 from workbench.compression.method_names import REFERENCE
-from workbench.compression.recipe_settings import RecipeSettings
+from workbench.compression.recipes.recipe_settings import RecipeSettings
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
 from workbench.deployment.settings import STAGE_OPTIONS, DeploymentSettings

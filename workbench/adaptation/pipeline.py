@@ -34,8 +34,8 @@ from workbench.adaptation.summary import conclude, has_report, is_concluded, wri
 from workbench.adaptation.task import Task
 from workbench.adaptation.teacher_chains import full_fine
 from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
-from workbench.compression.recipe_files import SUFFIXES
-from workbench.compression.recipes import Recipe
+from workbench.compression.recipes.recipe_files import SUFFIXES
+from workbench.compression.recipes.recipes import Recipe
 from workbench.data.user_paths import check_new_file, user_path
 from workbench.errors import SettingsError
 from workbench.reporting.results import Adaptation

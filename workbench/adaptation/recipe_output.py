@@ -7,7 +7,7 @@ from pathlib import Path
 from workbench import __version__
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.task import Task
-from workbench.compression.recipe_files import recipe_yaml
+from workbench.compression.recipes.recipe_files import recipe_yaml
 from workbench.data.whole_files import write_text
 from workbench.errors import DiskError
 from workbench.reporting.recipe_text import size_text

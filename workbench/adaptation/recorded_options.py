@@ -18,7 +18,7 @@ from workbench.adaptation.option_files import Types, read_options
 from workbench.adaptation.settings import GROUPS
 from workbench.adaptation.source_task import SourceSettings, SourceTask
 from workbench.adaptation.task import Task
-from workbench.compression.budget_limits import BUDGETS
+from workbench.compression.costs.budget_limits import BUDGETS
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
 from workbench.domains.search import is_packaged

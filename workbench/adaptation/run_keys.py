@@ -17,8 +17,8 @@ from workbench.adaptation.source_and_target import image_parts
 from workbench.adaptation.source_network import SourceNetwork, model_parts
 from workbench.adaptation.task import Task
 from workbench.compression.methods import FACTORISATIONS
-from workbench.compression.recipe_settings import ONNX_INT8
-from workbench.compression.recipes import Recipe
+from workbench.compression.recipes.recipe_settings import ONNX_INT8
+from workbench.compression.recipes.recipes import Recipe
 from workbench.models.factors import plain_factors
 from workbench.models.processor import Processor
 from workbench.store.keys import key_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.compression.method_names import GATES
-from workbench.compression.recipe_settings import ONNX, ONNX_INT8, RecipeSettings
+from workbench.compression.recipes.recipe_settings import ONNX, ONNX_INT8, RecipeSettings
 from workbench.data.catalog import IMAGENET
 from workbench.data.user_paths import user_path
 from workbench.deployment.optional_libraries import missing_library

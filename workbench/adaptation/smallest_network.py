@@ -6,15 +6,20 @@ from functools import lru_cache
 
 from workbench.adaptation.source_network import fixed_layers
 from workbench.adaptation.task import Task
-from workbench.compression.budget_limits import BUDGETS, Budget, least_share_note, limited_cost
-from workbench.compression.costs import count_costs
-from workbench.compression.factor_candidates import known_layers
-from workbench.compression.factor_recipe import smallest_costs
+from workbench.compression.costs.budget_limits import (
+    BUDGETS,
+    Budget,
+    least_share_note,
+    limited_cost,
+)
+from workbench.compression.costs.costs import count_costs
+from workbench.compression.costs.sizes import Sizes, sizes_of
+from workbench.compression.decisions.factor_candidates import known_layers
+from workbench.compression.decisions.factor_recipe import smallest_costs
+from workbench.compression.groups.structure import Structure
 from workbench.compression.methods import FACTORISATIONS, RECIPES
 from workbench.compression.methods.uniform import share_of
 from workbench.compression.narrow_networks import structure_of
-from workbench.compression.sizes import Sizes, sizes_of
-from workbench.compression.structure import Structure
 from workbench.errors import SettingsError
 from workbench.models.networks import build_network
 

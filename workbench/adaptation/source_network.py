@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from workbench.adaptation.source_and_target import knows_classes
 from workbench.adaptation.source_task import SourceTask
 from workbench.adaptation.task import Task
-from workbench.compression.evidence import norm_scales
-from workbench.compression.factor_candidates import known_layers
-from workbench.compression.layer_options import FixedLayer, left_out_layers
+from workbench.compression.decisions.factor_candidates import known_layers
+from workbench.compression.evidence.evidence import norm_scales
+from workbench.compression.groups.structure import Structure
 from workbench.compression.method_names import LABELLED, READS, reads
 from workbench.compression.methods import FACTORISATIONS, network_slimming
 from workbench.compression.narrow_networks import definition_of, structure_of
-from workbench.compression.structure import Structure
+from workbench.compression.recipes.layer_options import FixedLayer, left_out_layers
 from workbench.data.catalog import Source
 from workbench.errors import NetworkError, WeightsError
 from workbench.models.external_networks import DEFAULT_WEIGHTS, pretrained

@@ -18,7 +18,7 @@ from workbench.adaptation.stage_start import rewind_to_start
 from workbench.adaptation.stage_work import stage_work
 from workbench.adaptation.task import Task
 from workbench.compression.narrow_networks import build_narrow, load_network
-from workbench.compression.recipes import Recipe
+from workbench.compression.recipes.recipes import Recipe
 from workbench.data.validation_split import validation_places
 from workbench.deployment.file_evaluation import evaluate_file
 from workbench.deployment.multi_exit import check_exits

@@ -15,7 +15,7 @@ from workbench.adaptation.recorded_steps import StepState
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.stage_work import VERDICT_WORK, NetworkSizes, latency_work, stage_work
 from workbench.adaptation.task import Task, resolve
-from workbench.compression.costs import Costs, count_costs
+from workbench.compression.costs.costs import Costs, count_costs
 from workbench.deployment.stage_names import STAGES
 from workbench.models.networks import build_network
 from workbench.training.protocols import PROTOCOLS, Protocol

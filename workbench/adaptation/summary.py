@@ -20,7 +20,7 @@ from workbench.adaptation.loaded_task import LoadedTask, settings_dict
 from workbench.adaptation.protocol_run_sets import ProtocolRuns
 from workbench.adaptation.run_report import TestImages, adaptation_html, attach_report
 from workbench.adaptation.verdict import judge
-from workbench.compression.recipe_settings import ONNX, TORCH
+from workbench.compression.recipes.recipe_settings import ONNX, TORCH
 from workbench.deployment.network_files import card_of
 from workbench.deployment.stage_names import INT8, STAGES
 from workbench.errors import DamagedRunError

@@ -17,11 +17,11 @@ from workbench.adaptation.source_and_target import (
     fit_source,
 )
 from workbench.adaptation.stage_options import check_repeatable
-from workbench.compression.budget_limits import Budget
+from workbench.compression.costs.budget_limits import Budget
 from workbench.compression.method_names import FILE, METHODS, Method
-from workbench.compression.recipe_files import RecipeFile, read_recipe_file
-from workbench.compression.recipe_option_checks import recipe_problems
-from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.recipes.recipe_files import RecipeFile, read_recipe_file
+from workbench.compression.recipes.recipe_option_checks import recipe_problems
+from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.data.catalog import SOURCES, Source
 from workbench.data.folder_images import find_source
 from workbench.domains.domain import Domain

@@ -33,7 +33,7 @@ from workbench.adaptation.run_keys import protocol_key
 from workbench.adaptation.source_network import SourceNetwork
 from workbench.adaptation.teachers import TrainedTeacher
 from workbench.adaptation.training_jobs import protocol_job
-from workbench.compression.recipe_settings import RecipeSettings
+from workbench.compression.recipes.recipe_settings import RecipeSettings
 from workbench.models.weight_files import read_weights
 from workbench.store.jobs import Job
 from workbench.store.recorder import Recorder

@@ -17,8 +17,8 @@ from workbench.adaptation.initial_networks import make_network, watched_network
 from workbench.adaptation.loaded_task import LoadedTask, head_rows
 from workbench.adaptation.source_network import SourceNetwork, source_structure
 from workbench.adaptation.task import Task
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import Recipe
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.recipes.recipes import Recipe
 from workbench.data.image_batches import relabelled
 from workbench.models.networks import build_network
 from workbench.models.weight_files import put_weights

@@ -4,8 +4,9 @@ Jobs are only assembled here; nothing is trained or recorded. A key contains onl
 the result (``run_keys``). A full network is therefore not trained again when the method changes,
 nor a network from scratch when the source weights change.
 
-Every network is made with a watch on its layers (``compression.watched_layers``), so trainings and
-evaluations need no code for it: a network whose path depends on its images raises NetworkError.
+Every network is made with a watch on its layers (``compression.evidence.watched_layers``), so
+trainings and evaluations need no code for it: a network whose path depends on its images raises
+NetworkError.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ from workbench.adaptation.source_network import SourceNetwork, model_parts, read
 from workbench.adaptation.source_task import SourceTask
 from workbench.adaptation.task import Task
 from workbench.adaptation.teachers import TrainedTeacher, taught_job
-from workbench.compression.forward_path import path_on_noise
-from workbench.compression.recipes import Recipe
-from workbench.compression.watched_layers import watch
+from workbench.compression.evidence.watched_layers import watch
+from workbench.compression.groups.forward_path import path_on_noise
+from workbench.compression.recipes.recipes import Recipe
 from workbench.data.image_batches import ImageSet
 from workbench.models.networks import build_network
 from workbench.models.processor import Processor

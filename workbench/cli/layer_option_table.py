@@ -6,7 +6,7 @@ from pathlib import Path
 
 from workbench.cli.one_option import Option
 from workbench.compression.method_names import MIN_SHARES
-from workbench.compression.recipe_settings import RecipeSettings
+from workbench.compression.recipes.recipe_settings import RecipeSettings
 
 _PANEL = "Single layers"
 _SHARES = ", ".join(

@@ -14,7 +14,7 @@ from workbench.cli.stage_option_table import STAGE_TRAININGS
 from workbench.cli.stage_option_table import STAGES_PANEL as _STAGES
 from workbench.cli.training_option_table import TRAINING_OPTIONS
 from workbench.compression.method_names import BUDGETED, METHODS, RECIPES, SELECTIONS
-from workbench.compression.recipe_settings import RUNTIMES, RecipeSettings
+from workbench.compression.recipes.recipe_settings import RUNTIMES, RecipeSettings
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES
 from workbench.store.settings import RecordSettings

@@ -1,7 +1,14 @@
-"""From responses to a smaller network: evidence, methods, recipes, budgets, rebuilding, proof.
+"""From responses to a smaller network; this package does not train or record.
 
-``responses`` measures the response of each filter to the target's images, ``methods`` decide how
-many and which filters to keep, ``budgeted_recipe.choose`` makes the recipe, ``rebuild.rebuild``
-makes the smaller network, and ``proof`` verifies that removing filters is exact. This package does
-not train or record.
+The rooms, each of which uses only those before it:
+
+``groups`` finds the filter groups of a network, removes filters exactly, and proves it.
+``evidence`` and ``measurements`` say what the target's images do in the network.
+``costs`` counts parameters and FLOPs, and knows the budgets that limit them.
+``factorisation`` replaces layers by two thinner ones.
+``recipes`` holds what each layer keeps, and the options behind it.
+``methods`` compute how many filters a layer keeps, and which.
+``decisions`` combines all of these: from evidence and a budget to a recipe.
+``compensation`` corrects the layers that read removed filters.
+``compress`` does it all for a network in memory.
 """

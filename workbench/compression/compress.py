@@ -6,10 +6,10 @@ from torch import nn
 
 from workbench.compression.factorisation.algebra import TwoLayers
 from workbench.compression.factorisation.layers import Layer, bias_of, factorise, weight_of
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.tracing import find_structure
 from workbench.compression.methods import FACTORISATIONS
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipes import Recipe
-from workbench.compression.tracing import find_structure
+from workbench.compression.recipes.recipes import Recipe
 from workbench.errors import NetworkError
 from workbench.models.factors import Factor
 
@@ -20,8 +20,8 @@ def compress(
     """Build the smaller network that a recipe describes, with the kept filters' weights.
 
     Args:
-        model: the full network (see ``compression.tracing`` for what can be compressed); it is
-            not changed.
+        model: the full network (see ``compression.groups.tracing`` for what can be compressed); it
+            is not changed.
         recipe: a recipe for this network, from ``analyze``.
         shape: channels, height, width of an image; the network runs once on images of this
             shape to find its filter groups.

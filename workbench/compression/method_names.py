@@ -49,7 +49,7 @@ FACTORISATIONS = ("dalr", "dalr-en", "svd", "fga")
 METHODS.update({name: Method(name, "pfa") for name in FACTORISATIONS})
 #: Methods whose threshold is an energy, ``--energy``.
 ENERGIES = ("pfa-en", "dalr-en", "svd", "fga")
-#: The prices of filters, which are computed, not measured (``compression.filter_prices``).
+#: The prices of filters, which are computed, not measured (``compression.costs.filter_prices``).
 PRICES = "prices"
 #: What recipes and selections read in addition to responses and weights: measurements
 #: (``compression.measurements``), and prices.

@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from workbench.compression.factorisation.layers import factorise
-from workbench.compression.rebuild import rebuild
-from workbench.compression.structure import Structure
-from workbench.compression.tracing import find_structure
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.structure import Structure
+from workbench.compression.groups.tracing import find_structure
 from workbench.errors import NetworkError, WeightsError
 from workbench.models.external_networks import is_users_own
 from workbench.models.factors import Factor

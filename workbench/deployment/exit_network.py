@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from workbench.compression.costs import count_costs
+from workbench.compression.costs.costs import count_costs
 from workbench.compression.narrow_networks import load_network
 from workbench.deployment.exit_thresholds import ExitCosts
 from workbench.errors import NetworkError, SettingsError, WeightsError

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.compression.costs import Timing
-from workbench.compression.recipe_settings import ONNX, ONNX_INT8, TORCH
+from workbench.compression.costs.costs import Timing
+from workbench.compression.recipes.recipe_settings import ONNX, ONNX_INT8, TORCH
 from workbench.data.image_batches import ImageSet
 from workbench.data.user_paths import check_new_file, user_path
 from workbench.data.whole_files import write_text, written_whole

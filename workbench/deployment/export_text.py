@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.compression.recipe_settings import TORCH
+from workbench.compression.recipes.recipe_settings import TORCH
 from workbench.deployment.export import FLOAT, NOISE, Checked, Exported
 from workbench.reporting.statistics import paired_p_value
 from workbench.reporting.tables import byte_count, percent

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from workbench.compression.costs import Timing
+from workbench.compression.costs.costs import Timing
 from workbench.models.processor import processor_name
 from workbench.models.weight_files import Card
 from workbench.reporting.statistics import wilson_interval

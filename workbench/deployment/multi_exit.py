@@ -41,7 +41,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.compression.costs import count_costs, time_in_turns
+from workbench.compression.costs.costs import count_costs, time_in_turns
 from workbench.data.augmentation import normalise
 from workbench.data.image_batches import ImageSet, batches, spread
 from workbench.data.validation_split import split_validation

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.compression.costs import Timing, time_in_turns
+from workbench.compression.costs.costs import Timing, time_in_turns
 from workbench.deployment.network_files import open_network
 from workbench.deployment.onnx_files import Array, Run
 

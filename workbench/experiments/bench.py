@@ -23,7 +23,7 @@ from workbench.compression.method_names import (
     SELECTIONS,
     Method,
 )
-from workbench.compression.recipe_settings import RecipeSettings
+from workbench.compression.recipes.recipe_settings import RecipeSettings
 from workbench.data.user_paths import user_path
 from workbench.errors import SettingsError, WorkbenchError, check_choice, check_once, did_you_mean
 from workbench.experiments.bench_page import (

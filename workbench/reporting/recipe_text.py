@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from workbench.compression.costs import Costs
-from workbench.compression.recipes import Recipe
+from workbench.compression.costs.costs import Costs
+from workbench.compression.recipes.recipes import Recipe
 from workbench.models.factors import SIZES
 from workbench.reporting.tables import count, percent
 

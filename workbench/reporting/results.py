@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.compression.costs import Timing
-from workbench.compression.recipes import Recipe
+from workbench.compression.costs.costs import Timing
+from workbench.compression.recipes.recipes import Recipe
 from workbench.reporting.statistics import student_interval, wilson_interval
 from workbench.training.protocols import PROTOCOLS
 

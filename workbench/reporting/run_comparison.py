@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from workbench.compression.recipe_settings import ONNX_INT8, RECIPE_OPTIONS, TORCH
+from workbench.compression.recipes.recipe_settings import ONNX_INT8, RECIPE_OPTIONS, TORCH
 from workbench.data.checked_values import number
 from workbench.errors import DamagedRunError, SettingsError, StoreError
 from workbench.reporting.charts import comparison_chart

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from workbench.compression.costs import Timing
+from workbench.compression.costs.costs import Timing
 from workbench.compression.methods import FACTORISATIONS
-from workbench.compression.recipe_settings import RECIPE_OPTIONS
-from workbench.compression.recipes import Recipe
+from workbench.compression.recipes.recipe_settings import RECIPE_OPTIONS
+from workbench.compression.recipes.recipes import Recipe
 from workbench.errors import printable
 from workbench.models.factors import SIZES
 from workbench.reporting.results import ProtocolResult

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch is loaded with it
-    from workbench.compression.costs import Timing
+    from workbench.compression.costs.costs import Timing
 
 #: Times that differ by less than this ratio count as equal, because they vary from call to call.
 SAME_SPEED = 1.1

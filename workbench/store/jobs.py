@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from workbench.compression.costs import count_costs
-from workbench.compression.evidence import Array
+from workbench.compression.costs.costs import count_costs
+from workbench.compression.evidence.evidence import Array
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet
 from workbench.models.weight_files import Card

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.compression.correlation_record import (
+from workbench.compression.evidence.score_files import SCORES_FILE, read_scores
+from workbench.compression.recipes.correlation_record import (
     CORRELATIONS_FILE,
     LayerCorrelation,
     read_correlations,
 )
-from workbench.compression.recipes import Recipe
-from workbench.compression.score_files import SCORES_FILE, read_scores
+from workbench.compression.recipes.recipes import Recipe
 from workbench.data.checked_values import listed, mapped, short_text
 from workbench.data.whole_files import parse_json, read_json
 from workbench.errors import DamagedRunError

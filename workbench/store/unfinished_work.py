@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.compression.score_files import SCORES_FILE, write_scores
+from workbench.compression.evidence.score_files import SCORES_FILE, write_scores
 from workbench.data.checked_values import listed, mapped, number, whole
 from workbench.data.whole_files import read_json, write_text
 from workbench.errors import DiskError, StoreError

@@ -9,7 +9,7 @@ import time
 import torch
 from torch import nn
 
-from workbench.compression.costs import count_costs
+from workbench.compression.costs.costs import count_costs
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import Source
 from workbench.models.networks import place

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from workbench.compression.responses import BATCH_SIZE, batch_moments, observe
-from workbench.compression.structure import FilterGroup
+from workbench.compression.evidence.responses import BATCH_SIZE, batch_moments, observe
+from workbench.compression.groups.structure import FilterGroup
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet, batches
 from workbench.errors import NetworkError

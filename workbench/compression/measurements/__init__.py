@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import nn
 
-from workbench.compression.evidence import Array
+from workbench.compression.evidence.evidence import Array
+from workbench.compression.groups.structure import FilterGroup
 from workbench.compression.measurements import (
     kernel_indicator,
     loss_change,
@@ -20,7 +21,6 @@ from workbench.compression.measurements import (
     pair_loss,
     zeros,
 )
-from workbench.compression.structure import FilterGroup
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet
 

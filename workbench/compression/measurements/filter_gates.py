@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.compression.structure import FilterGroup
+from workbench.compression.groups.structure import FilterGroup
 from workbench.models.processor import exact_fp32
 
 #: Images of a batch; their activations are held for the backward pass.

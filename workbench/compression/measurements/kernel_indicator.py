@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.compression.evidence import Array
-from workbench.compression.rebuild import Convolution
-from workbench.compression.structure import Cut, FilterGroup, Indices
+from workbench.compression.evidence.evidence import Array
+from workbench.compression.groups.rebuild import Convolution
+from workbench.compression.groups.structure import Cut, FilterGroup, Indices
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet
 

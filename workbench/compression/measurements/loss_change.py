@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from workbench.compression.evidence import Array
+from workbench.compression.evidence.evidence import Array
+from workbench.compression.groups.structure import FilterGroup
 from workbench.compression.measurements.filter_gates import BATCH_SIZE, open_gates
-from workbench.compression.structure import FilterGroup
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet, batches

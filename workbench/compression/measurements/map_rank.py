@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.compression.evidence import Array
+from workbench.compression.evidence.evidence import Array
+from workbench.compression.evidence.responses import BATCH_SIZE, filters_of, observe
+from workbench.compression.groups.structure import FilterGroup
 from workbench.compression.measurements.zeros import behind_norms
-from workbench.compression.responses import BATCH_SIZE, filters_of, observe
-from workbench.compression.structure import FilterGroup
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet, batches, evenly_spaced
 from workbench.models.networks import place

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.compression.evidence import Array
+from workbench.compression.evidence.evidence import Array
+from workbench.compression.groups.structure import FilterGroup
 from workbench.compression.measurements.filter_gates import BATCH_SIZE, open_gates
-from workbench.compression.structure import FilterGroup
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet, batches, evenly_spaced

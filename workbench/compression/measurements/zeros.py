@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.compression.evidence import Array
-from workbench.compression.norms_behind import norms_behind
-from workbench.compression.responses import BATCH_SIZE, Batches, filters_of, observe
-from workbench.compression.structure import FilterGroup, ResponsePoint
+from workbench.compression.evidence.evidence import Array
+from workbench.compression.evidence.responses import BATCH_SIZE, Batches, filters_of, observe
+from workbench.compression.groups.norms_behind import norms_behind
+from workbench.compression.groups.structure import FilterGroup, ResponsePoint
 from workbench.data.catalog import Source
 from workbench.data.image_batches import ImageSet, batches
 from workbench.models.networks import place

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.compression.evidence import Array, Evidence, Indices
+from workbench.compression.evidence.evidence import Array, Evidence, Indices
 from workbench.compression.factorisation.factor_method import (
     FactorMethod,
     energy_size,
@@ -42,7 +42,7 @@ from workbench.compression.methods import (
     uniform,
     vib,
 )
-from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.models.factors import GROUPED, LOW_RANK
 
 Selection = Callable[[Evidence, Indices, int, RecipeOptions], Indices]

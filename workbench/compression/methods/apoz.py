@@ -19,8 +19,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.compression.evidence import Array, Evidence
-from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.evidence.evidence import Array, Evidence
+from workbench.compression.recipes.recipe_options import RecipeOptions
 
 _ROUNDING = 1e-9
 

@@ -30,8 +30,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.compression.evidence import Array, Evidence, Indices
-from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.evidence.evidence import Array, Evidence, Indices
+from workbench.compression.recipes.recipe_options import RecipeOptions
 
 Mask = NDArray[np.bool_]
 #: A swap must lower the change of the loss by this share of the largest entry.

@@ -13,7 +13,7 @@ He et al., "Filter Pruning via Geometric Median", CVPR 2019, section 3.4.
 
 from __future__ import annotations
 
-from workbench.compression.evidence import Array, Evidence
+from workbench.compression.evidence.evidence import Array, Evidence
 
 
 def scores(evidence: Evidence) -> Array:

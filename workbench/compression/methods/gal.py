@@ -12,7 +12,7 @@ Lin et al., CVPR 2019 (arXiv 1903.09291).
 
 from __future__ import annotations
 
-from workbench.compression.evidence import Array, Evidence
+from workbench.compression.evidence.evidence import Array, Evidence
 from workbench.compression.methods.trained_gates import counts_of
 
 counts = counts_of("gal", open_only=True)

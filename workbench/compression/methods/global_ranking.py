@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.compression.evidence import Array, Evidence
-from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.evidence.evidence import Array, Evidence
+from workbench.compression.recipes.recipe_options import RecipeOptions
 
 Scores = Callable[[Evidence], Array]
 Counts = Callable[[Sequence[Evidence], RecipeOptions], list[int]]

@@ -20,7 +20,7 @@ Measured at 10 % of the FLOPs (docs/results/bench-R1-S1-0.1-flops.md): 84.5 % on
 
 from __future__ import annotations
 
-from workbench.compression.evidence import Array, Evidence
+from workbench.compression.evidence.evidence import Array, Evidence
 
 
 def scores(evidence: Evidence) -> Array:

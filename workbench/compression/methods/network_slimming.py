@@ -20,7 +20,7 @@ section 3. If several batch norms follow the same filters, their mean is used.
 
 from __future__ import annotations
 
-from workbench.compression.evidence import Array, Evidence
+from workbench.compression.evidence.evidence import Array, Evidence
 from workbench.errors import NetworkError
 
 

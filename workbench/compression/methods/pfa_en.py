@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.compression.evidence import Array, Evidence
-from workbench.compression.recipe_options import RecipeOptions
-from workbench.compression.recipe_settings import DEFAULT_ENERGY
+from workbench.compression.evidence.evidence import Array, Evidence
+from workbench.compression.recipes.recipe_options import RecipeOptions
+from workbench.compression.recipes.recipe_settings import DEFAULT_ENERGY
 from workbench.pfa import energy_keep_count, energy_thresholds
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.compression.evidence import Array, Evidence
+from workbench.compression.evidence.evidence import Array, Evidence
 from workbench.compression.methods.uniform import rounded_up
-from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.pfa import divergence_keep_count
 
 

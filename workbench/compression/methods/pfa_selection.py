@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from workbench import pfa
-from workbench.compression.evidence import Evidence, Indices
-from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.evidence.evidence import Evidence, Indices
+from workbench.compression.recipes.recipe_options import RecipeOptions
 
 
 def choose(evidence: Evidence, block: Indices, keep: int, options: RecipeOptions) -> Indices:

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.compression.evidence import Array, Evidence, Indices
+from workbench.compression.evidence.evidence import Array, Evidence, Indices
+from workbench.compression.groups.structure import FilterGroup
 from workbench.compression.methods.uniform import share_of
-from workbench.compression.recipe_options import RecipeOptions
-from workbench.compression.structure import FilterGroup
+from workbench.compression.recipes.recipe_options import RecipeOptions
 
 
 def counts(evidence: Sequence[Evidence], options: RecipeOptions) -> list[int]:

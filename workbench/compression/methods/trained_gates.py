@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.compression.evidence import Evidence
+from workbench.compression.evidence.evidence import Evidence
 from workbench.compression.methods.global_ranking import Counts, among_largest
-from workbench.compression.recipe_options import RecipeOptions
+from workbench.compression.recipes.recipe_options import RecipeOptions
 
 
 def counts_of(method: str, *, open_only: bool) -> Counts:

@@ -11,7 +11,7 @@ Dai, Zhu, Guo, Wipf, ICML 2018 (arXiv 1802.10399).
 
 from __future__ import annotations
 
-from workbench.compression.evidence import Array, Evidence
+from workbench.compression.evidence.evidence import Array, Evidence
 from workbench.compression.methods.trained_gates import counts_of
 
 counts = counts_of("vib", open_only=False)

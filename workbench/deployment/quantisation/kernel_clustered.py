@@ -45,8 +45,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from workbench.compression.groups.rebuild import Convolution
 from workbench.compression.measurements.kernel_indicator import channel_indicators
-from workbench.compression.rebuild import Convolution
 from workbench.deployment.quantisation.kernel_clusters import kernel_counts, share_kernels
 from workbench.deployment.quantisation.kernel_tensors import (
     MOST_CHANNELS,

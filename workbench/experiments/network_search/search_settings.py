@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.compression.method_names import BUDGETED, FACTORISATIONS, GATES, METHODS
-from workbench.compression.recipe_settings import RUNTIMES, TORCH
+from workbench.compression.recipes.recipe_settings import RUNTIMES, TORCH
 from workbench.errors import SettingsError, check_choice, check_once
 
 COSTS = ("flops", "params", "bytes", "latency")

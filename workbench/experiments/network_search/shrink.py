@@ -20,7 +20,7 @@ from workbench.adaptation.source_training import train_source
 from workbench.adaptation.step_work import guessed_sizes
 from workbench.adaptation.task import Task
 from workbench.compression.method_names import GATES, reads
-from workbench.compression.recipe_settings import ONNX_INT8
+from workbench.compression.recipes.recipe_settings import ONNX_INT8
 from workbench.deployment.stage_names import INT8
 from workbench.errors import SettingsError
 from workbench.experiments.engines.adaptations import adapt_with

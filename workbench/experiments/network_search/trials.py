@@ -24,11 +24,11 @@ from workbench.adaptation.settings import Settings
 from workbench.adaptation.source_network import SourceNetwork, source_structure
 from workbench.adaptation.task import resolve
 from workbench.adaptation.training_jobs import protocol_job
-from workbench.compression.costs import count_costs, measure_latencies
-from workbench.compression.evidence import Evidence
+from workbench.compression.costs.costs import count_costs, measure_latencies
+from workbench.compression.evidence.evidence import Evidence
+from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.method_names import METHODS, reads
-from workbench.compression.rebuild import rebuild
-from workbench.compression.recipe_settings import ONNX, ONNX_INT8
+from workbench.compression.recipes.recipe_settings import ONNX, ONNX_INT8
 from workbench.errors import SettingsError
 from workbench.experiments.network_search.candidates import Candidate
 from workbench.experiments.network_search.search_settings import SearchSettings

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.compression.correlation_record import LayerCorrelation
-from workbench.compression.recipes import Recipe
+from workbench.compression.recipes.correlation_record import LayerCorrelation
+from workbench.compression.recipes.recipes import Recipe
 from workbench.reporting.report.exit_section import NetworkExits, exits_section
 from workbench.reporting.report.layer_sections import filters_section, spectra_section
 from workbench.reporting.report.network_sections import (

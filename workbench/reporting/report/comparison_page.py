@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from workbench.compression.recipes import Recipe
+from workbench.compression.recipes.recipes import Recipe
 from workbench.reporting.report.adaptation_page import AdaptationReport
 from workbench.reporting.report.charts import kept_shares
 from workbench.reporting.report.network_sections import COLUMNS, network_row, trade_section

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.compression.correlation_record import SHOWN, LayerCorrelation
-from workbench.compression.recipes import LayerRecipe, Recipe
+from workbench.compression.recipes.correlation_record import SHOWN, LayerCorrelation
+from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 from workbench.reporting.recipe_text import measured_on
 from workbench.reporting.report.charts import filters, spectra
 from workbench.reporting.report.page import Cell, Chart, Picture, Pictures, Section, Table, View

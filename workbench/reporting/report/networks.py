@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.compression.recipe_settings import ONNX
+from workbench.compression.recipes.recipe_settings import ONNX
 from workbench.data.checked_values import listed, mapped, number, short_text, whole
 from workbench.training.protocols import PROTOCOLS
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from workbench.compression.structure import Structure
+from workbench.compression.groups.structure import Structure
 from workbench.models.networks import place
 from workbench.training.distillation import LabelLoss
 from workbench.training.gates import GateMethod

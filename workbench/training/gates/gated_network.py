@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from workbench.compression.norms_behind import norms_behind
-from workbench.compression.rebuild import rebuild
-from workbench.compression.structure import FilterGroup, Structure
+from workbench.compression.groups.norms_behind import norms_behind
+from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.structure import FilterGroup, Structure
 from workbench.errors import NetworkError
 from workbench.models.networks import BatchNorm, has_scales
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.compression.forward_path import noise
-from workbench.compression.structure import Structure
+from workbench.compression.groups.forward_path import noise
+from workbench.compression.groups.structure import Structure
 from workbench.errors import NetworkError
 
 #: The inputs that an objective compares: the maps of at least ``LARGE`` places, the last or the
@@ -162,7 +162,7 @@ class FeatureTap:
 
     Args:
         trained: keep inputs only where gradients are recorded: a network may be run again without
-            gradients inside a pass (``compression.watched_layers``).
+            gradients inside a pass (``compression.evidence.watched_layers``).
     """
 
     def __init__(

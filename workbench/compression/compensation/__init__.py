@@ -1,0 +1,1 @@
+"""Correct the layers that read removed filters, without training."""

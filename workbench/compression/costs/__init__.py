@@ -1,0 +1,1 @@
+"""Parameters, FLOPs and latencies of networks, and the budgets that limit them."""
