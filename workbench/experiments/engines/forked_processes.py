@@ -2,6 +2,9 @@
 
 Importing torch, MLflow and torch-pruning takes seconds of processor time. The local engine pays it
 once: Python's fork server imports them, computes nothing, and forks a process for each cell.
+
+The server inherits the environment of this process, which is changed while it starts. So the main
+thread starts it; a process for a cell can then be started in any thread.
 """
 
 from __future__ import annotations
@@ -10,11 +13,12 @@ import os
 import runpy
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +34,7 @@ _LOADED = [
     _SERVER,
 ]
 _SERVER_ENDED = 255  # exit status that Python reports when the fork server is gone
+_server_runs = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,8 @@ class ForkedProcess:
     """A cell in a forked process, with the methods of ``subprocess.Popen`` that an engine uses."""
 
     def __init__(self, files: Files, variables: Mapping[str, str], folder: str) -> None:
-        # The first call starts the server, which inherits the variables and imports from the
-        # same folders as this process.
-        folders = os.pathsep.join(path for path in sys.path if path)
-        with _environment({**variables, "PYTHONPATH": folders}), _no_script():
+        start_server(variables)
+        with _no_script():
             self._process: ForkServerProcess = _context().Process(
                 target=_execute, args=(files, dict(variables), folder)
             )
@@ -63,11 +66,28 @@ class ForkedProcess:
     def poll(self) -> int | None:
         """Exit status, negative for a signal; None while the process runs."""
         status = self._process.exitcode
+        if status == _SERVER_ENDED:
+            _server_runs.clear()
         return -signal.SIGKILL if status == _SERVER_ENDED else status
 
     def wait(self, timeout: float) -> None:
         """Wait for the process to end, at most this long."""
         self._process.join(timeout)
+
+
+def start_server(variables: Mapping[str, str]) -> None:
+    """Start the server if it does not run; it does not wait until the libraries are loaded.
+
+    Args:
+        variables: of the environment that the libraries are loaded with.
+    """
+    if _server_runs.is_set():
+        return
+    folders = os.pathsep.join(path for path in sys.path if path)  # those of this process
+    _context()
+    with _environment({**variables, "PYTHONPATH": folders}), _no_script():
+        forkserver.ensure_running()
+    _server_runs.set()
 
 
 @contextmanager
