@@ -6,7 +6,6 @@ lets it.
 
 import csv
 import json
-import os
 import shutil
 import sqlite3
 import threading

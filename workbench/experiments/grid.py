@@ -95,7 +95,8 @@ def run_parts(
                     store_report=False,  # a grid has hundreds of adaptations and pages of its own
                     **call.options(anew),
                 )
-                write_cells(path, _rows(call, done, anew))
+                store = Store(call.part.options.get("tracking_uri"))
+                write_cells(path, _rows(call, done, store, anew))
 
 
 def _train_on_engine(
@@ -117,7 +118,8 @@ def _train_on_engine(
 
     def write(one: Trained) -> None:
         call = calls[one.place]
-        write_cells(path, _rows(call, finish(one.begun, store_report=False), anew))
+        done, store = finish(one.begun, store_report=False), one.begun.prepared.recorder.store
+        write_cells(path, _rows(call, done, store, anew))
 
     with (
         display.plan([PlannedStep("trainings", {TRAINING: work}, recorded)]) as whole,
@@ -138,9 +140,9 @@ def _train_on_engine(
     log.check()
 
 
-def _rows(call: Call, done: Adaptation, anew: Anew | None) -> list[Cell]:
+def _rows(call: Call, done: Adaptation, store: Store, anew: Anew | None) -> list[Cell]:
     """The rows of an adaptation's trainings, which are noted in ``anew``."""
-    store, ids = Store(call.part.options.get("tracking_uri")), call.cells
+    ids = call.cells
     cells = [
         make_cell(store, store.run(run_id), ids[result.protocol, seed])
         for result in done.protocols

@@ -17,7 +17,6 @@ from workbench.adaptation.pipeline import Begun, begin, finish
 from workbench.adaptation.preparation import Prepared, prepare
 from workbench.adaptation.recorded_steps import StepState
 from workbench.adaptation.step_work import guessed_sizes, planned_steps
-from workbench.data.image_batches import ImageSet
 from workbench.errors import WorkbenchError
 from workbench.experiments.engines.cell_progress import CellLog, running_wave
 from workbench.experiments.engines.engine_settings import EngineSettings
@@ -106,8 +105,9 @@ def trained_ahead(
     Raises:
         WorkbenchError: when options or data are wrong; no cell is started then.
     """
-    images: dict[tuple[str, str], tuple[ImageSet, ImageSet]] = {}
-    prepared = [_shared(prepare(dict(each.options), display), images) for each in requests]
+    prepared: list[Prepared] = []
+    for each in requests:
+        prepared.append(prepare(dict(each.options), display, before=prepared))
     with _opened(prepared) as runs:
         every = [
             Adapting(
@@ -163,16 +163,6 @@ def _end_failed(failed: Iterable[Adapting], log: CellLog) -> None:
     for one in failed:
         if not one.begun.finished:
             one.prepared.recorder.store.end(one.begun.run_id, FAILED, reason)
-
-
-def _shared(
-    prepared: Prepared, images: dict[tuple[str, str], tuple[ImageSet, ImageSet]]
-) -> Prepared:
-    """The same with images of an earlier adaptation if they are equal, to save memory."""
-    loaded = prepared.loaded
-    which = (loaded.train.fingerprint(), loaded.test.fingerprint())
-    train, test = images.setdefault(which, (loaded.train, loaded.test))
-    return replace(prepared, loaded=replace(loaded, train=train, test=test))
 
 
 @contextmanager
