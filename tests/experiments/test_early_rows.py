@@ -7,6 +7,7 @@ lets it.
 import csv
 import json
 import shutil
+import signal
 import sqlite3
 import threading
 import time
@@ -16,7 +17,8 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import save_file
 
-from workbench.adaptation import pipeline
+from workbench.adaptation import loaded_task, pipeline, preparation
+from workbench.adaptation.preparation import prepare
 from workbench.errors import StoreError
 from workbench.experiments import grid
 from workbench.experiments.bench import bench
@@ -31,6 +33,7 @@ from workbench.models.networks import build_network
 from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import KEY, KIND
 from workbench.store.runs import FAILED, FINISHED, KILLED
+from workbench.training.progress import Display
 
 ROWS = "docs/results/data/cells.csv"
 #: Columns that depend on the moment, not on the training.
@@ -246,12 +249,12 @@ def test_ctrl_c_leaves_the_rows_and_ends_the_cells(folder, cells, monkeypatch, m
 
     monkeypatch.setattr(grid, "finish", interrupted)
     cells[SMALL] = wait
-    before = threading.active_count()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     engine = EngineSettings(engine="local", workers=2, cpus_per_cell=1)
     with pytest.raises(KeyboardInterrupt):
         bench(**python_options(), engine=engine)
     assert folder.ended == [SMALL]
-    assert threading.active_count() == before
+    assert "cells" not in {thread.name for thread in threading.enumerate()}
     left = 2 if moment == "waiting" else 1
     assert len(folder.protocols()) == left
     assert folder.statuses() == [FINISHED] * left + [KILLED] * (3 - left)
@@ -274,6 +277,33 @@ def test_nothing_is_finished_while_a_latency_is_measured(recorded, folder, cells
     assert status == 0, err
     assert seen == [set()] * 10
     assert folder.rows() == rows(recorded)
+
+
+def test_equal_images_and_weights_are_read_once(folder, cells, run_cli, monkeypatch):
+    read = []
+
+    def counted(name, function):
+        return lambda *args: read.append(name) or function(*args)
+
+    for module, name in ((loaded_task, "load_domain_images"), (preparation, "given_weights")):
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
+    status, _, err = run_cli(*command(*ON_ENGINE))
+    assert status == 0, err
+    assert sorted(read) == ["given_weights", "load_domain_images"]
+
+
+@pytest.mark.parametrize(
+    ("change", "shared"),
+    [({"method": "uniform", "footprint": 0.4}, True), ({"validation": 0.2}, False),
+     ({"target": "digits-0v1"}, False), ({"repair_epochs": 1}, False)],
+)  # fmt: skip
+def test_images_are_shared_where_the_options_for_them_are_equal(folder, change, shared):
+    options = {"source": "digits", "target": "digits-3v8", "weights": "../source.safetensors"}
+    one = prepare(options, Display())
+    other = prepare({**options, **change}, Display(), before=[one])
+    assert (other.loaded.train is one.loaded.train) == shared
+    assert (other.loaded.source_images is None) == ("repair_epochs" not in change)
+    assert other.call.given is one.call.given
 
 
 def test_a_wave_runs_what_is_timed_first_and_tells_which_adaptations_are_complete(monkeypatch):

@@ -78,7 +78,8 @@ def running_wave(
     """
     found: SimpleQueue[CellResult | str | Exception | None] = SimpleQueue()
     stop = Event()
-    thread = Thread(target=_follow, args=(engine.run(cells), found, stop), daemon=True)
+    arguments = (engine.run(cells), found, stop)
+    thread = Thread(target=_follow, args=arguments, name="cells", daemon=True)
     thread.start()
     try:
         yield _noted(found, log, display, advance)
