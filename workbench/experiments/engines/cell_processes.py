@@ -204,7 +204,7 @@ def _watch(parent: str) -> None:
 
 
 def prepare_forks(threads: int) -> None:
-    """Let the server for forked cells load the libraries; must be called in the main thread."""
+    """Wait until the server for forked cells has loaded the libraries, in the main thread."""
     start_server(_surroundings(threads))
 
 

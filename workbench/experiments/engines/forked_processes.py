@@ -4,7 +4,8 @@ Importing torch, MLflow and torch-pruning takes seconds of processor time. The l
 once: Python's fork server imports them, computes nothing, and forks a process for each cell.
 
 The server inherits the environment of this process, which is changed while it starts. So the main
-thread starts it; a process for a cell can then be started in any thread.
+thread starts it and waits for it, and Ctrl-C ends the wait. Then any thread can start a process for
+a cell.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import forkserver, get_context
+from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from types import ModuleType
@@ -76,7 +77,7 @@ class ForkedProcess:
 
 
 def start_server(variables: Mapping[str, str]) -> None:
-    """Start the server if it does not run; it does not wait until the libraries are loaded.
+    """Start the server if it does not run, and wait until it has loaded the libraries.
 
     Args:
         variables: of the environment that the libraries are loaded with.
@@ -84,10 +85,15 @@ def start_server(variables: Mapping[str, str]) -> None:
     if _server_runs.is_set():
         return
     folders = os.pathsep.join(path for path in sys.path if path)  # those of this process
-    _context()
     with _environment({**variables, "PYTHONPATH": folders}), _no_script():
-        forkserver.ensure_running()
+        first = _context().Process(target=_do_nothing)
+        first.start()
+        first.join()
     _server_runs.set()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 @contextmanager
