@@ -145,6 +145,23 @@ def test_progress_for_programs_is_one_json_line_each(
     assert (capsys.readouterr().err == "") == quiet
 
 
+def test_work_beside_a_task_prints_its_lines_and_leaves_the_progress_alone(clock, capsys, tmp_path):
+    path = tmp_path / "progress.jsonl"
+    display = Display(quiet=False, records=path)
+    with display.plan(STEPS) as plan, plan.step(), display.track("cells", 4, lambda: 100.0) as go:
+        go(2, "")
+        clock[0] += 10
+        with display.aside():
+            assert not display.is_watched
+            execute(display, clock)
+            display.say("a line")
+        go(3, "")
+    assert "a line" in capsys.readouterr().err.splitlines()
+    found = read_records(path)
+    assert {each["step"] for each in found} == {"", "one", "cells"}
+    assert next(each["done"] for each in found if each["message"] == "a line") == 0.125
+
+
 def test_records_that_cannot_be_written_are_one_clear_line(tmp_path):
     display = Display(records=tmp_path / "none" / "progress.jsonl")
     with pytest.raises(SettingsError, match="cannot be written"):

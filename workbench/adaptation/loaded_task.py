@@ -119,6 +119,24 @@ def load_task(task: Task, processor: Processor, say: Say = lambda line: None) ->
     return LoadedTask(task, processor, train, test, source_images)
 
 
+def with_images_of(
+    task: Task, processor: Processor, every: Sequence[LoadedTask]
+) -> LoadedTask | None:
+    """The task with the images of another one that has the same; None if there is none."""
+    same = (one for one in every if _images(one.task) == _images(task))
+    found = next(same, None)
+    if found is None:
+        return None
+    return LoadedTask(task, processor, found.train, found.test, found.source_images)
+
+
+def _images(task: Task) -> tuple[object, ...]:
+    """What determines the images of a task."""
+    what, repaired = task.settings.what, task.settings.training.repair_epochs > 0
+    split = (what.validation, what.strict, what.data_dir, repaired)
+    return (*split, task.domain, task.source, task.trained_on)
+
+
 def settings_dict(
     task: Task, processor: Processor, loaded: LoadedTask | None = None
 ) -> dict[str, Any]:

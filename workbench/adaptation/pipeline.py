@@ -1,13 +1,14 @@
 """The main job: source -> responses -> recipe -> protocols -> verdict.
 
-``adapt`` executes all steps; ``analyze`` stops at the recipe. Every training and analysis goes
+``adapt`` executes all steps; ``analyze`` stops at the recipe. Where other processes do the
+trainings, ``begin`` comes before them and ``finish`` after them. Every training and analysis goes
 through ``store.recorder``, which reuses recorded results.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from workbench.data.user_paths import check_new_file, user_path
 from workbench.errors import SettingsError
 from workbench.reporting.results import Adaptation
 from workbench.store.recorder import Recorder
+from workbench.store.runs import RUNNING, StoredRun
 from workbench.store.stored_results import OPTIONS_FILE, has_artifact, has_options
 from workbench.training.progress import Display, Plan
 from workbench.training.time_left import PlannedStep
@@ -47,22 +49,43 @@ from workbench.training.time_left import PlannedStep
 
 @dataclass(frozen=True)
 class Begun:
-    """The open run of an adaptation whose trainings other processes have recorded.
+    """An adaptation with an open run, whose trainings other processes record.
 
     Attributes:
+        prepared: its images and its store.
         finished: whether an earlier call has finished the adaptation.
     """
 
+    prepared: Prepared
     run_id: str
     finished: bool
 
 
 def begin(prepared: Prepared) -> Begun:
     """Open the run of an adaptation, before other processes train its networks."""
-    task, recorder = prepared.call.task, prepared.recorder
     key = adapt_key(prepared.loaded, prepared.call.given)
-    with recorder.work.lock(key):
-        return Begun(*recorder.open_parent(key, task.title, task.params()))
+    with prepared.recorder.work.lock(key):
+        return _open(prepared, key)
+
+
+def finish(begun: Begun, *, store_report: bool = True) -> Adaptation:
+    """Finish an adaptation whose trainings are recorded: ``fresh`` has no effect any more.
+
+    It evaluates the untrained networks, makes the stages and writes the verdict.
+
+    Args:
+        store_report: as for ``adapt``.
+
+    Raises:
+        WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
+    """
+    prepared = begun.prepared
+    prepared = replace(prepared, recorder=replace(prepared.recorder, fresh=False))
+    begun = replace(begun, prepared=prepared)
+    states = _states(prepared) if prepared.recorder.display.is_watched else []
+    key = adapt_key(prepared.loaded, prepared.call.given)
+    with _locked(prepared, key):
+        return _adapt(begun, states, store_report=store_report)
 
 
 def adapt(
@@ -70,7 +93,6 @@ def adapt(
     display: Display | None = None,
     fresh_source: bool = True,
     store_report: bool = True,
-    begun: Begun | None = None,
     **options: Any,
 ) -> Adaptation:
     """Specialise a network for a target domain and report accuracies and costs.
@@ -80,8 +102,6 @@ def adapt(
         fresh_source: whether ``fresh`` also trains the source network again.
         store_report: whether the run gets a report of about 1.5 MB. One that it has is kept up to
             date in any case.
-        begun: the run from ``begin``, if other processes have done the trainings; ``fresh`` then
-            has no effect.
         **options: the fields of the groups of ``settings.Settings``.
 
     Returns:
@@ -92,32 +112,51 @@ def adapt(
     """
     display = display or Display()
     prepared = prepare(options, display)
-    if begun:
-        prepared = replace(prepared, recorder=replace(prepared.recorder, fresh=False))
-    task, loaded, recorder = prepared.call.task, prepared.loaded, prepared.recorder
     states = _states(prepared) if display.is_watched else []
-    if not begun:
-        _announce(prepared, states)
-    key = adapt_key(loaded, prepared.call.given)
+    _announce(prepared, states)
+    key = adapt_key(prepared.loaded, prepared.call.given)
+    with _locked(prepared, key):
+        begun = _open(prepared, key)
+        return _adapt(begun, states, fresh_source=fresh_source, store_report=store_report)
+
+
+def _locked(prepared: Prepared, key: str) -> AbstractContextManager[None]:
+    """Hold the lock of an adaptation."""
+    recorder = prepared.recorder
     waiting = "another process runs the same adaptation; waiting for it"
-    with recorder.work.lock(key, lambda: display.say(waiting)):
-        begun = begun or Begun(*recorder.open_parent(key, task.title, task.params()))
-        parent, finished = begun.run_id, begun.finished
-        _store_options(recorder, parent, task)
-        with (
-            nullcontext() if finished else recorder.closing(parent),
-            display.plan(_planned(prepared, states)) as plan,
-        ):
-            analysis, done = _execute(prepared, parent, fresh_source, plan, states)
-            runs = [done[name] for name in task.protocols]
-            with plan.step():
-                latencies = measure_runtimes(loaded, analysis, runs, recorder, parent)
-                adaptation = conclude(loaded, analysis, runs, latencies, recorder, parent)
-                if not store_report and not has_report(recorder, parent):
-                    adaptation = replace(adaptation, report="")
-                new = not finished or adaptation.trained or analysis.measured
-                if new or not is_concluded(recorder, adaptation):
-                    write_conclusion(adaptation, analysis, loaded, runs, recorder, parent)
+    return recorder.work.lock(key, lambda: recorder.display.say(waiting))
+
+
+def _open(prepared: Prepared, key: str) -> Begun:
+    """Open the run of an adaptation; the caller holds its lock."""
+    task = prepared.call.task
+    return Begun(prepared, *prepared.recorder.open_parent(key, task.title, task.params()))
+
+
+def _adapt(
+    begun: Begun, states: Sequence[StepState], *, fresh_source: bool = True, store_report: bool
+) -> Adaptation:
+    """Execute all steps and write the verdict; the caller holds the adaptation's lock."""
+    prepared, parent, finished = begun.prepared, begun.run_id, begun.finished
+    task, loaded, recorder = prepared.call.task, prepared.loaded, prepared.recorder
+    run = recorder.store.run(parent)
+    if not finished and run.status != RUNNING:  # it was ended by an error, or by another process
+        recorder.store.reopen(run, task.params())
+    _store_options(recorder, run, task)
+    with (
+        nullcontext() if finished else recorder.closing(parent),
+        recorder.display.plan(_planned(prepared, states)) as plan,
+    ):
+        analysis, done = _execute(prepared, parent, fresh_source, plan, states)
+        runs = [done[name] for name in task.protocols]
+        with plan.step():
+            latencies = measure_runtimes(loaded, analysis, runs, recorder, parent)
+            adaptation = conclude(loaded, analysis, runs, latencies, recorder, parent)
+            if not store_report and not has_report(recorder, parent):
+                adaptation = replace(adaptation, report="")
+            new = not finished or adaptation.trained or analysis.measured
+            if new or not is_concluded(recorder, adaptation):
+                write_conclusion(adaptation, analysis, loaded, runs, recorder, parent)
     return adaptation
 
 
@@ -180,14 +219,14 @@ def _without_compensation(prepared: Prepared) -> Prepared:
     return replace(prepared, call=call, loaded=loaded)
 
 
-def _store_options(recorder: Recorder, parent: str, task: Task) -> None:
+def _store_options(recorder: Recorder, run: StoredRun, task: Task) -> None:
     """Write the files that repeat an adaptation, unless its run has them completely."""
-    run, options = recorder.store.run(parent), adaptation_options(task)
+    options = adaptation_options(task)
     if not has_options(recorder.store, run, OPTIONS_FILE, options):
-        recorder.store.attach_text(parent, OPTIONS_FILE, options)
+        recorder.store.attach_text(run.run_id, OPTIONS_FILE, options)
     for name, text in recorded_inputs(task).items():
         if not has_artifact(recorder.store, run, name, text):
-            recorder.store.attach_text(parent, name, text)
+            recorder.store.attach_text(run.run_id, name, text)
 
 
 def _states(prepared: Prepared) -> list[StepState]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.adaptation.loaded_task import LoadedTask, load_task
+from workbench.adaptation.loaded_task import LoadedTask, load_task, with_images_of
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.smallest_network import check_smallest
 from workbench.adaptation.source_network import SourceNetwork, check_network, given_weights
@@ -42,8 +43,11 @@ class Prepared:
     recorder: Recorder
 
 
-def check_call(options: dict[str, Any]) -> Call:
+def check_call(options: dict[str, Any], before: Sequence[Prepared] = ()) -> Call:
     """Check the options of ``adapt`` and read the source weights.
+
+    Args:
+        before: earlier calls of the same command, which may have read the same weights.
 
     Raises:
         WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
@@ -55,19 +59,34 @@ def check_call(options: dict[str, Any]) -> Call:
     processor = resolve_processor(task.settings.training.device, task.settings.training.precision)
     check_network(task)
     check_objective(task)
-    return Call(task, processor, given_weights(task))
+    given = next(
+        (one.call.given for one in before if _weights(one.call.task) == _weights(task)), None
+    )
+    return Call(task, processor, given or given_weights(task))
 
 
-def prepare(options: dict[str, Any], display: Display, *, several_sizes: bool = False) -> Prepared:
+def _weights(task: Task) -> tuple[object, ...]:
+    """What determines the source weights that are read."""
+    return task.settings.what.weights, task.model, task.source
+
+
+def prepare(
+    options: dict[str, Any],
+    display: Display,
+    *,
+    several_sizes: bool = False,
+    before: Sequence[Prepared] = (),
+) -> Prepared:
     """Check the options, load the images and open the store.
 
     Args:
         several_sizes: whether the budget is only one of several that are tried.
+        before: earlier calls of the same command; equal images and weights are not read again.
 
     Raises:
         WorkbenchError: for every error that the user can fix; see ``workbench.errors``.
     """
-    call = check_call(options)
+    call = check_call(options, before)
     for line in notes(call.task) if not several_sizes else ():
         display.say(line)
     task, record = call.task, call.task.settings.record
@@ -75,8 +94,10 @@ def prepare(options: dict[str, Any], display: Display, *, several_sizes: bool = 
     for name in task.known_sets:
         if not is_present(name, folder):
             load_images(name, "train", folder)  # create no store if this fails
-    # Load a folder before the store is created: its images may be unusable.
-    loaded = load_task(task, call.processor, display.say) if task.domain.folder else None
+    loaded = with_images_of(task, call.processor, [one.loaded for one in before])
+    if loaded is None and task.domain.folder:
+        # Load a folder before the store is created: its images may be unusable.
+        loaded = load_task(task, call.processor, display.say)
     recorder = open_recorder(
         task.source.name,
         call.processor,

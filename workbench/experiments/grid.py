@@ -7,11 +7,10 @@ resumed, and is not trained twice. A row in the results folder counts like a run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Hashable, Sequence
 from pathlib import Path
 
-from workbench.adaptation.pipeline import Begun, adapt
+from workbench.adaptation.pipeline import adapt, finish
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.smallest_network import check_smallest
 from workbench.adaptation.source_network import check_network, given_weights
@@ -21,9 +20,10 @@ from workbench.errors import (
     NetworkError,
     SettingsError,
     WeightsError,
+    WorkbenchError,
     check_once,
 )
-from workbench.experiments.engines.adaptations import Request, trained_ahead
+from workbench.experiments.engines.adaptations import Request, Trained, trained_ahead
 from workbench.experiments.engines.cell_progress import CellLog
 from workbench.experiments.engines.engine_settings import EngineSettings
 from workbench.experiments.engines.engine_table import open_engine
@@ -45,8 +45,9 @@ from workbench.experiments.result_rows import (
     write_cells,
 )
 from workbench.experiments.run_rows import make_cell
+from workbench.reporting.results import Adaptation
 from workbench.store.mlflow_store import Store
-from workbench.training.progress import Display, Plan
+from workbench.training.progress import Display
 from workbench.training.time_left import TRAINING, PlannedStep
 
 #: Pages look for finished cells of at least this many seeds.
@@ -72,7 +73,7 @@ def run_parts(
         engine: runs all trainings as cells in other processes; None runs them in this one.
 
     Raises:
-        CellsError: when cells failed on an engine; the rows of parts without failures are written.
+        CellsError: when cells failed on an engine; the rows of calls without failures are written.
         WorkbenchError: for anything that the user can correct; see ``errors``.
     """
     path = results / "data" / CELLS_FILE
@@ -82,53 +83,66 @@ def run_parts(
     wishes = check_parts(parts)
     calls = missing_calls(wishes, known if anew is None else known & anew.cells)
     steps = planned_calls(wishes, calls) if display.is_watched else []
-    log = CellLog()
-    with _begun(calls, steps, engine, anew, display, log) as (runs, plan):
-        for call, begun in zip(calls, runs, strict=True):
+    if engine is not None and calls:
+        _train_on_engine(engine, calls, steps, anew, display, path)
+        return
+    with display.plan(steps) as plan:
+        for call in calls:
             with plan.step():
-                if engine is None or begun:  # a call of which a cell failed is left out
-                    write_cells(path, _train(call, begun, anew, display))
-    log.check()
+                done = adapt(
+                    display=display,
+                    fresh_source=call.fresh_source(anew),
+                    store_report=False,  # a grid has hundreds of adaptations and pages of its own
+                    **call.options(anew),
+                )
+                store = Store(call.part.options.get("tracking_uri"))
+                write_cells(path, _rows(call, done, store, anew))
 
 
-@contextmanager
-def _begun(
+def _train_on_engine(
+    engine: EngineSettings,
     calls: Sequence[Call],
     steps: Sequence[PlannedStep],
-    engine: EngineSettings | None,
     anew: Anew | None,
     display: Display,
-    log: CellLog,
-) -> Iterator[tuple[Sequence[Begun | None], Plan]]:
-    """The runs of calls whose trainings an engine has done, and the plan with a step for each call.
+    path: Path,
+) -> None:
+    """Train the calls as cells; write the rows of each call when its cells are recorded.
 
-    Without an engine, and for a call of which a cell failed, there is None instead of a run.
+    An error in one call must not end the cells of the others. So the call is finished again when
+    all cells have ended, and the error is raised then.
     """
-    if engine is None or not calls:
-        with display.plan(steps) as plan:
-            yield [None] * len(calls), plan
-        return
     requests = [Request(call.options(anew), call.fresh_source(anew)) for call in calls]
     work, recorded = sum(step.to_do for step in steps), sum(step.recorded for step in steps)
+    log = CellLog()
+
+    def write(one: Trained) -> None:
+        call = calls[one.place]
+        done, store = finish(one.begun, store_report=False), one.begun.prepared.recorder.store
+        write_cells(path, _rows(call, done, store, anew))
+
     with (
         display.plan([PlannedStep("trainings", {TRAINING: work}, recorded)]) as whole,
         whole.step(),
         open_engine(engine, calls[0].part.options) as opened,
-        trained_ahead(requests, opened, display, log) as ahead,
+        trained_ahead(requests, opened, display, log) as trained,
     ):
-        yield ahead.runs, ahead.plan
+        again = []
+        for one in trained:
+            try:
+                write(one)
+            except WorkbenchError as error:
+                title = calls[one.place].title
+                display.say(f"warning: {title}: {error}; it is finished again after all cells")
+                again.append(one)
+        for one in again:
+            write(one)
+    log.check()
 
 
-def _train(call: Call, begun: Begun | None, anew: Anew | None, display: Display) -> list[Cell]:
-    """Call ``adapt``, and return the rows of its trainings, which are noted in ``anew``."""
-    done = adapt(
-        display=display,
-        fresh_source=call.fresh_source(anew),
-        store_report=False,  # a grid has hundreds of adaptations and pages of its own
-        begun=begun,
-        **call.options(anew),
-    )
-    store, ids = Store(call.part.options.get("tracking_uri")), call.cells
+def _rows(call: Call, done: Adaptation, store: Store, anew: Anew | None) -> list[Cell]:
+    """The rows of an adaptation's trainings, which are noted in ``anew``."""
+    ids = call.cells
     cells = [
         make_cell(store, store.run(run_id), ids[result.protocol, seed])
         for result in done.protocols

@@ -77,6 +77,11 @@ class Call:
     wishes: Sequence[Wish]
 
     @property
+    def title(self) -> str:
+        """Name for people."""
+        return " · ".join(filter(None, (str(self.part.options["target"]), *self.part.label)))
+
+    @property
     def source(self) -> str:
         """Text that identifies the source weights."""
         return self.wishes[0].source
@@ -118,9 +123,8 @@ def planned_calls(wishes: Sequence[Wish], calls: Sequence[Call]) -> list[Planned
     """One step for each call; the first one has the work of the recorded cells."""
     steps = []
     for call in calls:
-        title = " · ".join(filter(None, (str(call.part.options["target"]), *call.part.label)))
         work = options_work(call.part.options, call.protocols, len(call.seeds))
-        steps.append(PlannedStep(title, {TRAINING: work}))
+        steps.append(PlannedStep(call.title, {TRAINING: work}))
     to_do = {
         (id(call.part), name, seed)
         for call in calls

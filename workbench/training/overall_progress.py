@@ -125,7 +125,7 @@ class Overall:
         self._plans.pop()
 
     def revise(self, steps: Sequence[PlannedStep]) -> None:
-        """Replace the innermost plan by one with the same number of steps and better numbers."""
+        """Replace the steps of the innermost plan; the finished ones must still be the first."""
         self._plans[-1].steps = tuple(steps)
         self._update()
 

@@ -55,6 +55,7 @@ class Display:
     _records: ProgressRecords | None = field(default=None, repr=False)
     _overall: Overall = field(default_factory=Overall, repr=False)
     _live: LiveDisplay | None = field(default=None, repr=False)
+    _aside: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         self._records = records_of(self.records)
@@ -68,7 +69,16 @@ class Display:
     @property
     def is_watched(self) -> bool:
         """Whether somebody sees the progress, so that a plan is worth its look-ups."""
-        return not self.quiet or self._records is not None
+        return not self._aside and (not self.quiet or self._records is not None)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Show only lines of what is done within the context: a task that goes on has the rest."""
+        self._aside = True
+        try:
+            yield
+        finally:
+            self._aside = False
 
     def say(self, text: str) -> None:
         """Print one line, with characters that control a terminal escaped."""
@@ -223,7 +233,7 @@ class Plan:
             self._display._overall.limit(seconds)
 
     def revise(self, steps: Callable[[], Sequence[PlannedStep]]) -> None:
-        """Replace the steps by the same ones with better numbers, when more is known."""
+        """Replace the steps when more is known; the finished ones must still be the first."""
         if self._display is not None:
             self._display._overall.revise(steps())
 

@@ -1,35 +1,36 @@
 """Adaptations whose cells run in processes of their own, in waves.
 
-The trainings of all adaptations are run as cells first. ``adaptation.pipeline.adapt`` then finds
-them recorded and does the rest: the untrained networks, the stages and the verdict.
+``trained_ahead`` runs the cells and hands over each adaptation when all of its cells are recorded.
+The caller then calls ``adaptation.pipeline.finish``, which does the rest: the untrained networks,
+the stages and the verdict. In the meantime, the engine goes on with the cells of the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workbench.adaptation.pipeline import Begun, adapt, begin
+from workbench.adaptation.pipeline import Begun, begin, finish
 from workbench.adaptation.preparation import Prepared, prepare
+from workbench.adaptation.recorded_steps import StepState
 from workbench.adaptation.step_work import guessed_sizes, planned_steps
-from workbench.data.image_batches import ImageSet
 from workbench.errors import WorkbenchError
-from workbench.experiments.engines.cell_progress import CellLog, run_wave
-from workbench.experiments.engines.cells import Cell
+from workbench.experiments.engines.cell_progress import CellLog, running_wave
 from workbench.experiments.engines.engine_settings import EngineSettings
 from workbench.experiments.engines.engine_table import OpenEngine, open_engine
 from workbench.experiments.engines.waves import (
     Adapting,
     known_states,
     lacking_states,
+    next_wave,
     portable_options,
-    ready_cells,
 )
 from workbench.reporting.results import Adaptation
 from workbench.store.runs import FAILED, KILLED, RUNNING
-from workbench.training.progress import Display, Plan
+from workbench.training.progress import Display
 from workbench.training.time_left import STAGE, TRAINING, PlannedStep
 
 
@@ -69,38 +70,34 @@ def adapt_with(
 ) -> Adaptation:
     """The same on an open engine."""
     log = CellLog()
-    with trained_ahead([Request(options, fresh_source)], engine, display, log) as ahead:
-        log.check()
-        (begun,) = ahead.runs
-        with ahead.plan.step():
-            done = adapt(
-                display=display,
-                fresh_source=fresh_source,
-                store_report=store_report,
-                begun=begun,
-                **options,
-            )
-    return replace(done, trained=done.trained + len(log.finished))
+    with trained_ahead([Request(options, fresh_source)], engine, display, log) as trained:
+        done = [finish(one.begun, store_report=store_report) for one in trained]
+    log.check()
+    (found,) = done
+    return replace(found, trained=found.trained + len(log.finished))
 
 
 @dataclass(frozen=True)
-class TrainedAhead:
-    """Adaptations whose cells were run.
+class Trained:
+    """An adaptation whose cells are recorded.
 
     Attributes:
-        runs: the open run of each adaptation; None for one of which a cell failed.
-        plan: its next steps are those of the adaptations, in order.
+        place: of its request.
     """
 
-    runs: Sequence[Begun | None]
-    plan: Plan
+    place: int
+    begun: Begun
 
 
 @contextmanager
 def trained_ahead(
     requests: Sequence[Request], engine: OpenEngine, display: Display, log: CellLog
-) -> Iterator[TrainedAhead]:
-    """Run all cells of several adaptations that are not done; ``adapt`` follows in the block.
+) -> Iterator[Iterator[Trained]]:
+    """Run all cells of several adaptations that are not done.
+
+    The iterator has each adaptation of which no cell failed, once, as soon as its cells are
+    recorded. The caller finishes it before it takes the next one. Those with stages come after all
+    cells, because stages are timed. So do those that are complete while a latency is measured.
 
     Args:
         log: receives how the cells ended.
@@ -108,37 +105,49 @@ def trained_ahead(
     Raises:
         WorkbenchError: when options or data are wrong; no cell is started then.
     """
-    images: dict[tuple[str, str], tuple[ImageSet, ImageSet]] = {}
-    prepared = [_shared(prepare(dict(each.options), display), images) for each in requests]
+    prepared: list[Prepared] = []
+    for each in requests:
+        prepared.append(prepare(dict(each.options), display, before=prepared))
     with _opened(prepared) as runs:
         every = [
             Adapting(
-                one,
-                begun,
-                portable_options(request.options, one.call, one.recorder),
+                begun, portable_options(request.options, one.call, one.recorder),
                 request.fresh_source,
             )
             for request, one, begun in zip(requests, prepared, runs, strict=True)
-        ]
-        steps = _planned(every) if display.is_watched else []
-        with display.plan(steps) as plan:
+        ]  # fmt: skip
+        with closing(_trained(every, engine, display, log)) as trained:
+            yield trained
+
+
+def _trained(
+    every: Sequence[Adapting], engine: OpenEngine, display: Display, log: CellLog
+) -> Generator[Trained, None, None]:
+    left = dict(enumerate(every))
+    states = [known_states(one, log.finished) for one in every]
+    lacking = {place: lacking_states(own) for place, own in enumerate(states)}
+    steps = _planned(every, states) if display.is_watched else []
+    with display.plan(steps) as plan:
+        with plan.step():
+            work = sum(step.to_do for step in steps[:1])
+            for place in _during_cells(left, lacking, engine, display, log, work):
+                yield Trained(place, left.pop(place).begun)
+        _end_failed([left[place] for place in left if lacking[place]], log)
+        plan.revise(lambda: [steps[0], *(steps[place + 1] for place in left)])
+        for place, one in left.items():
             with plan.step():
-                work = sum(step.to_do for step in steps[:1])
-                failed = _run_waves(every, engine, display, log, work)
-            _end_failed(every, failed, log)
-            done = [None if begun.run_id in failed else begun for begun in runs]
-            yield TrainedAhead(done, plan)
+                if not lacking[place]:
+                    yield Trained(place, one.begun)
 
 
-def _planned(every: Sequence[Adapting]) -> list[PlannedStep]:
+def _planned(every: Sequence[Adapting], states: Sequence[Sequence[StepState]]) -> list[PlannedStep]:
     """One step for all cells, and one for what is left of each adaptation after them."""
     sources: set[str | None] = set()
     cells = recorded = 0.0
     rest = []
-    for one in every:
-        states = known_states(one, ())
-        own = [state for state in states if state.step.kind != "source" or state.key not in sources]
-        sources |= {state.key for state in states if state.step.kind == "source"}
+    for one, found in zip(every, states, strict=True):
+        own = [state for state in found if state.step.kind != "source" or state.key not in sources]
+        sources |= {state.key for state in found if state.step.kind == "source"}
         loaded = one.prepared.loaded
         steps = planned_steps(loaded, own, guessed_sizes(loaded.task))
         after = sum(step.work.get(STAGE, 0.0) for step in steps)
@@ -148,22 +157,12 @@ def _planned(every: Sequence[Adapting]) -> list[PlannedStep]:
     return [PlannedStep("cells", {TRAINING: cells}, recorded), *rest]
 
 
-def _end_failed(every: Sequence[Adapting], failed: Collection[str], log: CellLog) -> None:
+def _end_failed(failed: Iterable[Adapting], log: CellLog) -> None:
     """End the runs of adaptations of which a cell failed."""
     reason = f"cells failed: {'; '.join(log.failures.values())}"
-    for one in every:
-        if one.begun.run_id in failed and not one.begun.finished:
+    for one in failed:
+        if not one.begun.finished:
             one.prepared.recorder.store.end(one.begun.run_id, FAILED, reason)
-
-
-def _shared(
-    prepared: Prepared, images: dict[tuple[str, str], tuple[ImageSet, ImageSet]]
-) -> Prepared:
-    """The same with images of an earlier adaptation if they are equal, to save memory."""
-    loaded = prepared.loaded
-    which = (loaded.train.fingerprint(), loaded.test.fingerprint())
-    train, test = images.setdefault(which, (loaded.train, loaded.test))
-    return replace(prepared, loaded=replace(loaded, train=train, test=test))
 
 
 @contextmanager
@@ -184,46 +183,49 @@ def _opened(prepared: Sequence[Prepared]) -> Iterator[list[Begun]]:
         raise
 
 
-def _run_waves(
-    every: Sequence[Adapting], engine: OpenEngine, display: Display, log: CellLog, work: float
-) -> set[str]:
-    """Run waves until nothing is ready; return the run ids of adaptations that lack something.
+def _during_cells(
+    left: Mapping[int, Adapting],
+    lacking: dict[int, list[StepState]],
+    engine: OpenEngine,
+    display: Display,
+    log: CellLog,
+    work: float,
+) -> Iterator[int]:
+    """Run waves until no cell can run; yield adaptations that can be finished in the meantime.
 
     Args:
+        left: the adaptations by their places; the caller removes those that were yielded.
+        lacking: their steps to do; it is kept up to date.
         work: of all cells, in FLOPs; for the progress, each cell has an equal share of it.
     """
-    total = _count(every)
+    total = _count(left, lacking)
     if not total:
-        return set()
-    name = engine.settings.engine
-    with display.track(f"cells ({name})", total, lambda: work) as advance:
-        while True:
-            wave: dict[str, Cell] = {}
-            unfinished: set[str] = set()
-            for one in every:
-                lacking = lacking_states(one, log.finished)
-                if lacking:
-                    unfinished.add(one.begun.run_id)
-                for cell in ready_cells(one, lacking, log.finished):
-                    if cell.identity in log.finished and cell.identity not in log.failures:
-                        log.fail(cell, _NOT_FOUND)
-                    if cell.identity not in log.failures:
-                        wave.setdefault(cell.identity, cell)
-            if not wave:
-                return unfinished
-            run_wave(list(wave.values()), engine, log, display, advance)
+        return
+    complete = deque(place for place in left if _is_complete(left[place], lacking[place]))
+    with display.track(f"cells ({engine.settings.engine})", total, lambda: work) as advance:
+        while wave := next_wave(left, lacking, log):
+            with running_wave(wave.cells, engine, log, display, advance) as reports:
+                for cell in reports:
+                    for place in wave.end(cell) if cell else ():
+                        lacking[place] = lacking_states(known_states(left[place], log.finished))
+                        if _is_complete(left[place], lacking[place]):
+                            complete.append(place)
+                    if complete and not wave.is_timed:
+                        with display.aside():
+                            yield complete.popleft()
 
 
-_NOT_FOUND = (
-    "it was done, but this machine does not find its files; the artifacts must be on a server "
-    "('mlflow server --artifacts-destination') or in a shared folder"
-)
+def _is_complete(one: Adapting, lacking: Sequence[StepState]) -> bool:
+    """Whether an adaptation can be finished while cells run: its stages would be timed."""
+    return not lacking and not one.prepared.call.task.settings.deployment.stages
 
 
-def _count(every: Sequence[Adapting]) -> int:
+def _count(every: Mapping[int, Adapting], lacking: Mapping[int, Sequence[StepState]]) -> int:
     """The number of cells to run, as far as it is known; equal ones count once."""
-    found: set[str] = set()
-    for one in every:
-        for state in lacking_states(one, ()):
-            found.add(state.key or f"{one.begun.run_id} {state.title}")
-    return len(found)
+    return len(
+        {
+            state.key or f"{every[place].begun.run_id} {state.title}"
+            for place, states in lacking.items()
+            for state in states
+        }
+    )

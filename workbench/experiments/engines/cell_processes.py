@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from workbench.data.whole_files import parse_json
-from workbench.experiments.engines.forked_processes import Files, ForkedProcess
+from workbench.experiments.engines.forked_processes import Files, ForkedProcess, start_server
 from workbench.training import progress_records
 
 #: Name of the variable with the process id of the driver.
@@ -107,9 +107,7 @@ class RunningCell:
         text.flush()
         text.seek(0)
         parent = FORKED if self.forked else str(os.getpid())
-        # The driver alone writes the file of the progress.
-        silent = {progress_records.VARIABLE: ""}
-        variables = {**_threads(self.threads), **silent, **self.variables, PARENT: parent}
+        variables = {**_surroundings(self.threads), **self.variables, PARENT: parent}
         names = [Path(stream.name) for stream in streams]
         if self.forked:
             self._process = ForkedProcess(Files(*names), variables, self.folder)
@@ -205,8 +203,15 @@ def _watch(parent: str) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _threads(number: int) -> dict[str, str]:
-    return {name: str(number) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+def prepare_forks(threads: int) -> None:
+    """Wait until the server for forked cells has loaded the libraries, in the main thread."""
+    start_server(_surroundings(threads))
+
+
+def _surroundings(threads: int) -> dict[str, str]:
+    """Variables of every cell's process; the driver alone writes the file of the progress."""
+    numbers = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    return {**numbers, progress_records.VARIABLE: ""}
 
 
 def here() -> str:

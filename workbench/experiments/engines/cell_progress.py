@@ -1,15 +1,21 @@
-"""Run cells on an open engine: one display for all of them, and their failures collected."""
+"""Run cells on an open engine: one display for all of them, and their failures collected.
+
+The engine runs in a thread, because a cell can only start while its loop looks. So the caller may
+do something else between two reports, and no worker waits for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Event, Thread
 
 from workbench.errors import CellsError
 from workbench.experiments.engines.cells import Cell
 from workbench.experiments.engines.engine_table import OpenEngine
-from workbench.experiments.engines.engine_types import CellResult
+from workbench.experiments.engines.engine_types import CellResult, Reports
 from workbench.training.progress import Advance, Display
 
 
@@ -52,20 +58,69 @@ class CellLog:
 def run_wave(
     cells: Sequence[Cell], engine: OpenEngine, log: CellLog, display: Display, advance: Advance
 ) -> None:
+    """Run cells that do not depend on each other to their end; arguments as below."""
+    with running_wave(cells, engine, log, display, advance) as reports:
+        for _ in reports:
+            pass
+
+
+@contextmanager
+def running_wave(
+    cells: Sequence[Cell], engine: OpenEngine, log: CellLog, display: Display, advance: Advance
+) -> Iterator[Iterator[Cell | None]]:
     """Run cells that do not depend on each other, and note how they ended.
+
+    The iterator has each cell when it has ended, and None at least every second. Cells that still
+    run at the end of the block are ended.
 
     Args:
         advance: shows the number of ended cells and a text.
     """
+    found: SimpleQueue[CellResult | str | Exception | None] = SimpleQueue()
+    stop = Event()
+    arguments = (engine.run(cells), found, stop)
+    thread = Thread(target=_follow, args=arguments, name="cells", daemon=True)
+    thread.start()
+    try:
+        yield _noted(found, log, display, advance)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _follow(
+    reports: Reports, found: SimpleQueue[CellResult | str | Exception | None], stop: Event
+) -> None:
+    """In the thread: put all reports into a queue, at last None, until ``stop`` is set."""
+    try:
+        with closing(reports):
+            for report in reports:
+                found.put(report)
+                if stop.is_set():
+                    break
+    except Exception as error:  # noqa: BLE001 - the main thread raises it
+        found.put(error)
+    finally:
+        found.put(None)
+
+
+def _noted(
+    found: SimpleQueue[CellResult | str | Exception | None],
+    log: CellLog,
+    display: Display,
+    advance: Advance,
+) -> Iterator[Cell | None]:
     ended, note = len(log.finished) + len(log.failures), ""
-    with closing(engine.run(cells)) as reports:
-        for report in reports:
-            if isinstance(report, CellResult):
-                ended += 1
-                _note(report, log, display)
-            else:
-                note = report
-            advance(ended, note)
+    while (report := found.get()) is not None:
+        if isinstance(report, Exception):
+            raise report
+        if isinstance(report, CellResult):
+            ended += 1
+            _note(report, log, display)
+        else:
+            note = report
+        advance(ended, note)
+        yield report.cell if isinstance(report, CellResult) else None
 
 
 def _note(report: CellResult, log: CellLog, display: Display) -> None:

@@ -67,6 +67,11 @@ class Cell:
         return f"{target}: {what}{seed}" if self.kind != "source" else f"source of {target}"
 
     @property
+    def is_timed(self) -> bool:
+        """Whether it measures latencies, which other work on the machine would affect."""
+        return self.kind == "analysis"
+
+    @property
     def identity(self) -> str:
         """Text that identifies the work among the cells of one call."""
         return self.key or f"{self.kind} {self.protocol} {self.seed} {self.parent}"

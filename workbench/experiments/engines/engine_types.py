@@ -35,7 +35,8 @@ class CellResult:
     ended: Ended
 
 
-#: Results as cells end, and now and then a text about what is running.
+#: Results as cells end, and at least every second a text about what is running.
 Reports = Generator[CellResult | str, None, None]
-#: Runs cells, each in a process of its own. Closing the iterator ends all that are running.
+#: Runs cells, each in a process of its own. It is called in the main thread; its iterator may run
+#: in another one. Closing the iterator ends all cells that are running.
 RunCells = Callable[[Sequence[Cell]], Reports]

@@ -3,6 +3,10 @@
 Importing torch, MLflow and torch-pruning takes seconds of processor time. The local engine imports
 them only once: Python's fork server loads them, computes nothing, and forks a process for each
 cell.
+
+The server inherits the environment of this process, which is changed while it starts. So the main
+thread starts it and waits for it, and Ctrl-C ends the wait. Then any thread can start a process for
+a cell.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +36,7 @@ _LOADED = [
     _SERVER,
 ]
 _SERVER_ENDED = 255  # exit status that Python reports when the fork server is gone
+_server_runs = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,8 @@ class ForkedProcess:
     """A cell in a forked process, with the methods of ``subprocess.Popen`` that an engine uses."""
 
     def __init__(self, files: Files, variables: Mapping[str, str], folder: str) -> None:
-        # The first call starts the server, which inherits the variables and imports from the
-        # same folders as this process.
-        folders = os.pathsep.join(path for path in sys.path if path)
-        with _environment({**variables, "PYTHONPATH": folders}), _no_script():
+        start_server(variables)
+        with _no_script():
             self._process: ForkServerProcess = _context().Process(
                 target=_execute, args=(files, dict(variables), folder)
             )
@@ -64,11 +68,33 @@ class ForkedProcess:
     def poll(self) -> int | None:
         """Exit status, negative for a signal; None while the process runs."""
         status = self._process.exitcode
+        if status == _SERVER_ENDED:
+            _server_runs.clear()
         return -signal.SIGKILL if status == _SERVER_ENDED else status
 
     def wait(self, timeout: float) -> None:
         """Wait for the process to end, at most this long."""
         self._process.join(timeout)
+
+
+def start_server(variables: Mapping[str, str]) -> None:
+    """Start the server if it does not run, and wait until it has loaded the libraries.
+
+    Args:
+        variables: of the environment that the libraries are loaded with.
+    """
+    if _server_runs.is_set():
+        return
+    folders = os.pathsep.join(path for path in sys.path if path)  # those of this process
+    with _environment({**variables, "PYTHONPATH": folders}), _no_script():
+        first = _context().Process(target=_do_nothing)
+        first.start()
+        first.join()
+    _server_runs.set()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 @contextmanager

@@ -8,16 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from workbench.experiments.engines.cell_processes import RunningCell, end_all, here
+from workbench.experiments.engines.cell_processes import RunningCell, end_all, here, prepare_forks
 from workbench.experiments.engines.cells import Cell
 from workbench.experiments.engines.engine_settings import LOCAL
 from workbench.experiments.engines.engine_types import CellResult, Engine, Reports, RunCells
 from workbench.store.shared_stores import check_local_database
 
 _LOOK_EVERY = 0.1  # seconds
-_REPORT_EVERY = 2.0
-#: Kinds that measure latencies, and therefore run alone.
-_TIMED = ("analysis",)
 
 
 @contextmanager
@@ -32,10 +29,14 @@ def local_session(engine: Engine) -> Iterator[RunCells]:
 
 
 def _run(engine: Engine, cells: Sequence[Cell]) -> Reports:
+    prepare_forks(engine.settings.threads)
+    return _reports(engine, cells)
+
+
+def _reports(engine: Engine, cells: Sequence[Cell]) -> Reports:
     waiting = list(cells)
     free = list(range(engine.settings.local_workers))
     running: dict[int, tuple[Cell, RunningCell]] = {}
-    reported = time.monotonic()
     try:
         while waiting or running:
             while waiting and free and _may_start(waiting[0], running):
@@ -56,17 +57,15 @@ def _run(engine: Engine, cells: Sequence[Cell]) -> Reports:
                     del running[slot]
                     free.append(slot)
                     yield CellResult(cell, ended)
-            if time.monotonic() - reported > _REPORT_EVERY:
-                reported = time.monotonic()
-                yield _note(running)
+            yield _note(running)
             time.sleep(_LOOK_EVERY)
     finally:
         end_all([process for _, process in running.values()])
 
 
 def _may_start(cell: Cell, running: dict[int, tuple[Cell, RunningCell]]) -> bool:
-    timed = any(each.kind in _TIMED for each, _ in running.values())
-    return not running or not (timed or cell.kind in _TIMED)
+    timed = any(each.is_timed for each, _ in running.values())
+    return not running or not (timed or cell.is_timed)
 
 
 def _note(running: dict[int, tuple[Cell, RunningCell]]) -> str:

@@ -27,6 +27,7 @@ from workbench.store.shared_stores import check_shared_store
 _MINUTES = 240  # time limit of a job; a longer training goes on after it is requeued
 _MOST_TIMEOUTS = 100
 _LOOK_EVERY = {True: 0.2, False: 5.0}  # seconds, on this machine and on a cluster
+_REPORT_EVERY = 0.2
 _AT_ONCE = 256  # jobs of an array, without --workers
 
 
@@ -105,8 +106,10 @@ def _run(executor: Any, engine: Engine, here_only: bool, cells: Sequence[Cell]) 
             for cell, job in [(cell, job) for cell, job in running if job.done()]:
                 running.remove((cell, job))
                 yield CellResult(cell, _ended(job))
-            yield f"{len(running) + len(waiting)} submitted"
-            time.sleep(_LOOK_EVERY[here_only])
+            limit = time.monotonic() + _LOOK_EVERY[here_only]
+            while time.monotonic() < limit:
+                yield f"{len(running) + len(waiting)} submitted"
+                time.sleep(_REPORT_EVERY)
     finally:
         for _, job in running:
             job.cancel()

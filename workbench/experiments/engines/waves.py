@@ -1,4 +1,4 @@
-"""Which cells of an adaptation can run now: those whose earlier steps are recorded.
+"""Which cells of adaptations can run now: those whose earlier steps are recorded.
 
 The order is that of the steps: the source network, the gates, the analysis, the repair, then the
 trainings without a teacher, the teachers, and the trainings that learn from them. The store, read
@@ -18,6 +18,7 @@ from workbench.adaptation.recorded_steps import StepState, states_of
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
 from workbench.domains.search import is_packaged
+from workbench.experiments.engines.cell_progress import CellLog
 from workbench.experiments.engines.cells import Cell
 from workbench.models.external_networks import DEFAULT_WEIGHTS
 from workbench.store.recorder import Recorder
@@ -25,6 +26,10 @@ from workbench.training.protocols import TEACHER, TEACHER_SEED
 
 _FIRST = ("source", "gates", "analysis", "repair")
 _FOLDERS = ("weights", "data_dir", "domains", "recipe_file")
+_NOT_FOUND = (
+    "it was done, but this machine does not find its files; the artifacts must be on a server "
+    "('mlflow server --artifacts-destination') or in a shared folder"
+)
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,19 @@ class Adapting:
     """An adaptation whose cells are run.
 
     Attributes:
-        prepared: its images and its store.
-        begun: its open run.
+        begun: its open run, its images and its store.
         options: its options, as cells have them.
         fresh_source: whether ``fresh`` also trains the source network again.
     """
 
-    prepared: Prepared
     begun: Begun
     options: Mapping[str, Any]
     fresh_source: bool
+
+    @property
+    def prepared(self) -> Prepared:
+        """Its images and its store."""
+        return self.begun.prepared
 
     def cell(self, kind: str, key: str | None = None, **fields: Any) -> Cell:
         """A cell of this adaptation."""
@@ -70,9 +78,9 @@ def known_states(one: Adapting, finished: Collection[str]) -> list[StepState]:
     ]
 
 
-def lacking_states(one: Adapting, finished: Collection[str]) -> list[StepState]:
-    """The steps that cells can do and that are not done; arguments as above."""
-    return [state for state in known_states(one, finished) if _is_cell(state) and not state.run]
+def lacking_states(states: Sequence[StepState]) -> list[StepState]:
+    """The steps that cells can do and that are not done, of those from ``known_states``."""
+    return [state for state in states if _is_cell(state) and not state.run]
 
 
 def _is_cell(state: StepState) -> bool:
@@ -87,6 +95,58 @@ def _is_done(state: StepState, one: Adapting, finished: Collection[str]) -> bool
     if state.step.kind == "source":
         again = again and one.fresh_source
     return state.run is not None and (not again or state.key in finished)
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Cells of several adaptations that do not depend on each other.
+
+    Attributes:
+        cells: those that measure latencies come first, because they run alone.
+        waiting: identities of the cells that have not ended, by the place of an adaptation.
+    """
+
+    cells: Sequence[Cell]
+    waiting: dict[int, set[str]]
+
+    def end(self, cell: Cell) -> list[int]:
+        """Note that a cell has ended; return the adaptations of which it was the last one."""
+        places = [place for place, names in self.waiting.items() if cell.identity in names]
+        for place in places:
+            self.waiting[place].remove(cell.identity)
+        ended = [place for place in places if not self.waiting[place]]
+        for place in ended:
+            del self.waiting[place]
+        return ended
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a cell that measures latencies has not ended."""
+        left = set().union(*self.waiting.values())
+        return any(cell.is_timed and cell.identity in left for cell in self.cells)
+
+
+def next_wave(
+    every: Mapping[int, Adapting], lacking: Mapping[int, Sequence[StepState]], log: CellLog
+) -> Wave | None:
+    """All cells that can run now; None if there are none.
+
+    Args:
+        every: adaptations by their places.
+        lacking: their steps to do, from ``lacking_states``.
+        log: what has run. A cell that ended well, but is not found, is noted as failed.
+    """
+    cells: dict[str, Cell] = {}
+    waiting: dict[int, set[str]] = {}
+    for place, one in every.items():
+        for cell in ready_cells(one, lacking[place], log.finished):
+            if cell.identity in log.finished and cell.identity not in log.failures:
+                log.fail(cell, _NOT_FOUND)
+            if cell.identity not in log.failures:
+                cells.setdefault(cell.identity, cell)
+                waiting.setdefault(place, set()).add(cell.identity)
+    first = sorted(cells.values(), key=lambda cell: not cell.is_timed)
+    return Wave(first, waiting) if cells else None
 
 
 def ready_cells(
