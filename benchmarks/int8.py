@@ -17,7 +17,7 @@ import onnxruntime
 import torch
 from timing import ratio_line, take_turns
 
-from workbench.adaptation.run_images import find_images
+from workbench.adaptation.results.run_images import find_images
 from workbench.compression.narrow_networks import load_network
 from workbench.deployment.file_evaluation import evaluate_file
 from workbench.deployment.onnx_files import open_onnx, write_onnx

@@ -20,7 +20,7 @@ def make_quick(change, empty_store):
         change: as ``setattr``.
         empty_store: returns the path of a database that MLflow has set up: that takes it seconds.
     """
-    from workbench.adaptation import analysis
+    from workbench.adaptation.analysis import analysis
     from workbench.deployment import runtimes
 
     def copy_tables(path):

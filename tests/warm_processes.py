@@ -35,7 +35,7 @@ LOADED = (
     "workbench.experiments.network_search.shrink",
     "workbench.deployment.export",
     "workbench.deployment.predict",
-    "workbench.adaptation.run_report",
+    "workbench.adaptation.results.run_report",
     "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
     "torch._dynamo",

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from workbench import pfa as pfa
     from workbench.adaptation.pipeline import adapt as adapt
     from workbench.adaptation.pipeline import analyze as analyze
-    from workbench.adaptation.run_export import export as export
-    from workbench.adaptation.run_export import quantize as quantize
+    from workbench.adaptation.results.run_export import export as export
+    from workbench.adaptation.results.run_export import quantize as quantize
     from workbench.compression.compress import compress as compress
     from workbench.compression.narrow_networks import load_network as load_network
     from workbench.deployment.predict import predict as predict
@@ -38,10 +38,10 @@ _HOMES = {
     "adapt": "workbench.adaptation.pipeline",
     "analyze": "workbench.adaptation.pipeline",
     "compress": "workbench.compression.compress",
-    "export": "workbench.adaptation.run_export",
+    "export": "workbench.adaptation.results.run_export",
     "load_network": "workbench.compression.narrow_networks",
     "predict": "workbench.deployment.predict",
-    "quantize": "workbench.adaptation.run_export",
+    "quantize": "workbench.adaptation.results.run_export",
     "register": "workbench.deployment.register",
     "report": "workbench.experiments.reports",
     "shrink": "workbench.experiments.network_search.shrink",

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import workbench
-from workbench.adaptation.run_keys import factor_parts
+from workbench.adaptation.plans.run_keys import factor_parts
 from workbench.compression.factorisation.layers import FactorisedLayer
 from workbench.compression.recipes.recipes import Recipe
 from workbench.models.factors import Factor

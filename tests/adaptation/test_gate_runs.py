@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from workbench.adaptation.gate_runs import gates_job
-from workbench.adaptation.loaded_task import LoadedTask, head_rows
-from workbench.adaptation.run_keys import adapt_key, analysis_key, gates_key, protocol_key
+from workbench.adaptation.plans.run_keys import adapt_key, analysis_key, gates_key, protocol_key
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.source_network import SourceNetwork
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.loaded_task import LoadedTask, head_rows
+from workbench.adaptation.tasks.source_network import SourceNetwork
+from workbench.adaptation.tasks.task import resolve
+from workbench.adaptation.trainings.gate_runs import gates_job
 from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.narrow_networks import structure_of
 from workbench.data.known_sets import load_images

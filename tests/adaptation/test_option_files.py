@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workbench.adaptation.option_files import TYPES, override, read_options
-from workbench.adaptation.recorded_options import adaptation_options, source_options
+from workbench.adaptation.options.option_files import TYPES, override, read_options
+from workbench.adaptation.options.recorded_options import adaptation_options, source_options
 from workbench.adaptation.settings import OPTIONS, Settings
-from workbench.adaptation.source_task import SourceSettings, resolve_source
-from workbench.adaptation.source_training import source_task_of
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.source_task import SourceSettings, resolve_source
+from workbench.adaptation.tasks.task import resolve
+from workbench.adaptation.trainings.source_training import source_task_of
 from workbench.errors import SettingsError
 from workbench.store.mlflow_store import Store
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import workbench
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.task import resolve
 from workbench.data import known_sets as sets
 from workbench.data.catalog import SOURCES, imagenet
 from workbench.data.known_sets import Images, load_images

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from workbench.adaptation.recorded_exits import recorded_exits
+from workbench.adaptation.results.recorded_exits import recorded_exits
 
 SHARES = {"exit_1_share": 0.5, "exit_2_share": 0.2, "exit_3_share": 0.3}
 DETAILS = {"depths": [0.25, 0.5], "thresholds": [0.9, "inf"]}

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.initial_networks import starting_network
-from workbench.adaptation.loaded_task import LoadedTask
-from workbench.adaptation.protocol_plans import protocol_plan, repair_plan
-from workbench.adaptation.repair_training import repair_job
-from workbench.adaptation.run_keys import adapt_key, protocol_key, repair_key
+from workbench.adaptation.plans.protocol_plans import protocol_plan, repair_plan
+from workbench.adaptation.plans.run_keys import adapt_key, protocol_key, repair_key
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.source_network import SourceNetwork
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.loaded_task import LoadedTask
+from workbench.adaptation.tasks.source_network import SourceNetwork
+from workbench.adaptation.tasks.task import resolve
+from workbench.adaptation.trainings.initial_networks import starting_network
+from workbench.adaptation.trainings.repair_training import repair_job
 from workbench.compression.costs.costs import Costs
 from workbench.compression.narrow_networks import build_narrow, structure_of
 from workbench.compression.recipes.recipes import LayerRecipe, Recipe

@@ -8,14 +8,14 @@ import torch
 from safetensors.torch import load_file
 
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.loaded_task import LoadedTask
-from workbench.adaptation.run_keys import protocol_key
+from workbench.adaptation.plans.run_keys import protocol_key
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.source_network import SourceNetwork, source_structure
-from workbench.adaptation.task import resolve
-from workbench.adaptation.teacher_chains import assistant_task
-from workbench.adaptation.teachers import TrainedTeacher
-from workbench.adaptation.training_jobs import protocol_job
+from workbench.adaptation.tasks.loaded_task import LoadedTask
+from workbench.adaptation.tasks.source_network import SourceNetwork, source_structure
+from workbench.adaptation.tasks.task import resolve
+from workbench.adaptation.trainings.teacher_chains import assistant_task
+from workbench.adaptation.trainings.teachers import TrainedTeacher
+from workbench.adaptation.trainings.training_jobs import protocol_job
 from workbench.compression.costs.costs import Costs
 from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 from workbench.data.known_sets import load_images
@@ -218,7 +218,7 @@ def test_every_way_runs_is_previewed_and_found_again(run_cli, shared, options, s
 
 
 def test_a_student_of_the_source_resumes_with_all_its_classes(run_cli, shared, monkeypatch):
-    monkeypatch.setattr("workbench.adaptation.training_jobs._PROTOCOL_CHECKPOINT", 0.0)
+    monkeypatch.setattr("workbench.adaptation.trainings.training_jobs._PROTOCOL_CHECKPOINT", 0.0)
     command = (*ADAPT, *shared, "--teacher", "source", "--epochs", 2, "--json")
     run_cli(*ADAPT, *shared, "--protocols", "source")  # trains the source network
 

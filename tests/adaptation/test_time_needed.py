@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from workbench.adaptation import source_training, time_needed
+from workbench.adaptation.steps import time_needed
+from workbench.adaptation.trainings import source_training
 from workbench.training import time_estimate
 
 ADAPT = ("adapt", "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle")
@@ -31,7 +32,7 @@ def test_a_dry_run_of_a_long_training_has_the_estimate_and_what_is_quicker(run_c
 
 def test_a_short_one_is_not_timed(run_cli, monkeypatch):
     monkeypatch.setattr(
-        "workbench.adaptation.time_needed.estimate_seconds", lambda *a: pytest.fail("timed")
+        "workbench.adaptation.steps.time_needed.estimate_seconds", lambda *a: pytest.fail("timed")
     )
     status, out, err = run_cli(*ADAPT, *SHORT, "--dry-run", "--json")
     assert status == 0, err

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.initial_networks import make_network
-from workbench.adaptation.loaded_task import LoadedTask
-from workbench.adaptation.run_keys import protocol_key
+from workbench.adaptation.plans.run_keys import protocol_key
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.source_network import SourceNetwork, source_structure
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.loaded_task import LoadedTask
+from workbench.adaptation.tasks.source_network import SourceNetwork, source_structure
+from workbench.adaptation.tasks.task import resolve
+from workbench.adaptation.trainings.initial_networks import make_network
 from workbench.compression.costs.costs import Costs
 from workbench.compression.decisions.recipe_from_evidence import make_recipe
 from workbench.compression.evidence.evidence import collect

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench.adaptation.loaded_task import load_task
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.loaded_task import load_task
+from workbench.adaptation.tasks.task import resolve
 from workbench.models.processor import Processor
 from workbench.store.mlflow_store import Store
 from workbench.store.stored_results import stored_predictions

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.task import resolve
 from workbench.compression import method_names
 from workbench.compression.costs.filter_prices import with_prices
 from workbench.compression.decisions.recipe_from_evidence import keep_counts, make_recipe

@@ -296,7 +296,7 @@ def test_a_size_that_cannot_be_reached_is_reported_before_the_protocols(result, 
 
 
 def test_fine_tuning_with_rounding_is_not_applied_to_the_untrained_source(home):
-    from workbench.adaptation.stage_runs import stages_after
+    from workbench.adaptation.stages.stage_runs import stages_after
     from workbench.training.protocols import PROTOCOLS
 
     settings = SimpleNamespace(deployment=SimpleNamespace(stages=("int8", "int8-qat")))
@@ -321,7 +321,7 @@ def test_a_latency_budget_in_another_runtime(result, run_cli, monkeypatch, runti
         asked.append(rounds)
         return 1.0 if len(asked) % 2 else 0.5
 
-    monkeypatch.setattr("workbench.adaptation.budget_latency.one_image_ms", quick)
+    monkeypatch.setattr("workbench.adaptation.analysis.budget_latency.one_image_ms", quick)
     status, _, err = run_cli(*command, "--latency-ms", "0.7", "--runtime", runtime)
     assert status == 0, err
     assert len(asked) > 3

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from workbench.adaptation import stage_runs
-from workbench.adaptation.stage_work import stage_work
+from workbench.adaptation.stages import stage_runs
+from workbench.adaptation.stages.stage_work import stage_work
 from workbench.data.known_sets import load_images
 from workbench.deployment.quantisation.packed_weights import coded_layers, load_packed
 from workbench.deployment.settings import DeploymentSettings

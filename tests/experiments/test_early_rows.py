@@ -17,8 +17,9 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import save_file
 
-from workbench.adaptation import loaded_task, pipeline, preparation
+from workbench.adaptation import pipeline, preparation
 from workbench.adaptation.preparation import prepare
+from workbench.adaptation.tasks import loaded_task
 from workbench.errors import StoreError
 from workbench.experiments import grid
 from workbench.experiments.bench import bench

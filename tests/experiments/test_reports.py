@@ -7,7 +7,7 @@ import pytest
 
 import workbench
 from workbench.adaptation import pipeline
-from workbench.adaptation.report_facts import without_folders
+from workbench.adaptation.results.report_facts import without_folders
 from workbench.experiments.bench_report import method_and_budget
 from workbench.store.mlflow_store import Store
 from workbench.store.run_tags import KIND

@@ -20,9 +20,9 @@ from mutators import (
 from PIL import Image
 from safetensors.torch import save
 
-from workbench.adaptation.option_files import TYPES, read_options
+from workbench.adaptation.options.option_files import TYPES, read_options
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.task import resolve
 from workbench.compression.narrow_networks import build_narrow, load_network, structure_of
 from workbench.compression.recipes.recipe_files import read_recipe_file
 from workbench.data.catalog import SOURCES

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from workbench.adaptation.verdict import judge
+from workbench.adaptation.results.verdict import judge
 from workbench.cli.console import print_table
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.statistics import student_interval, wilson_interval

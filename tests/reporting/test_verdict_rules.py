@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from workbench.adaptation.verdict import is_tie, judge
+from workbench.adaptation.results.verdict import is_tie, judge
 from workbench.compression.costs.costs import Timing
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.verdict_rules import loss_reason, speed_reason, speed_words

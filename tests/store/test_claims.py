@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from workbench.adaptation.preparation import prepare
-from workbench.adaptation.source_training import job_of_source
+from workbench.adaptation.trainings.source_training import job_of_source
 from workbench.errors import MissingRunError
 from workbench.store import claims
 from workbench.store.claims import Claim, ClaimLostError, claimed

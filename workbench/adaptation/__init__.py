@@ -1,8 +1,13 @@
 """The main job: settings -> task -> plan of steps -> analysis -> trainings -> verdict.
 
-``pipeline.adapt`` and ``pipeline.analyze`` run it, ``dry_run.preview`` shows the same plan without
-executing it, and ``source_training.train`` trains a source network by itself. Values pass in one
-direction: ``settings`` (the user's options), ``task`` (names looked up, defaults filled in),
-``loaded_task`` (a task with its images), ``training_jobs`` (one training with its key), and then
-``store.recorder``. No module here depends on the command line or on a tracking server.
+``pipeline`` executes an adaptation, ``dry_run`` prints its steps, and ``single_steps`` executes one
+of them in another process. They use these rooms, each of which uses only those before it:
+
+``tasks`` looks up, checks and loads what the settings name.
+``options`` reads and writes options as files; ``plans`` has the plans and keys of trainings;
+``stages`` has the runs of stages after a training.
+``analysis`` measures a target and makes the recipe.
+``trainings`` has the trainings: source, gates, protocols, teachers and repair.
+``steps`` lists the steps, and what is recorded of them; ``results`` has the latencies, the verdict,
+the report and the files at the end.
 """

@@ -9,10 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from workbench.adaptation.loaded_task import load_task, settings_dict
 from workbench.adaptation.preparation import Call, check_call, notes
-from workbench.adaptation.recorded_steps import states_of
-from workbench.adaptation.time_needed import TimeNeeded, may_take_long, time_lines, time_needed
+from workbench.adaptation.steps.recorded_steps import states_of
+from workbench.adaptation.steps.time_needed import (
+    TimeNeeded,
+    may_take_long,
+    time_lines,
+    time_needed,
+)
+from workbench.adaptation.tasks.loaded_task import load_task, settings_dict
 from workbench.compression.costs.costs import count_costs
 from workbench.data.data_folder import data_folder, is_present
 from workbench.models.networks import build_network

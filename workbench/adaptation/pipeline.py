@@ -14,27 +14,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from workbench.adaptation.analysis.recipe_output import write_recipe
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.gate_runs import train_gates
-from workbench.adaptation.iterative_pfa import analyse_in_steps
-from workbench.adaptation.latency_runs import measure_runtimes
+from workbench.adaptation.options.recorded_options import adaptation_options, recorded_inputs
+from workbench.adaptation.plans.run_keys import adapt_key
 from workbench.adaptation.preparation import Prepared, prepare
-from workbench.adaptation.protocol_run_sets import ProtocolRuns
-from workbench.adaptation.protocol_runs import run_protocol
-from workbench.adaptation.recipe_output import write_recipe
-from workbench.adaptation.recorded_options import adaptation_options, recorded_inputs
-from workbench.adaptation.recorded_steps import StepState, states_of
-from workbench.adaptation.repair_training import repair
-from workbench.adaptation.run_keys import adapt_key
-from workbench.adaptation.source_training import train_source
-from workbench.adaptation.stage_runs import check_stages
-from workbench.adaptation.stage_work import NetworkSizes
-from workbench.adaptation.step_work import guessed_sizes, planned_steps
-from workbench.adaptation.steps import steps_of
-from workbench.adaptation.summary import conclude, has_report, is_concluded, write_conclusion
-from workbench.adaptation.task import Task
-from workbench.adaptation.teacher_chains import full_fine
-from workbench.adaptation.time_needed import may_take_long, time_lines, time_needed
+from workbench.adaptation.results.latency_runs import measure_runtimes
+from workbench.adaptation.results.summary import (
+    conclude,
+    has_report,
+    is_concluded,
+    write_conclusion,
+)
+from workbench.adaptation.stages.stage_runs import check_stages
+from workbench.adaptation.stages.stage_work import NetworkSizes
+from workbench.adaptation.steps.recorded_steps import StepState, states_of
+from workbench.adaptation.steps.step_work import guessed_sizes, planned_steps
+from workbench.adaptation.steps.steps import steps_of
+from workbench.adaptation.steps.time_needed import may_take_long, time_lines, time_needed
+from workbench.adaptation.tasks.task import Task
+from workbench.adaptation.trainings.gate_runs import train_gates
+from workbench.adaptation.trainings.iterative_pfa import analyse_in_steps
+from workbench.adaptation.trainings.protocol_run_sets import ProtocolRuns
+from workbench.adaptation.trainings.protocol_runs import run_protocol
+from workbench.adaptation.trainings.repair_training import repair
+from workbench.adaptation.trainings.source_training import train_source
+from workbench.adaptation.trainings.teacher_chains import full_fine
 from workbench.compression.recipes.recipe_files import SUFFIXES
 from workbench.compression.recipes.recipes import Recipe
 from workbench.data.user_paths import check_new_file, user_path

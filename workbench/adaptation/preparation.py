@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.adaptation.loaded_task import LoadedTask, load_task, with_images_of
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.smallest_network import check_smallest
-from workbench.adaptation.source_network import SourceNetwork, check_network, given_weights
 from workbench.adaptation.stage_options import check_applied, skipped_networks
-from workbench.adaptation.task import Task, resolve
-from workbench.adaptation.teachers import check_objective
+from workbench.adaptation.tasks.loaded_task import LoadedTask, load_task, with_images_of
+from workbench.adaptation.tasks.smallest_network import check_smallest
+from workbench.adaptation.tasks.source_network import SourceNetwork, check_network, given_weights
+from workbench.adaptation.tasks.task import Task, resolve
+from workbench.adaptation.trainings.teachers import check_objective
 from workbench.data.data_folder import data_folder, is_present
 from workbench.data.known_sets import load_images
 from workbench.errors import SettingsError

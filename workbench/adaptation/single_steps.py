@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.gate_runs import gates_job
-from workbench.adaptation.iterative_pfa import analyse_in_steps
-from workbench.adaptation.kept_weights import keeps_alone
+from workbench.adaptation.plans.run_keys import analysis_key
 from workbench.adaptation.preparation import Prepared
-from workbench.adaptation.repair_training import repair, repair_job
-from workbench.adaptation.run_keys import analysis_key
-from workbench.adaptation.source_network import SourceNetwork
-from workbench.adaptation.source_training import job_of_source, train_source
-from workbench.adaptation.teacher_chains import find_teacher, train_teacher
-from workbench.adaptation.training_jobs import protocol_job
+from workbench.adaptation.tasks.source_network import SourceNetwork
+from workbench.adaptation.trainings.gate_runs import gates_job
+from workbench.adaptation.trainings.iterative_pfa import analyse_in_steps
+from workbench.adaptation.trainings.kept_weights import keeps_alone
+from workbench.adaptation.trainings.repair_training import repair, repair_job
+from workbench.adaptation.trainings.source_training import job_of_source, train_source
+from workbench.adaptation.trainings.teacher_chains import find_teacher, train_teacher
+from workbench.adaptation.trainings.training_jobs import protocol_job
 from workbench.errors import DamagedRunError, SettingsError
 from workbench.store.recorder import Recorder
 from workbench.store.run_tags import KEY

@@ -39,7 +39,7 @@ def export(
       workbench export RUN --format onnx-int8 --check openvino
       workbench export weights.safetensors --format onnx --out pets.onnx
     """
-    from workbench.adaptation.run_export import export as run_export
+    from workbench.adaptation.results.run_export import export as run_export
     from workbench.deployment.export_text import export_lines
 
     done = run_export(run, format=format, out=out, model=model, check=check, **chosen)

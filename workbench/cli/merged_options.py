@@ -40,8 +40,8 @@ def merge_options(
     if config is not None and like is not None:
         raise SettingsError("--config and --like exclude each other; name one")
     if config is not None or like is not None:
-        from workbench.adaptation.option_files import TYPES, override, read_options
-        from workbench.adaptation.recorded_options import read_run_options
+        from workbench.adaptation.options.option_files import TYPES, override, read_options
+        from workbench.adaptation.options.recorded_options import read_run_options
 
         types = own_types() if own_types else TYPES[command]
         if config is not None:

@@ -31,7 +31,7 @@ def quantize(
       workbench quantize RUN --int8-for arm --out pets.onnx
       workbench quantize weights.safetensors --stage mixed --mixed-size 0.14
     """
-    from workbench.adaptation.run_export import quantize as run_quantize
+    from workbench.adaptation.results.run_export import quantize as run_quantize
     from workbench.deployment.export_text import (
         COMPARED_COLUMNS,
         compared_rows,

@@ -60,7 +60,7 @@ def train(
       workbench train --source cifar100 --weights vgg16.safetensors --sparsity 1e-4 --epochs 3 \\
         --schedule one-cycle --lr 0.01 --out sparse.safetensors
     """
-    from workbench.adaptation.source_training import train as run
+    from workbench.adaptation.trainings.source_training import train as run
 
     display = open_display(chosen.pop("quiet"))
     own = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.task import resolve
 from workbench.compression.method_names import (
     METHODS,
     RECIPES,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.task import resolve
 from workbench.compression.method_names import REFERENCE, SCALES
 from workbench.experiments.bench_comparisons import (
     budget_words,

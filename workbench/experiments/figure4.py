@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.source_network import source_structure
-from workbench.adaptation.task import resolve
+from workbench.adaptation.tasks.source_network import source_structure
+from workbench.adaptation.tasks.task import resolve
 from workbench.experiments import published
 from workbench.experiments.pages import Page, Results, by_domain, one_seed, signed, table
 from workbench.experiments.requested_cells import Part, Wish

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from workbench.adaptation.pipeline import adapt, finish
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.smallest_network import check_smallest
-from workbench.adaptation.source_network import check_network, given_weights
-from workbench.adaptation.task import Task, resolve
+from workbench.adaptation.tasks.smallest_network import check_smallest
+from workbench.adaptation.tasks.source_network import check_network, given_weights
+from workbench.adaptation.tasks.task import Task, resolve
 from workbench.errors import (
     DomainError,
     NetworkError,

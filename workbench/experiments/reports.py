@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from workbench.adaptation.run_report import (
+from workbench.adaptation.results.run_report import (
     RecordedAdaptation,
     collect_report,
     images_of,

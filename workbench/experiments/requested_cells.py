@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from workbench.adaptation.step_work import options_work
+from workbench.adaptation.steps.step_work import options_work
 from workbench.experiments.result_rows import Cell
 from workbench.training.time_left import TRAINING, PlannedStep
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from workbench.adaptation.loaded_task import validation_parts
-from workbench.adaptation.source_network import model_parts
-from workbench.adaptation.task import Task
+from workbench.adaptation.tasks.loaded_task import validation_parts
+from workbench.adaptation.tasks.source_network import model_parts
+from workbench.adaptation.tasks.task import Task
 from workbench.data.checked_values import number, short_text, whole
 from workbench.data.whole_files import written_whole
 from workbench.errors import DataError, DiskError, SettingsError

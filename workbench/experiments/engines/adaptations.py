@@ -15,8 +15,8 @@ from typing import Any
 
 from workbench.adaptation.pipeline import Begun, begin, finish
 from workbench.adaptation.preparation import Prepared, prepare
-from workbench.adaptation.recorded_steps import StepState
-from workbench.adaptation.step_work import guessed_sizes, planned_steps
+from workbench.adaptation.steps.recorded_steps import StepState
+from workbench.adaptation.steps.step_work import guessed_sizes, planned_steps
 from workbench.errors import WorkbenchError
 from workbench.experiments.engines.cell_progress import CellLog, running_wave
 from workbench.experiments.engines.engine_settings import EngineSettings

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from workbench.adaptation.option_files import TYPES
+from workbench.adaptation.options.option_files import TYPES
 from workbench.adaptation.single_steps import SINGLE_STEPS
 from workbench.data.checked_values import number, short_text, whole
 from workbench.data.whole_files import parse_json

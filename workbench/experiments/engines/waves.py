@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench.adaptation.pipeline import Begun
 from workbench.adaptation.preparation import Call, Prepared
-from workbench.adaptation.recorded_steps import StepState, states_of
+from workbench.adaptation.steps.recorded_steps import StepState, states_of
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
 from workbench.domains.search import is_packaged

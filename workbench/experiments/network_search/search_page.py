@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.adaptation.report_facts import command_line, command_of
-from workbench.adaptation.run_report import collect_report, images_of, recorded_adaptation
+from workbench.adaptation.results.report_facts import command_line, command_of
+from workbench.adaptation.results.run_report import collect_report, images_of, recorded_adaptation
 from workbench.data.checked_values import listed, mapped, number, short_text
 from workbench.errors import SettingsError
 from workbench.experiments.network_search.search_record import TABLE_FILE, TEXT_FILE

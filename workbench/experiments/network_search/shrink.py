@@ -10,15 +10,15 @@ from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 
-from workbench.adaptation.option_files import TYPES, Types, types_of
+from workbench.adaptation.options.option_files import TYPES, Types, types_of
 from workbench.adaptation.pipeline import adapt
+from workbench.adaptation.plans.run_keys import adapt_key
 from workbench.adaptation.preparation import Prepared, check_call, prepare
-from workbench.adaptation.run_keys import adapt_key
-from workbench.adaptation.run_report import attach_report
-from workbench.adaptation.source_and_target import shared_images
-from workbench.adaptation.source_training import train_source
-from workbench.adaptation.step_work import guessed_sizes
-from workbench.adaptation.task import Task
+from workbench.adaptation.results.run_report import attach_report
+from workbench.adaptation.steps.step_work import guessed_sizes
+from workbench.adaptation.tasks.source_and_target import shared_images
+from workbench.adaptation.tasks.task import Task
+from workbench.adaptation.trainings.source_training import train_source
 from workbench.compression.method_names import GATES, reads
 from workbench.compression.recipes.recipe_settings import ONNX_INT8
 from workbench.deployment.stage_names import INT8

@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.adaptation.preparation import Prepared
 from workbench.adaptation.single_steps import Check, StepRun
-from workbench.adaptation.source_training import train_source
+from workbench.adaptation.trainings.source_training import train_source
 from workbench.experiments.engines.cell_progress import CellLog, run_wave
 from workbench.experiments.engines.cells import TRIAL, Cell
 from workbench.experiments.engines.engine_table import OpenEngine

@@ -14,16 +14,16 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from workbench.adaptation.analysis import decide, gather
+from workbench.adaptation.analysis.analysis import decide, gather
+from workbench.adaptation.analysis.budget_latency import latency_in, write_for
+from workbench.adaptation.analysis.compensated_start import compensated_start
 from workbench.adaptation.analysis_result import Analysis
-from workbench.adaptation.budget_latency import latency_in, write_for
-from workbench.adaptation.compensated_start import compensated_start
-from workbench.adaptation.loaded_task import LoadedTask, head_rows
 from workbench.adaptation.preparation import Prepared
 from workbench.adaptation.settings import Settings
-from workbench.adaptation.source_network import SourceNetwork, source_structure
-from workbench.adaptation.task import resolve
-from workbench.adaptation.training_jobs import protocol_job
+from workbench.adaptation.tasks.loaded_task import LoadedTask, head_rows
+from workbench.adaptation.tasks.source_network import SourceNetwork, source_structure
+from workbench.adaptation.tasks.task import resolve
+from workbench.adaptation.trainings.training_jobs import protocol_job
 from workbench.compression.costs.costs import count_costs, measure_latencies
 from workbench.compression.evidence.evidence import Evidence
 from workbench.compression.groups.rebuild import rebuild

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
 
-from workbench.adaptation.option_files import TYPES, read_options
+from workbench.adaptation.options.option_files import TYPES, read_options
 from workbench.errors import SettingsError, WorkbenchError
 from workbench.experiments.service.job_requests import UPLOAD, JobRequest, without_paths
 from workbench.experiments.service.upload_store import UploadStore

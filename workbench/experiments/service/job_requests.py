@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from workbench.adaptation.option_files import TYPES, read_options
+from workbench.adaptation.options.option_files import TYPES, read_options
 from workbench.data.catalog import IMAGENET, SOURCES
 from workbench.domains.new_files import folder_text, write_domain
 from workbench.domains.search import search_path

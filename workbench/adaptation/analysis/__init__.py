@@ -1,0 +1,1 @@
+"""The analysis of a target: responses, recipe and costs, measured and recorded."""

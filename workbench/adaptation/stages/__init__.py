@@ -1,0 +1,1 @@
+"""Stages after a training: their start, their work and their runs."""

@@ -1,0 +1,1 @@
+"""The steps of an adaptation, which of them are recorded, and the time they need."""

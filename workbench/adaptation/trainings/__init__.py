@@ -1,0 +1,1 @@
+"""All trainings of an adaptation: source, gates, protocols, teachers and repair."""
