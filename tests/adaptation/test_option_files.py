@@ -7,7 +7,11 @@ import pytest
 import yaml
 
 from workbench.adaptation.options.option_files import TYPES, override, read_options
-from workbench.adaptation.options.recorded_options import adaptation_options, source_options
+from workbench.adaptation.options.recorded_options import (
+    adaptation_options,
+    read_recorded,
+    source_options,
+)
 from workbench.adaptation.settings import OPTIONS, Settings
 from workbench.adaptation.tasks.source_task import SourceSettings, resolve_source
 from workbench.adaptation.tasks.task import resolve
@@ -272,6 +276,21 @@ def test_a_damaged_file_of_a_run_is_reported_and_written_again(run_cli):
         assert f"{path} is damaged; run the command of that run again" in err
         assert json.loads(run_cli(*call)[1])["trained"] == 0
         assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("recorded", "method"),
+    [
+        ("flops: 0.1\n", "pfa-kl"),  # by a version with one default
+        ("selection: fp\nlatency_ms: 1\n", "pfa-kl"),
+        ("method: pfa-cost\nselection: fp\nflops: 0.1\n", "pfa-cost"),
+        ("epochs: 3\n", None),
+    ],
+)
+def test_a_run_with_a_budget_is_repeated_with_the_method_of_its_version(recorded, method):
+    write(recorded)
+    options = read_recorded(Path("options.yaml"), TYPES["adapt"], "adapt")
+    assert options.get("method") == method
 
 
 def test_a_run_can_be_repeated_for_another_kind_of_target(run_cli, draw_folder):

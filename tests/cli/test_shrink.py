@@ -15,7 +15,7 @@ from workbench.store.run_tags import KIND
 SMALL = (
     "--source", "digits", "--target", "digits-0v1", "--schedule", "one-cycle",
     "--source-epochs", "2", "--epochs", "2", "--batch-size", "32", "--recipes", "pfa-kl,uniform",
-    "--budgets", "0.1,0.4", "--rungs", "2",
+    "--selection", "fp", "--budgets", "0.1,0.4", "--rungs", "2",
 )  # fmt: skip
 
 
@@ -40,6 +40,10 @@ def test_a_search_that_is_killed_goes_on_and_repeats_no_finished_trial(run_cli, 
     status, out, err = run_cli("shrink", *SMALL, "--figure", "pareto.png")
     assert status == 0, err
     assert "test images, after training on all images" in out
+    # The report has a command that repeats the search, whichever network was chosen.
+    (report,) = re.findall(r"report +(.*report.html)", out)
+    assert "--recipes pfa-kl,uniform" in (text := Path(report).read_text())
+    assert "--selection fp" in text
     assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
     names = [run.name for run in trials() if run.status == "FINISHED"]
     assert len(names) == len(set(names))
@@ -56,6 +60,9 @@ def test_a_search_that_is_killed_goes_on_and_repeats_no_finished_trial(run_cli, 
     assert found["trials"] >= len(before) - 1
     assert found["complete"]
     assert found["source_saw_validation_images"]
+    assert {
+        name.partition(" at ")[0] for name in (each["network"] for each in found["networks"])
+    } >= {"fp", "pfa-kl + fp"}
     runs = {run for each in found["networks"] for run in each["runs"]}
     assert runs <= before
     costs = [each["cost"] for each in found["networks"]]

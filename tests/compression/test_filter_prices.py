@@ -16,6 +16,8 @@ from workbench.compression.evidence.evidence import Evidence, FilterPrice
 from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.groups.structure import FilterGroup, ResponsePoint
 from workbench.compression.groups.tracing import find_structure
+from workbench.compression.method_names import FACTORISATIONS, METHODS, SELECTIONS, method_label
+from workbench.compression.method_names import RECIPES as RECIPE_NAMES
 from workbench.compression.methods import RECIPES
 from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.compression.recipes.recipe_settings import RecipeSettings
@@ -176,6 +178,17 @@ def test_a_budget_alone_chooses_widths_by_cost_and_filters_by_their_norms(given,
     settings = RecipeSettings.of(**given)
     assert (settings.method, settings.selection) == chosen
     assert RecipeSettings.of(**vars(settings)) == settings  # no second choice
+
+
+def test_a_recipe_has_the_label_of_its_settings():
+    for recipe in (*METHODS, *RECIPE_NAMES):
+        own = METHODS[recipe].recipe if recipe in METHODS else recipe
+        for selection in ("pfa",) if recipe in FACTORISATIONS else SELECTIONS:
+            settings = RecipeSettings.of(recipe=own, selection=selection)
+            assert method_label(own, selection) == settings.label
+    assert method_label("pfa-cost", "fp") == "pfa-cost + fp"
+    assert method_label("uniform", "fp") == "fp"
+    assert [method_label("file", name) for name in ("pfa", "fp")] == ["file", "file + fp"]
 
 
 @pytest.mark.parametrize("method", ["taylor", "lamp", "repr", "gal"])

@@ -263,6 +263,9 @@ def test_entries_have_the_longest_trainings_of_each_candidate():
 def test_candidates_have_names():
     assert Candidate(0.1, "pfa-kl").label == "pfa-kl at 10 %"
     assert FULL.label == "full-fine"
+    assert Candidate(0.1, "pfa-cost", selection="fp").label == "pfa-cost + fp at 10 %"
+    assert Candidate(0.1, "uniform", selection="fp").label == "fp at 10 %"
+    assert Candidate(0.1, "fp", selection="fp") == Candidate(0.1, "fp")
 
 
 def test_labels_of_the_chart_do_not_overlap(tmp_path, monkeypatch):

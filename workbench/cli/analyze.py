@@ -59,6 +59,7 @@ def analyze(
     if as_json:
         whole = {
             "method": recipe.method,
+            "selection": recipe.selection,
             "recipe": recipe.rows(),
             "uncompressed": dict(recipe.uncompressed),
             **({"factors": plain_factors(recipe.factors)} if recipe.factorises else {}),
@@ -66,7 +67,7 @@ def analyze(
         }
         print(json.dumps(whole, indent=1))
         return
-    title = f"{chosen['target']} · {recipe.method} · {measured_on(recipe)}"
+    title = f"{chosen['target']} · {recipe.label} · {measured_on(recipe)}"
     print_table(title, recipe_columns(recipe), recipe_rows(recipe), elsewhere="--json")
     for line in (*group_notes(recipe), cost_sentence(full, small)):
         print_line(line)

@@ -80,8 +80,22 @@ REFERENCE = "pfa-kl"
 #: The recipe that weighs energy against the costs of filters, and the units of these costs.
 COST_AWARE = "pfa-cost"
 COSTS = ("flops", "params")
+#: The selection of recipes without one of their own.
+USUAL_SELECTION = "pfa"
 #: The method of a recipe that a file gives; it is no choice of ``--method``.
 FILE = "file"
+
+
+def method_label(recipe: str, selection: str) -> str:
+    """Name for people of a recipe with a selection: that of the method if there is one.
+
+    Otherwise the recipe's, and the selection if it is not the recipe's own.
+    """
+    named = [name for name, method in METHODS.items() if method == Method(recipe, selection)]
+    own = METHODS.get(recipe, Method(recipe, USUAL_SELECTION))
+    if named or own.selection == selection:
+        return next(iter(named), recipe)
+    return f"{recipe} + {selection}"
 
 
 def trained_gates(*names: str) -> list[str]:

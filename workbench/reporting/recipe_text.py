@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.compression.costs.costs import Costs
@@ -14,6 +14,12 @@ from workbench.reporting.tables import count, percent
 #: PFA-En left layers of 2 to 5 % for ten classes of CIFAR-100, and its network was 16 points less
 #: accurate than one of equal shares (one seed).
 _BOTTLENECK = 0.05
+
+
+def method_text(settings: Mapping[str, Any]) -> str:
+    """The method in the resolved settings, with the selection if it is not the method's own."""
+    chosen = settings.get("selection")
+    return str(settings["method"]) + (f" + {chosen}" if chosen else "")
 
 
 def cost_dict(full: Costs, small: Costs) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from workbench.models.external_networks import is_users_own
 from workbench.reporting.attack_table import attack_table
-from workbench.reporting.recipe_text import kept_sentence
+from workbench.reporting.recipe_text import kept_sentence, method_text
 from workbench.reporting.results import Adaptation, ProtocolResult, Verdict
 from workbench.reporting.tables import (
     ADAPT_DECIMALS,
@@ -96,7 +96,7 @@ def title(adaptation: Adaptation) -> str:
     seeds = f"{settings['seeds']} seed{'s' if settings['seeds'] > 1 else ''}"
     plan = settings["plan"]
     return (
-        f"{settings['target']} · {settings['model']} · {settings['method']} "
+        f"{settings['target']} · {settings['model']} · {method_text(settings)} "
         f"({seeds}, {plan['epochs']} epoch{'s' if plan['epochs'] > 1 else ''}, "
         f"{plan['schedule']} schedule)"
     )

@@ -28,7 +28,7 @@ def write_recipe(path: Path, task: Task, analysis: Analysis) -> None:
             recipe,
             [
                 f"{task.model} trained on {task.source.name}, for the target {task.domain.name}.",
-                f"Method {recipe.method}{budget}, responses to {recipe.images} images.",
+                f"Method {recipe.label}{budget}, responses to {recipe.images} images.",
                 size_text(analysis.full, analysis.compressed),
                 f"Written by workbench {__version__}. Use it with --recipe-file; 'keep' lists the "
                 "filters that stay.",

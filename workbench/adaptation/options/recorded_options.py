@@ -19,6 +19,7 @@ from workbench.adaptation.settings import GROUPS
 from workbench.adaptation.tasks.source_task import SourceSettings, SourceTask
 from workbench.adaptation.tasks.task import Task
 from workbench.compression.costs.budget_limits import BUDGETS
+from workbench.compression.recipes.recipe_settings import RecipeSettings
 from workbench.data.catalog import SOURCES
 from workbench.data.user_paths import user_path
 from workbench.domains.search import is_packaged
@@ -124,7 +125,7 @@ def read_run_options(
             f"--like {run_id}: {path} is damaged; run the command of that run again, which writes "
             "the file again"
         )
-    options = read_options(path, types, command)
+    options = read_recorded(path, types, command)
     if options.get("recipe_file") is not None:
         options["recipe_file"] = store.fetch(run, RECIPE_INPUT_FILE)
         if options["recipe_file"] is None:
@@ -132,6 +133,21 @@ def read_run_options(
                 f"--like {run_id}: the run's {RECIPE_INPUT_FILE} is missing; run the command of "
                 "that run again, which writes the file again"
             )
+    return options
+
+
+def read_recorded(path: Path, types: Types, command: str) -> dict[str, Any]:
+    """Read the stored options of a run.
+
+    Earlier versions did not write the default method, and it was the same with a budget.
+
+    Raises:
+        SettingsError: with one line for each mistake in the file.
+    """
+    options = read_options(path, types, command)
+    has_budget = any(options.get(name) is not None for name in BUDGETS)
+    if has_budget and not options.get("method"):
+        options["method"] = RecipeSettings.method
     return options
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.adaptation.options.option_files import TYPES, read_options
+from workbench.adaptation.options.option_files import TYPES
+from workbench.adaptation.options.recorded_options import read_recorded
 from workbench.errors import SettingsError
 from workbench.models.external_networks import DEFAULT_WEIGHTS
 from workbench.store.mlflow_store import Store
@@ -37,7 +38,7 @@ def command_of(store: Store, run: StoredRun) -> dict[str, Any]:
     """The options that an adaptation was called with; empty if they are not recorded."""
     path = store.fetch(run, OPTIONS_FILE)
     try:
-        return {} if path is None else read_options(path, TYPES["adapt"], "adapt")
+        return {} if path is None else read_recorded(path, TYPES["adapt"], "adapt")
     except SettingsError:
         return {}
 

@@ -27,7 +27,7 @@ from workbench.store.run_tags import VERSION
 
 #: Parameters of a run that its model card shows.
 _SHOWN = (
-    "protocol", "method", "seed", "epochs", "schedule", "learning_rate", "batch_size",
+    "protocol", "method", "selection", "seed", "epochs", "schedule", "learning_rate", "batch_size",
     "weight_decay", "source", "source_weights", "torch",
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ from workbench.data.checked_values import listed, mapped, short_text
 from workbench.data.image_batches import ImageSet
 from workbench.data.known_sets import Images
 from workbench.errors import DamagedRunError, MissingRunError, SettingsError, WorkbenchError
+from workbench.reporting.recipe_text import method_text
 from workbench.reporting.report.adaptation_page import AdaptationReport, adaptation_page
 from workbench.reporting.report.html import render
 from workbench.reporting.report.network_sections import Training
@@ -86,7 +87,8 @@ class RecordedAdaptation:
     @property
     def title(self) -> str:
         """Target, model and method."""
-        return " · ".join(str(self.content[name]) for name in ("target", "model", "method"))
+        method = method_text({**self.settings, "method": self.content["method"]})
+        return f"{self.content['target']} · {self.content['model']} · {method}"
 
     @property
     def split(self) -> str:

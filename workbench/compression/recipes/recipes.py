@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.compression.method_names import FACTORISATIONS
+from workbench.compression.method_names import FACTORISATIONS, method_label
 from workbench.data.checked_values import LARGEST_NUMBER, listed, mapped, number, short_text, whole
 from workbench.data.whole_files import parse_json
 from workbench.models.factors import Factor, factors_from, plain_factors
@@ -82,6 +82,11 @@ class Recipe:
     threshold: float | None = None
     selection: str = "pfa"
     factors: tuple[Factor, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Name for people: the method, or the recipe and the selection."""
+        return method_label(self.method, self.selection)
 
     @property
     def factorises(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from workbench.compression.recipes.recipe_settings import RecipeSettings
 
 
 @dataclass(frozen=True)
@@ -15,16 +17,21 @@ class Candidate:
         share: largest share of the full network's FLOPs or parameters, in (0, 1].
         method: a name in ``METHODS``; "" for a full network.
         protocol: how it is trained.
+        selection: the selection of all candidates of the search; "" for the method's own.
     """
 
     share: float
     method: str
     protocol: str = "pfa-fine"
+    selection: str = field(default="", compare=False)
 
     @property
     def label(self) -> str:
         """Name for people."""
-        return f"{self.method} at {100 * self.share:.3g} %" if self.method else self.protocol
+        if not self.method:
+            return self.protocol
+        recipe = RecipeSettings.of(method=self.method, selection=self.selection or None)
+        return f"{recipe.label} at {100 * self.share:.3g} %"
 
     def options(self, budget: str) -> dict[str, Any]:
         """Its options of ``adapt``.

@@ -149,7 +149,8 @@ def _search(
                 adaptation = _train(found.chosen, search, options, display, engine)
                 store = recorder.store
                 report = store.run(parent).artifact(REPORT_FILE)
-                result = Search(found, adaptation, search.chosen(), parent, store.shown, report)
+                chosen = {**search.chosen(), "selection": options.get("selection")}
+                result = Search(found, adaptation, chosen, parent, store.shown, report)
                 write_search(result, recorder)
                 attach_report(store, parent, render(search_page(store, store.run(parent), None)))
     return result

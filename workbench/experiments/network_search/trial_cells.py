@@ -69,7 +69,8 @@ def _candidate(cell: Cell) -> tuple[Candidate, SearchSettings]:
     assert cell.trial is not None
     values = cell.trial
     search = SearchSettings.of(cost=values["cost"], runtime=values["runtime"])
-    return Candidate(float(values["share"]), values["method"], values["protocol"]), search
+    names = (values["method"], values["protocol"], values["selection"])
+    return Candidate(float(values["share"]), *names), search
 
 
 def trial_options(cell: Cell) -> dict[str, Any]:

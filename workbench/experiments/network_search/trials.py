@@ -187,7 +187,8 @@ class Trials:
         The smallest recipes of two methods, or at two budgets, may be the same network.
         """
         found: dict[tuple[str, tuple[int, ...]], Candidate] = {}
-        for candidate in candidates:
+        for each in candidates:
+            candidate = replace(each, selection=self.options.get("selection") or "")
             try:
                 recipe = self.analysis(candidate).recipe
             except SettingsError as error:

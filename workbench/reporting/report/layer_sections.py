@@ -39,7 +39,7 @@ def filters_section(recipe: Recipe) -> Section:
         rows += _bars(place, layer)
     kept, full = sum(recipe.widths), sum(layer.filters for layer in recipe.layers)
     lines = [
-        f"{recipe.method} keeps {kept:,} of {full:,} filters ({100 * kept / full:.0f} %), measured "
+        f"{recipe.label} keeps {kept:,} of {full:,} filters ({100 * kept / full:.0f} %), measured "
         f"on {recipe.images:,} training images. Inactive filters do not respond to them."
     ]
     lines += [f"{name} is not compressed: {why}." for name, why in recipe.uncompressed.items()]
