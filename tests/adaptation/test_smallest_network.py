@@ -20,7 +20,7 @@ def test_a_budget_below_the_smallest_network_is_one_line(run_cli, more, budget):
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert f"{' '.join(budget)}".replace("2k", "2000") in err
-    assert "no network is that small; the smallest possible one has" in err
+    assert ": uniform: no network is that small; the smallest possible one has" in err
     assert "(--min-share 0.9; a smaller share allows less)" in err
     assert not Path("mlruns").exists()
 

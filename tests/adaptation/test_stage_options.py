@@ -61,3 +61,34 @@ def test_a_skipped_network_that_was_asked_for_is_a_note(run_cli):
     assert "sparse after source" not in out
     _, _, err = run_cli(*BASE, *more, "pfa-fine")  # the source is there for comparison
     assert "stages that train" not in err
+
+
+POINTWISE = """
+from torch import nn
+
+def net(num_classes=10):
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(8, num_classes),
+    )
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("kernel-clustered", "has no convolution whose kernels can be shared"),
+        ("binary", "has 2 layer(s) with weights; use --stages mixed"),
+    ],
+)
+def test_a_network_without_layers_for_a_stage_is_rejected_before_it_is_trained(
+    run_cli, tmp_path, monkeypatch, stage, said
+):
+    (tmp_path / "pointwise.py").write_text(POINTWISE)
+    monkeypatch.syspath_prepend(tmp_path)
+    short = ("--source-epochs", "1", "--epochs", "1", "--protocols", "full-fine")
+    status, out, err = run_cli(*BASE, *short, "--model", "pointwise:net", "--stages", stage)
+    assert (status, out) == (2, "")
+    assert f"--stages {stage}: " in err
+    assert said in err
+    assert "full-fine" not in err

@@ -95,6 +95,7 @@ source_epochs: 2
 epochs: 2
 batch_size: 32
 recipes: [pfa-kl, uniform]
+selection: fp
 budgets: [0.1, 0.4]
 rungs: 2
 validation: 0.25
@@ -119,6 +120,7 @@ def test_a_file_says_the_same_as_the_command_line(run_cli, tmp_path):
 def test_a_dry_run_shows_the_steps_and_changes_nothing(run_cli, tmp_path):
     status, out, err = run_cli("shrink", *SMALL, "--seeds", "2", "--dry-run")
     assert status == 0, err
+    assert "search      pfa-kl, uniform with --selection fp at 10 %, 40 % of the FLOPs" in out
     steps = [line for line in out.splitlines() if line[:1].isdigit()]
     assert steps[0] == "1. source training: digits, 2 epochs (to do)"
     assert "at most 4 candidates and full-fine, 1 epoch each" in steps[2]

@@ -29,6 +29,27 @@ def test_bench_compares_methods_that_score_filters(run_cli, tmp_path):
     assert "| ccp |" in page
 
 
+def test_a_method_without_a_network_that_small_is_named_and_may_go_below_its_share(
+    run_cli, monkeypatch
+):
+    few = ("bench", *SHORT, "--methods", "fp,taylor,pfa-cost", "--flops", 0.02)
+    status, out, err = run_cli(*few)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "--flops 0.02: taylor: no network is that small" in err
+    assert "(--min-share 0.2; a smaller share allows less)" in err
+    asked = []
+
+    def stop(parts, *_, **__):
+        asked.extend(parts)
+        if parts:
+            raise SettingsError("stopped")
+
+    monkeypatch.setattr(bench, "run_parts", stop)
+    status, _, err = run_cli(*few, "--min-share", 0)
+    assert "stopped" in err
+    assert {part.options["min_share"] for part in asked} == {0}
+
+
 def test_all_is_every_method_of_the_table(monkeypatch):
     asked = []
 

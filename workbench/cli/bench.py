@@ -14,7 +14,7 @@ from workbench.cli.options import takes
 from workbench.compression.method_names import METHODS, RECIPES, SELECTIONS
 
 
-@takes("source", *COMMON, "domains", "compensate", results=RESULTS_OPTION)
+@takes("source", *COMMON, "domains", "min_share", "compensate", results=RESULTS_OPTION)
 def bench(
     target: Annotated[str, typer.Option(help="Target domains, comma-separated.")],
     methods: Annotated[

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+
+from torch import nn
 
 from workbench.adaptation.stage_options import follows
 from workbench.adaptation.stages.stage_start import rewind_to_start
@@ -23,7 +25,10 @@ from workbench.data.validation_split import validation_places
 from workbench.deployment.file_evaluation import evaluate_file
 from workbench.deployment.multi_exit import check_exits
 from workbench.deployment.network_files import open_network
+from workbench.deployment.quantisation.binary_training import inner_layers
+from workbench.deployment.quantisation.kernel_clustered import check_kernels
 from workbench.deployment.quantisation.mixed_bits import check_size
+from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES, Stage
 from workbench.deployment.stage_types import TrainedNetwork
 from workbench.deployment.stages import apply_stage, file_costs
@@ -47,6 +52,13 @@ from workbench.training.predictions import PREDICTIONS_FILE
 from workbench.training.protocols import PROTOCOLS, Protocol
 from workbench.training.time_left import STAGE
 
+#: Checks of networks that are not trained yet, by the stage.
+_NETWORK_CHECKS: dict[str, Callable[[nn.Module, Card, DeploymentSettings], object]] = {
+    "mixed": lambda network, card, settings: check_size(network, card, settings.mixed_size),
+    "kernel-clustered": lambda network, card, _: check_kernels(network, card),
+    "binary": lambda network, card, _: inner_layers(network, card),
+    "multi-exit": check_exits,
+}
 #: Parameters of a training that its stages do not have.
 _NOT_COPIED = ("device", "precision")
 
@@ -216,12 +228,12 @@ def check_stages(loaded: LoadedTask, recipe: Recipe) -> None:
 
     Raises:
         SettingsError: when ``--mixed-size`` or ``--exit-flops`` cannot be reached, or the network
-            has too few places for exits.
+            has too few places for exits, no kernels to share, or no layers to make binary.
         NetworkError: when it cannot have exits.
         DataError: when a class has too few training images for the thresholds of exits.
     """
     task, deployment = loaded.task, loaded.task.settings.deployment
-    if not {"mixed", "multi-exit"} & set(deployment.stages):
+    if not _NETWORK_CHECKS.keys() & set(deployment.stages):
         return
     if "multi-exit" in deployment.stages:
         validation_places(loaded.train, task.domain.classes, where=task.domain.name)
@@ -230,10 +242,9 @@ def check_stages(loaded: LoadedTask, recipe: Recipe) -> None:
     for widths, factors in small + [((), ())] * (False in compressed):
         card = Card.of(task.model, task.source, task.domain.classes, widths, factors=factors)
         network = build_narrow(card.model, card.shape, len(card.classes), widths, factors=factors)
-        if "mixed" in deployment.stages:
-            check_size(network, card, deployment.mixed_size)
-        if "multi-exit" in deployment.stages:
-            check_exits(network, card, deployment)
+        for name, check in _NETWORK_CHECKS.items():
+            if name in deployment.stages:
+                check(network, card, deployment)
 
 
 def stages_after(task: Task, protocol: Protocol) -> list[Stage]:

@@ -50,7 +50,8 @@ def check_smallest(task: Task) -> list[str]:
     active_only = RECIPES[task.recipe_options().recipe].active_only
     if not active_only or _cost(task, 0.0, budget.option) > budget.limit:
         raise SettingsError(
-            f"{budget}: no network is that small; the smallest possible one has {least}"
+            f"{budget}: {task.settings.recipe.label}: no network is that small; the smallest "
+            f"possible one has {least}"
         )
     return [
         f"warning: {budget}: if all filters are active, no network is that small; the smallest one "

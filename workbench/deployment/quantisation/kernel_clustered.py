@@ -99,13 +99,9 @@ def make_kernel_clustered(
         OSError: when the file cannot be written.
     """
     network = deepcopy(trained.network)
+    check_kernels(network, trained.card)
     reasons = left_alone(network, trained.card)
     every = coded_layers(network)
-    if len(reasons) == len(every):
-        raise SettingsError(
-            f"--stages kernel-clustered: {trained.card.model} has no convolution whose kernels "
-            "can be shared; use --stages clustered"
-        )
     shared: dict[int, KernelWeights] = {}
     for name, layer in every.items():
         if name not in reasons and id(layer) not in shared:
@@ -132,6 +128,19 @@ def make_kernel_clustered(
         "left_alone": [{"name": name, "reason": reason} for name, reason in reasons.items()],
     }
     return StageReport(details=details)
+
+
+def check_kernels(network: nn.Module, card: Card) -> None:
+    """Check that a network has kernels that can be shared, before it is trained.
+
+    Raises:
+        SettingsError: when it has none.
+    """
+    if len(left_alone(network, card)) == len(coded_layers(network)):
+        raise SettingsError(
+            f"--stages kernel-clustered: {card.model} has no convolution whose kernels can be "
+            "shared; use --stages clustered"
+        )
 
 
 def left_alone(network: nn.Module, card: Card) -> dict[str, str]:

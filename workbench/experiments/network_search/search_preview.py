@@ -36,7 +36,7 @@ def preview_search(*, display: Display | None = None, **options: Any) -> dict[st
     steps = [f"{step['step']} ({step['state']})" for step in whole]
     return {
         **{name: plan[name] for name in ("settings", "data", "full_network")},
-        "search": search.chosen(),
+        "search": {**search.chosen(), "selection": shared.get("selection")},
         "steps": [*steps, *_steps(search, plan["settings"])],
     }
 
@@ -70,9 +70,10 @@ def search_preview_lines(plan: Mapping[str, Any]) -> list[str]:
     search = plan["search"]
     budgets = ", ".join(f"{100 * share:g} %" for share in search["budgets"])
     what = "parameters" if search["cost"] in ("params", "bytes") else "FLOPs"
+    chosen = f" with --selection {search['selection']}" if search["selection"] else ""
     return [
         *subject_lines(dict(plan)),
-        f"search      {', '.join(search['recipes'])} at {budgets} of the {what}, on "
+        f"search      {', '.join(search['recipes'])}{chosen} at {budgets} of the {what}, on "
         f"{100 * search['validation_share']:g} % of the training images",
         "",
         *(f"{number}. {step}" for number, step in enumerate(plan["steps"], start=1)),
