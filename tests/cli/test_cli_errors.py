@@ -86,6 +86,7 @@ WRONG_OPTIONS = {
     "--lr -0.1": "--lr -0.1 is not a positive number; try 0.1",
     "--lr 0": "--lr 0 is not a positive number; try 0.1",
     "--lr nan": "--lr nan is not a positive number; try 0.1",
+    "--lr 1e30": "--lr 1e+30 is above 1e+06; try 0.1",
     "--lr inf": "--lr inf is not a positive number; try 0.1",
     "--fine-lr 0": "--fine-lr 0 is not a positive number; try 0.1",
     "--weight-decay 1.5": "--weight-decay 1.5 is not within [0, 1); try 5e-4",

@@ -141,6 +141,7 @@ def test_unknown_options_and_wrong_values_are_reported_together(service):
         ({"options": {"domains": "/etc"}}, "set by the server"),
         ({"options": {"output": "/etc"}}, "set by the server"),
         ({"options": {"epoch": 1}}, "did you mean 'epochs'?"),
+        ({"options": {"method": "taylor", "flops": 0.01}}, "taylor: no network is that small"),
         ({"options": {"epochs": "many"}}, "'many' is not a whole number"),
         ({"options": {"only": [{"a": 1}]}}, "is not a text"),
         ({"options": {"only": ["a\x1b"]}}, "cannot be printed"),

@@ -149,7 +149,7 @@ def test_three_started_together_in_an_empty_folder_agree(undisturbed, tmp_path, 
 
 
 def test_a_training_that_breaks_down_is_failed_with_its_reason(run_cli, tmp_path):
-    status, _, err = run_cli("adapt", *TASK, "--lr", "1e30", "--source-epochs", "1")
+    status, _, err = run_cli("adapt", *TASK, "--lr", "1e6", "--source-epochs", "1")
     assert status == 1
     assert "try a lower --lr" in err
     lines = [line for line in err.splitlines() if "still working" not in line]

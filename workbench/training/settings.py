@@ -29,6 +29,7 @@ GATE_OPTIONS = ("gate_epochs", "gate_penalty")
 _MOST_SEEDS, _MOST_EPOCHS = 1000, 1_000_000
 _LARGEST_SEED, _LARGEST_BATCH = 2**32 - 1, 2**20
 _LARGEST_ALPHA = 100
+_LARGEST_RATE = 1e6
 _LARGEST_BETA = 100
 
 
@@ -244,6 +245,8 @@ def check_numbers(
     for option, rate in (("--lr", lr), ("--fine-lr", fine_lr)):
         if rate is not None and not 0 < rate < float("inf"):
             problems.append(f"{option} {rate:g} is not a positive number; try 0.1")
+        elif rate is not None and rate > _LARGEST_RATE:
+            problems.append(f"{option} {rate:g} is above {_LARGEST_RATE:g}; try 0.1")
     if weight_decay is not None and not 0 <= weight_decay < 1:
         problems.append(f"--weight-decay {weight_decay:g} is not within [0, 1); try 5e-4")
     return problems

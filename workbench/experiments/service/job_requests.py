@@ -189,8 +189,9 @@ def _together(problems: Sequence[str]) -> Iterator[None]:
 def _check(options: Mapping[str, Any]) -> None:
     """The checks that ``adapt`` makes before it loads images."""
     from workbench.adaptation.preparation import check_call
+    from workbench.adaptation.tasks.smallest_network import check_smallest
 
-    check_call(dict(options))
+    check_smallest(check_call(dict(options)).task)
 
 
 def _write_options(request: JobRequest, names: Names, folder: Path) -> str:
