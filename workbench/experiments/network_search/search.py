@@ -81,7 +81,7 @@ class Clock:
         seconds: allowed seconds.
         started: when the call started, from ``time.monotonic``.
         reserved: estimated seconds of the trainings that follow the search, at most half of all,
-            so that a call with little time goes on with the search, too.
+            so that a call with little time continues the search, too.
     """
 
     seconds: float
