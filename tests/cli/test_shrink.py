@@ -119,6 +119,19 @@ def test_a_dry_run_shows_the_steps_and_changes_nothing(run_cli, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_says_which_filters_all_networks_keep(run_cli):
+    def search(*options):
+        status, out, err = run_cli("shrink", *options, "--dry-run")
+        assert status == 0, err
+        return next(line for line in out.splitlines() if line.startswith("search "))
+
+    own = SMALL.index("--recipes")
+    default = (*SMALL[:own], *SMALL[own + 2 :])
+    assert "pfa-cost, pfa-kl, uniform with --selection fp at 10 %, 40 %" in search(*default)
+    assert "uniform with --selection pfa at" in search(*default, "--selection", "pfa")
+    assert "pfa-kl, uniform at 10 %, 40 %" in search(*SMALL)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

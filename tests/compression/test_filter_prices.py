@@ -191,6 +191,17 @@ def test_rankings_over_all_layers_keep_a_share_of_each_layer(method):
     assert only_the_choice.with_defaults().min_share is None
 
 
+@pytest.mark.parametrize("method", ["taylor", "lamp", "repr", "gal"])
+def test_a_smallest_share_of_0_is_recorded_like_runs_before_there_was_one(method):
+    def recorded(share, name=method):
+        settings = RecipeSettings.of(method=name, flops=0.1, min_share=share)
+        return settings.with_defaults().chosen()
+
+    assert recorded(0.0) == {"flops": 0.1}
+    assert recorded(0.2) == recorded(None) == {"flops": 0.1, "min_share": 0.2}
+    assert recorded(0.0, "pfa-cost") == {"flops": 0.1, "cost": "flops", "min_share": 0.0}
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "source.safetensors"
