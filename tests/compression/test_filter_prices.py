@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 
 from workbench.compression.costs.costs import count_costs
 from workbench.compression.costs.filter_prices import filter_prices
-from workbench.compression.decisions.recipe_from_evidence import keep_counts
 from workbench.compression.evidence.evidence import Evidence, FilterPrice
 from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.groups.structure import FilterGroup, ResponsePoint
 from workbench.compression.groups.tracing import find_structure
 from workbench.compression.methods import RECIPES
+from workbench.compression.recipe_choice.recipe_from_evidence import keep_counts
 from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.compression.recipes.recipe_settings import RecipeSettings
 from workbench.models.networks import build_network

@@ -8,7 +8,7 @@ The rooms, each of which uses only those before it:
 ``factorisation`` replaces layers by two thinner ones.
 ``recipes`` has what each layer keeps, the options of a recipe, and recipe files.
 ``methods`` compute how many filters a layer keeps, and which.
-``decisions`` makes a recipe from evidence, a method and a budget.
+``recipe_choice`` makes a recipe from evidence, a method and a budget.
 ``compensation`` corrects the layers that read removed filters.
 
 ``compress`` applies a recipe to a network in memory, ``narrow_networks`` builds compressed networks
