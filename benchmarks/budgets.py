@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from workbench.compression.costs.costs import count_costs
-from workbench.compression.decisions.budgeted_recipe import Candidate, choose
 from workbench.compression.evidence.evidence import collect
 from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.narrow_networks import structure_of
+from workbench.compression.recipe_choice.budgeted_recipe import Candidate, choose
 from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.compression.recipes.recipe_settings import Budget
 from workbench.models.networks import build_network

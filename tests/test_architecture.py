@@ -30,6 +30,23 @@ def test_the_table_lists_the_packages_that_there_are():
 
 
 @needs_checkout
+def test_the_page_lists_the_rooms_that_there_are_in_an_order_that_the_contracts_allow():
+    table = re.findall(r"^\| `(\w+)/(\w+)/` \|", PAGE.read_text(), re.MULTILINE)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    for package in ("adaptation", "compression"):
+        rooms = [room for owner, room in table if owner == package]
+        folders = {path.parent.name for path in (PACKAGE / package).glob("*/__init__.py")}
+        assert sorted(rooms) == sorted(folders)
+        layers = next(
+            each["layers"]
+            for each in contracts["contracts"]
+            if each.get("containers") == [f"workbench.{package}"]
+        )
+        level = {name.strip(): at for at, row in enumerate(layers) for name in row.split("|")}
+        assert [level[room] for room in rooms] == sorted(level[room] for room in rooms)
+
+
+@needs_checkout
 def test_every_module_that_the_page_names_is_there():
     named = re.findall(r"`((?:\w+/)+\w*(?:\.py)?)`", PAGE.read_text())
     assert len(named) > 20

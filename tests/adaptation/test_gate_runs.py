@@ -172,6 +172,16 @@ def test_a_penalty_that_is_too_large_is_named(run_cli, weights):
 
 
 @pytest.mark.slow
+def test_a_rate_that_is_too_large_is_named(run_cli, weights):
+    status, _, err = run_cli(
+        "adapt", *ADAPT, "--weights", weights, "--method", "gal", "--fine-lr", 1e30
+    )
+    assert status == 1
+    assert "try a lower --fine-lr (now 1e+30)" in err
+    assert "--gate-penalty" not in err  # which is not a part of the loss
+
+
+@pytest.mark.slow
 def test_gates_are_trained_in_a_process_of_their_own(run_cli, weights):
     command = ("adapt", *ADAPT, "--weights", weights, "--method", "gal", "--flops", 0.2,
                "--protocols", "pfa-fine", "--json",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from workbench.compression.decisions.recipe_from_evidence import _part_of_the_way
+from workbench.compression.recipe_choice.recipe_from_evidence import _part_of_the_way
 
 ADAPT = ["adapt", "--source", "digits", "--target", "digits-3v8", "--source-epochs", 1]
 HOW = ["--epochs", 5, "--schedule", "one-cycle", "--batch-size", 64]

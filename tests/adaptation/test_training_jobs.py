@@ -13,9 +13,9 @@ from workbench.adaptation.tasks.source_network import SourceNetwork, source_stru
 from workbench.adaptation.tasks.task import resolve
 from workbench.adaptation.trainings.initial_networks import make_network
 from workbench.compression.costs.costs import Costs
-from workbench.compression.decisions.recipe_from_evidence import make_recipe
 from workbench.compression.evidence.evidence import collect
 from workbench.compression.evidence.responses import measure_responses
+from workbench.compression.recipe_choice.recipe_from_evidence import make_recipe
 from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.data.known_sets import load_images
 from workbench.models.networks import build_network

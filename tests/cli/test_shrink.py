@@ -120,12 +120,24 @@ def test_a_file_says_the_same_as_the_command_line(run_cli, tmp_path):
 def test_a_dry_run_shows_the_steps_and_changes_nothing(run_cli, tmp_path):
     status, out, err = run_cli("shrink", *SMALL, "--seeds", "2", "--dry-run")
     assert status == 0, err
-    assert "search      pfa-kl, uniform with --selection fp at 10 %, 40 % of the FLOPs" in out
     steps = [line for line in out.splitlines() if line[:1].isdigit()]
     assert steps[0] == "1. source training: digits, 2 epochs (to do)"
     assert "at most 4 candidates and full-fine, 1 epoch each" in steps[2]
     assert "at most 2 candidates and full-fine, 2 epochs each" in steps[3]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_which_filters_all_networks_keep(run_cli):
+    def search(*options):
+        status, out, err = run_cli("shrink", *options, "--dry-run")
+        assert status == 0, err
+        return next(line for line in out.splitlines() if line.startswith("search "))
+
+    own = SMALL.index("--recipes")  # --selection follows
+    default, named = (*SMALL[:own], *SMALL[own + 4 :]), (*SMALL[: own + 2], *SMALL[own + 4 :])
+    assert "pfa-cost, pfa-kl, uniform with --selection fp at 10 %, 40 %" in search(*default)
+    assert "uniform with --selection pfa at" in search(*default, "--selection", "pfa")
+    assert "pfa-kl, uniform at 10 %, 40 %" in search(*named)
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,6 @@ import workbench
 from workbench.compression.compress import compress
 from workbench.compression.costs.budget_limits import Budget
 from workbench.compression.costs.costs import count_costs
-from workbench.compression.decisions import factor_recipe
-from workbench.compression.decisions.budgeted_recipe import Candidate
-from workbench.compression.decisions.factor_candidates import layer_structure
-from workbench.compression.decisions.factor_recipe import (
-    FactorChoice,
-    choose_factors,
-    collect_facts,
-)
-from workbench.compression.evidence.watched_layers import watching
 from workbench.compression.factorisation import algebra
 from workbench.compression.factorisation.layers import (
     FactorisedLayer,
@@ -31,9 +22,18 @@ from workbench.compression.factorisation.layers import (
 )
 from workbench.compression.factorisation.output_moments import measure_output_moments
 from workbench.compression.groups.tracing import find_structure
+from workbench.compression.groups.watched_layers import watching
 from workbench.compression.method_names import FACTORISATIONS as NAMES
 from workbench.compression.methods import FACTORISATIONS
 from workbench.compression.narrow_networks import build_narrow
+from workbench.compression.recipe_choice import factor_recipe
+from workbench.compression.recipe_choice.budgeted_recipe import Candidate
+from workbench.compression.recipe_choice.factor_candidates import layer_structure
+from workbench.compression.recipe_choice.factor_recipe import (
+    FactorChoice,
+    choose_factors,
+    collect_facts,
+)
 from workbench.compression.recipes.recipes import Recipe
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES

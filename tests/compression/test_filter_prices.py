@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from workbench.compression.costs.costs import count_costs
 from workbench.compression.costs.filter_prices import filter_prices
-from workbench.compression.decisions.recipe_from_evidence import keep_counts
 from workbench.compression.evidence.evidence import Evidence, FilterPrice
 from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.groups.structure import FilterGroup, ResponsePoint
@@ -19,6 +18,7 @@ from workbench.compression.groups.tracing import find_structure
 from workbench.compression.method_names import FACTORISATIONS, METHODS, SELECTIONS, method_label
 from workbench.compression.method_names import RECIPES as RECIPE_NAMES
 from workbench.compression.methods import RECIPES
+from workbench.compression.recipe_choice.recipe_from_evidence import keep_counts
 from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.compression.recipes.recipe_settings import RecipeSettings
 from workbench.models.networks import build_network
@@ -202,6 +202,17 @@ def test_rankings_over_all_layers_keep_a_share_of_each_layer(method):
     assert share() == (None if method == "gal" else 0.2)  # the budget is PFA-KL's footprint
     only_the_choice = RecipeSettings.of(recipe="uniform", selection=method, flops=0.1)
     assert only_the_choice.with_defaults().min_share is None
+
+
+@pytest.mark.parametrize("method", ["taylor", "lamp", "repr", "gal"])
+def test_a_smallest_share_of_0_is_recorded_like_runs_before_there_was_one(method):
+    def recorded(share, name=method):
+        settings = RecipeSettings.of(method=name, flops=0.1, min_share=share)
+        return settings.with_defaults().chosen()
+
+    assert recorded(0.0) == {"flops": 0.1}
+    assert recorded(0.2) == recorded(None) == {"flops": 0.1, "min_share": 0.2}
+    assert recorded(0.0, "pfa-cost") == {"flops": 0.1, "cost": "flops", "min_share": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,13 @@ from workbench.adaptation.settings import Settings
 from workbench.adaptation.tasks.task import resolve
 from workbench.compression import method_names
 from workbench.compression.costs.filter_prices import with_prices
-from workbench.compression.decisions.recipe_from_evidence import keep_counts, make_recipe
 from workbench.compression.evidence.evidence import collect, filter_weights, norm_scales
 from workbench.compression.evidence.responses import measure_responses
 from workbench.compression.groups.tracing import find_structure
 from workbench.compression.measurements import MEASUREMENTS
 from workbench.compression.measurements import zeros as zero_outputs
 from workbench.compression.methods import RECIPES, SELECTIONS, apoz, fp, fpgm
+from workbench.compression.recipe_choice.recipe_from_evidence import keep_counts, make_recipe
 from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.data.augmentation import normalise
 from workbench.data.catalog import SOURCES

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from torch import nn
 
-from workbench.compression.decisions import recipe_from_evidence as deciding
-from workbench.compression.decisions.recipe_from_evidence import keep_counts
 from workbench.compression.evidence.evidence import collect
 from workbench.compression.groups.structure import FilterGroup, ResponsePoint, Structure
+from workbench.compression.recipe_choice import recipe_from_evidence as deciding
+from workbench.compression.recipe_choice.recipe_from_evidence import keep_counts
 from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 from workbench.pfa import StreamingCovariance

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.compression.evidence.watched_layers import watch, watching
 from workbench.compression.groups.forward_path import path_on_noise
 from workbench.compression.groups.tracing import find_structure
+from workbench.compression.groups.watched_layers import watch, watching
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images
 from workbench.errors import NetworkError

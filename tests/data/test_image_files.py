@@ -358,10 +358,10 @@ _PASS = """
 import resource, sys, torch
 from pathlib import Path
 from dataclasses import replace
-from workbench.catalog import SOURCES
 from workbench.data import folder_images
-from workbench.data.feeds import batches, open_feed
-from workbench.folder_files import list_folder
+from workbench.data.catalog import SOURCES
+from workbench.data.folder_files import list_folder
+from workbench.data.image_batches import batches, open_feed
 
 source = replace(SOURCES["cifar100"], shape=(3, 224, 224))
 folder = list_folder(Path(sys.argv[1]))

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.compression.evidence.watched_layers import watching
 from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.groups.tracing import find_structure
+from workbench.compression.groups.watched_layers import watching
 from workbench.models.kept_norms import KeptLayerNorm, KeptResponseNorm, can_keep, kept_norm
 
 

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from workbench.cli.torchrun import run_in_first
-from workbench.compression.evidence.watched_layers import watch
 from workbench.compression.groups.forward_path import path_on_noise
+from workbench.compression.groups.watched_layers import watch
 from workbench.compression.narrow_networks import build_narrow
 from workbench.data.catalog import SOURCES
 from workbench.data.decoding import Form

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import naive
 import numpy as np
@@ -23,7 +24,14 @@ from workbench.models.networks import build_network
 from workbench.models.processor import Processor
 from workbench.training.checkpoints import Checkpoint
 from workbench.training.gates import GATE_METHODS, gal, vib
-from workbench.training.gates.gal import MaskGate, data_loss, deception, discrimination, shrink
+from workbench.training.gates.gal import (
+    MaskGate,
+    data_loss,
+    deception,
+    discrimination,
+    largest_gain,
+    shrink,
+)
 from workbench.training.gates.gate_training import GateTraining, gated
 from workbench.training.gates.gated_network import check_gates, find_places
 from workbench.training.gates.vib import VibGate, divergence, mean_information
@@ -272,6 +280,76 @@ def test_each_network_of_the_game_gets_the_gradient_of_its_own_loss():
     assert float(own.detach()) == pytest.approx(naive.surprise(made_up), rel=1e-5)
     expected = naive.surprise(real) + naive.surprise([-each for each in made_up])
     assert float(against.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(128, 10), (256, 128), (128, 256), (1, 128), (3, 3)])
+def test_the_bound_of_a_layer_is_just_above_its_largest_singular_value(shape):
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    for each in (weight, 1e-6 * weight, 1e6 * weight, weight[:, :1] @ weight[:1]):
+        largest = np.linalg.svd(each.double().numpy(), compute_uv=False)[0]
+        assert 0.9999 * largest <= float(largest_gain(each)) <= 1.36 * largest
+    nothing = torch.zeros(shape, requires_grad=True)
+    largest_gain(nothing).clamp(min=1).backward()
+    assert nothing.grad.isfinite().all()
+
+
+def steep_critic(scale):
+    critic = gal.make_critic(10, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for value in critic.parameters():
+            value.mul_(scale)
+    return critic
+
+
+def steepest_critic():
+    """Reads the sum of the logits with a slope of 1, which no other direction has."""
+    critic = gal.make_critic(10, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, value in critic.named_parameters():
+            value.fill_(float("weight" in name))
+    return critic
+
+
+@pytest.mark.parametrize("scale", [0.1, 1, 1e3])
+def test_the_slope_of_the_critic_is_at_most_1(scale):
+    critic = steep_critic(scale).double()
+    inputs = torch.randn(200, 10).double().requires_grad_()
+    slopes = torch.autograd.grad(critic(inputs).sum(), inputs)[0].norm(dim=1)
+    assert 0 < slopes.max() <= 1
+    ones = torch.ones(1, 10, requires_grad=True)
+    steepest_critic()(ones).sum().backward()
+    assert float(ones.grad.norm()) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_critic_cannot_hold_logits_far_away():
+    """Beyond half the size of the wanted logits, the gradient points back to them."""
+    random = torch.Generator().manual_seed(0)
+    wanted = 3 * torch.randn(64, 10, generator=random)
+    size = wanted.square().sum(1).mean().sqrt()
+    for critic in (steep_critic(1), steep_critic(1e3), steepest_critic()):
+        gated_network = SimpleNamespace(critic=critic)
+        for distance in (0.51, 3.0):
+            away = torch.randn(64, 10, generator=random)
+            away[:32] = 1
+            away *= distance * size / away.norm(dim=1, keepdim=True)
+            logits = (wanted + away).requires_grad_()
+            gal.loss(gated_network, None, logits, wanted, 1.0).backward()
+            assert ((logits.grad * away).sum(1) > 0).all()
+
+
+def test_the_scale_of_the_logits_changes_nothing():
+    gated_network = SimpleNamespace(critic=steep_critic(1))
+    logits, wanted = torch.randn(5, 10), torch.randn(5, 10)
+    losses = [
+        float(gal.loss(gated_network, None, scale * logits, scale * wanted, 1.0).detach())
+        for scale in (1, 100)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_its_loss_stays_finite_at_a_large_rate(few):
+    _, progress = trained(few, "gal", 1.0, replace(PLAN, batch_size=4, learning_rate=4.0))
+    assert max(epoch.loss for epoch in progress.epochs) < 2
 
 
 # --- in the training loop ---------------------------------------------------------------------

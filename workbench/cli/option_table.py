@@ -13,8 +13,12 @@ from workbench.cli.one_option import REQUIRED, Option
 from workbench.cli.stage_option_table import STAGE_TRAININGS
 from workbench.cli.stage_option_table import STAGES_PANEL as _STAGES
 from workbench.cli.training_option_table import TRAINING_OPTIONS
-from workbench.compression.method_names import BUDGETED, METHODS, RECIPES, SELECTIONS
-from workbench.compression.recipes.recipe_settings import RUNTIMES, RecipeSettings
+from workbench.compression.method_names import BUDGETED, ENERGIES, METHODS, RECIPES, SELECTIONS
+from workbench.compression.recipes.recipe_settings import (
+    DEFAULT_ENERGY,
+    RUNTIMES,
+    RecipeSettings,
+)
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import STAGES
 from workbench.store.settings import RecordSettings
@@ -87,7 +91,8 @@ SHARED: dict[str, Option] = {
     "energy": Option(
         float | None,
         _RECIPE,
-        "Share of the energy that pfa-en keeps, in (0, 1]. (default: 0.95)",
+        f"Share of the energy that {', '.join(ENERGIES)} keep, in (0, 1]. "
+        f"(default without a budget: {DEFAULT_ENERGY:g})",
     ),
     "divergence": Option(
         str,

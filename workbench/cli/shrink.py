@@ -26,6 +26,7 @@ from workbench.experiments.network_search.search_settings import (
     COSTS,
     USUAL_BUDGETS,
     USUAL_RECIPES,
+    USUAL_SELECTION,
     SearchSettings,
 )
 
@@ -57,7 +58,8 @@ def shrink(
     recipes: Annotated[
         str,
         typer.Option(
-            help=f"Methods to try, comma-separated. (default: {','.join(USUAL_RECIPES)})",
+            help=f"Methods to try, comma-separated. (default: {','.join(USUAL_RECIPES)}, with "
+            f"--selection {USUAL_SELECTION}; methods that you name keep their own selection)",
             rich_help_panel=_PANEL,
         ),
     ] = "",

@@ -2,13 +2,15 @@
 
 The rooms, each of which uses only those before it:
 
-``groups`` finds the filter groups of a network, removes filters exactly, and proves it.
-``evidence`` and ``measurements`` say what the target's images do in the network.
-``costs`` counts parameters and FLOPs, and knows the budgets that limit them.
+``groups`` finds the filter groups of a network, and removes filters exactly, with a proof.
+``evidence`` has what all methods read (responses, weights), ``measurements`` what single ones do.
+``costs`` counts parameters and FLOPs, and has the budgets that limit them.
 ``factorisation`` replaces layers by two thinner ones.
-``recipes`` holds what each layer keeps, and the options behind it.
+``recipes`` has what each layer keeps, the options of a recipe, and recipe files.
 ``methods`` compute how many filters a layer keeps, and which.
-``decisions`` combines all of these: from evidence and a budget to a recipe.
+``recipe_choice`` makes a recipe from evidence, a method and a budget.
 ``compensation`` corrects the layers that read removed filters.
-``compress`` does it all for a network in memory.
+
+``compress`` applies a recipe to a network in memory, ``narrow_networks`` builds compressed networks
+from their widths, and ``method_names`` has the names that options need, without heavy imports.
 """

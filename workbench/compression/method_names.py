@@ -72,7 +72,7 @@ SCALES = "network-slimming"
 #: The choice for a budget if the user names no method (docs/results/recipes.md compares them).
 BUDGETED = Method("pfa-cost", "fp")
 #: Share of each layer's filters that these recipes always keep under a budget, unless the user sets
-#: another one. Without it, a ranking over all layers leaves single filters in some layers
+#: another one. Without it, a ranking over all layers can leave single filters in some layers
 #: (measured in docs/results/recipes.md).
 MIN_SHARES = {"pfa-cost": 0.05, **dict.fromkeys(("taylor", "lamp", "repr", "gal"), 0.2)}
 #: The recipe that needs no threshold, so its footprint is the default budget of the others.

@@ -30,14 +30,14 @@ from workbench.adaptation.tasks.source_network import (
 )
 from workbench.compression.costs.costs import Costs, count_costs, measure_latencies
 from workbench.compression.costs.filter_prices import with_prices
-from workbench.compression.decisions.budgeted_recipe import Candidate, choose, unrounded_costs
 from workbench.compression.evidence.evidence import Array, Evidence, collect
 from workbench.compression.evidence.responses import measure_responses
-from workbench.compression.evidence.watched_layers import watching
 from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.groups.structure import Structure
+from workbench.compression.groups.watched_layers import watching
 from workbench.compression.measurements import MEASUREMENTS
 from workbench.compression.method_names import PRICES, reads
+from workbench.compression.recipe_choice.budgeted_recipe import Candidate, choose, unrounded_costs
 from workbench.compression.recipes.correlation_record import (
     CORRELATIONS_FILE,
     correlations_of,

@@ -23,7 +23,7 @@ def budget_latency(
     """A function that measures a network's latency in the runtime that the user named.
 
     It takes the network, its widths and the number of timed passes, and returns the median time of
-    one image in milliseconds. None for torch, which ``compression.decisions.budgeted_recipe``
+    one image in milliseconds. None for torch, which ``compression.recipe_choice.budgeted_recipe``
     measures.
     """
     return latency_in(loaded, loaded.task.settings.recipe.runtime)

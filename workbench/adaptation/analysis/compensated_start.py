@@ -16,7 +16,7 @@ from workbench.adaptation.tasks.loaded_task import LoadedTask
 from workbench.adaptation.tasks.source_network import SourceNetwork, source_structure
 from workbench.compression.compensation.compensation import Array, Compensated, compensate
 from workbench.compression.compensation.compensation_report import CompensationReport
-from workbench.compression.evidence.watched_layers import watching
+from workbench.compression.groups.watched_layers import watching
 from workbench.compression.recipes.recipes import Recipe
 from workbench.errors import DamagedRunError
 from workbench.store.recorder import Recorder

@@ -22,14 +22,7 @@ from workbench.adaptation.tasks.source_network import (
     source_structure,
 )
 from workbench.compression.costs.costs import count_costs
-from workbench.compression.decisions.budgeted_recipe import Candidate, footprint_of
-from workbench.compression.decisions.factor_recipe import (
-    FactorChoice,
-    choose_factors,
-    collect_facts,
-)
 from workbench.compression.evidence.evidence import Evidence
-from workbench.compression.evidence.watched_layers import watching
 from workbench.compression.factorisation.algebra import TwoLayers
 from workbench.compression.factorisation.layers import (
     Layer,
@@ -40,7 +33,14 @@ from workbench.compression.factorisation.layers import (
 )
 from workbench.compression.factorisation.output_moments import measure_output_moments
 from workbench.compression.groups.rebuild import rebuild
+from workbench.compression.groups.watched_layers import watching
 from workbench.compression.methods import FACTORISATIONS
+from workbench.compression.recipe_choice.budgeted_recipe import Candidate, footprint_of
+from workbench.compression.recipe_choice.factor_recipe import (
+    FactorChoice,
+    choose_factors,
+    collect_facts,
+)
 from workbench.compression.recipes.recipes import Recipe
 from workbench.models.factors import Factor
 from workbench.pfa import StreamingCovariance

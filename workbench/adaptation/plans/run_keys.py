@@ -146,6 +146,7 @@ def gates_key(loaded: LoadedTask, weights: str) -> str:
         weights: fingerprint of the source weights.
     """
     task = loaded.task
+    revision = GATE_METHODS[task.gates].revision
     return key_of(
         "protocol",
         {
@@ -156,6 +157,7 @@ def gates_key(loaded: LoadedTask, weights: str) -> str:
             "head": task.settings.training.head,
             "gates": task.gates,
             "penalty": gate_penalty(task),
+            **({"revision": revision} if revision else {}),
             **_how(gate_plan(loaded), loaded.processor),
         },
     )

@@ -14,12 +14,12 @@ from workbench.compression.costs.budget_limits import (
 )
 from workbench.compression.costs.costs import count_costs
 from workbench.compression.costs.sizes import Sizes, sizes_of
-from workbench.compression.decisions.factor_candidates import known_layers
-from workbench.compression.decisions.factor_recipe import smallest_costs
 from workbench.compression.groups.structure import Structure
 from workbench.compression.methods import FACTORISATIONS, RECIPES
 from workbench.compression.methods.uniform import share_of
 from workbench.compression.narrow_networks import structure_of
+from workbench.compression.recipe_choice.factor_candidates import known_layers
+from workbench.compression.recipe_choice.factor_recipe import smallest_costs
 from workbench.errors import SettingsError
 from workbench.models.networks import build_network
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from workbench.adaptation.tasks.source_and_target import knows_classes
 from workbench.adaptation.tasks.source_task import SourceTask
 from workbench.adaptation.tasks.task import Task
-from workbench.compression.decisions.factor_candidates import known_layers
 from workbench.compression.evidence.evidence import norm_scales
 from workbench.compression.groups.structure import Structure
 from workbench.compression.method_names import LABELLED, READS, reads
 from workbench.compression.methods import FACTORISATIONS, network_slimming
 from workbench.compression.narrow_networks import definition_of, structure_of
+from workbench.compression.recipe_choice.factor_candidates import known_layers
 from workbench.compression.recipes.layer_options import FixedLayer, left_out_layers
 from workbench.data.catalog import Source
 from workbench.errors import NetworkError, WeightsError

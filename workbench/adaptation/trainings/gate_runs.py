@@ -22,6 +22,7 @@ from workbench.adaptation.plans.protocol_plans import gate_plan, plan_params
 from workbench.adaptation.plans.run_keys import gate_penalty, gates_key
 from workbench.adaptation.tasks.loaded_task import LoadedTask, subject_inputs, validation_parts
 from workbench.adaptation.tasks.source_network import SourceNetwork, source_structure
+from workbench.adaptation.tasks.task import Task
 from workbench.adaptation.trainings.initial_networks import make_network, watched_network
 from workbench.compression.costs.budget_limits import BUDGETS
 from workbench.compression.costs.costs import count_costs
@@ -76,8 +77,7 @@ def train_gates(
     try:
         run, new = recorder.train(job, parent, lambda outcome: True)
     except TrainingError as error:
-        penalty = gate_penalty(loaded.task)
-        raise TrainingError(f"{error} or a lower --gate-penalty (now {penalty:g})") from None
+        raise TrainingError(_with_remedies(str(error), loaded.task)) from None
     if new:
         epochs, name = job.plan.epochs, loaded.task.gates
         recorder.display.say(f"{name}: trained gates for {epochs} epochs of the full network")
@@ -90,6 +90,15 @@ def train_gates(
         return plain
 
     return TrainedGates(network, stored_scores(recorder.store, run))
+
+
+def _with_remedies(error: str, task: Task) -> str:
+    """The line about a loss that is no number, with the options that this training depends on."""
+    if task.settings.training.fine_lr:
+        error = error.replace("--lr", "--fine-lr")
+    if not GATE_METHODS[task.gates].penalised_loss:
+        return error
+    return f"{error} or a lower --gate-penalty (now {gate_penalty(task):g})"
 
 
 def gates_job(loaded: LoadedTask, source: SourceNetwork) -> Job:

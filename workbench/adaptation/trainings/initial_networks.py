@@ -14,10 +14,10 @@ from workbench.adaptation.tasks.source_network import (
     source_structure,
     with_new_classes,
 )
-from workbench.compression.evidence.watched_layers import watch
 from workbench.compression.factorisation.layers import path_of
 from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.groups.structure import Structure
+from workbench.compression.groups.watched_layers import watch
 from workbench.compression.narrow_networks import build_narrow
 from workbench.compression.recipes.recipes import Recipe
 from workbench.models.networks import build_network

@@ -4,7 +4,7 @@ Jobs are only assembled here; nothing is trained or recorded. A key contains onl
 the result (``run_keys``). A full network is therefore not trained again when the method changes,
 nor a network from scratch when the source weights change.
 
-Every network is made with a watch on its layers (``compression.evidence.watched_layers``), so
+Every network is made with a watch on its layers (``compression.groups.watched_layers``), so
 trainings and evaluations need no code for it: a network whose path depends on its images raises
 NetworkError.
 """
@@ -44,8 +44,8 @@ from workbench.adaptation.trainings.initial_networks import (
     with_own_dropout,
 )
 from workbench.adaptation.trainings.teachers import TrainedTeacher, taught_job
-from workbench.compression.evidence.watched_layers import watch
 from workbench.compression.groups.forward_path import path_on_noise
+from workbench.compression.groups.watched_layers import watch
 from workbench.compression.recipes.recipes import Recipe
 from workbench.data.image_batches import ImageSet
 from workbench.models.networks import build_network

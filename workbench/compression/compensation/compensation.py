@@ -191,8 +191,8 @@ def _take_over(
     rows: Array, layer: nn.Module, reader: Reader, block: Block, prediction: Array
 ) -> None:
     """Add W_R A to the columns of the kept units, in place, at every position."""
-    kept = weight_columns(layer, reader, block, block.kept)
-    removed = weight_columns(layer, reader, block, block.removed)
+    kept = weight_columns(layer, reader, block.kept)
+    removed = weight_columns(layer, reader, block.removed)
     for place in range(reader.units.shape[1]):
         taken = np.tensordot(rows[:, removed[:, place]], prediction, axes=(1, 0))
         rows[:, kept[:, place]] += np.moveaxis(taken, -1, 1)

@@ -153,8 +153,8 @@ def _blocks(layer: nn.Module, units: Indices, gone: Indices, never: Indices) -> 
     )
 
 
-def weight_columns(layer: nn.Module, reader: Reader, block: Block, units: Indices) -> Indices:
-    """The columns of a block's weight tensor for some units, shape (len(units), p)."""
+def weight_columns(layer: nn.Module, reader: Reader, units: Indices) -> Indices:
+    """The columns of a layer's weight tensor for some units, shape (len(units), p)."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
     return reader.units[units] % weight.shape[1]  # a grouped convolution numbers them by group
@@ -164,7 +164,7 @@ def weight_rows(layer: nn.Module, reader: Reader, block: Block, units: Indices) 
     """A block's weights of some units as float64, shape (outputs x positions, len(units))."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    columns = weight_columns(layer, reader, block, units)
+    columns = weight_columns(layer, reader, units)
     part = weight.detach()[block.rows].cpu().double().numpy()[:, columns]
     return np.moveaxis(part, 1, -1).reshape(-1, len(units))
 

@@ -2,6 +2,6 @@
 
 ``algebra`` computes the two weights, ``layers`` replaces layers, ``output_moments`` measures what
 layers compute on the target. The methods are ``compression.methods.dalr``, ``svd`` and ``fga``;
-``compression.decisions.factor_candidates`` finds the layers, and
-``compression.decisions.factor_recipe`` chooses ranks and group sizes.
+``compression.recipe_choice.factor_candidates`` finds the layers, and
+``compression.recipe_choice.factor_recipe`` chooses ranks and group sizes.
 """

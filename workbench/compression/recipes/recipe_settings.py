@@ -199,8 +199,10 @@ class RecipeSettings:
             if getattr(self, name) != getattr(RecipeSettings, name)
         }
         globs = {name: ",".join(sorted(set(chosen[name]))) for name in _GLOBS if name in chosen}
-        # Old records have no compensation, whatever the default is today.
+        # Old records have no compensation, whatever the default is today, and a share of 0 is none.
         chosen.pop("compensate", None)
+        if not self.min_share and self.method != COST_AWARE:
+            chosen.pop("min_share", None)
         return {**chosen, **globs, **({"compensate": True} if self.compensate else {})}
 
 

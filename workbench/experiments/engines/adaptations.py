@@ -2,7 +2,7 @@
 
 ``trained_ahead`` runs the cells and hands over each adaptation when all of its cells are recorded.
 The caller then calls ``adaptation.pipeline.finish``, which does the rest: the untrained networks,
-the stages and the verdict. In the meantime, the engine goes on with the cells of the others.
+the stages and the verdict. In the meantime, the engine continues with the cells of the others.
 """
 
 from __future__ import annotations

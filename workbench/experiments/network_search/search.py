@@ -81,7 +81,7 @@ class Clock:
         seconds: allowed seconds.
         started: when the call started, from ``time.monotonic``.
         reserved: estimated seconds of the trainings that follow the search, at most half of all,
-            so that a call with little time goes on with the search, too.
+            so that a call with little time continues the search, too.
     """
 
     seconds: float
@@ -229,7 +229,7 @@ class _State:
         found: dict[tuple[int, int], list[Trial]] = {}
         for trial in (each for each in longest.values() if each.epochs >= least):
             difference = gap(self.trials, trial.candidate, trial.epochs)
-            if trial.candidate.method and difference and self._enough(*difference, trial.epochs):
+            if trial.candidate.method and difference and self._enough(difference[0], trial.epochs):
                 found.setdefault((trial.epochs, difference[1]), []).append(trial)
         if not found:
             return None
@@ -273,15 +273,15 @@ class _State:
         epochs = self.plan.epochs
         self._train(candidate, epochs, self.plan.seeds[0])
         first = gap([t for t in self.trials if t.seed == self.plan.seeds[0]], candidate, epochs)
-        if first is None or not self._enough(first[0] + _SLACK, 1, epochs):
+        if first is None or not self._enough(first[0] + _SLACK, epochs):
             return False
         self._ahead([(candidate, epochs, seed) for seed in self.plan.seeds[1:]])
         for seed in self.plan.seeds[1:]:
             self._train(candidate, epochs, seed)
         difference = gap(self.trials, candidate, epochs)
-        return difference is not None and self._enough(*difference, epochs)
+        return difference is not None and self._enough(difference[0], epochs)
 
-    def _enough(self, difference: float, seeds: int, epochs: int) -> bool:
+    def _enough(self, difference: float, epochs: int) -> bool:
         """Whether a difference to the full network is within the tolerance."""
         full = [t.accuracy for t in self.trials if (t.candidate, t.epochs) == (FULL, epochs)]
         reference = sum(full) / len(full)

@@ -39,7 +39,6 @@ FILES: dict[str, tuple[str, str]] = {
     RESULT_FILE: ("application/json", "all results"),
     LOG_FILE: ("text/plain; charset=utf-8", "messages of the adaptation"),
 }
-_OF_RUN = (REPORT_FILE, RECIPE_FILE, OPTIONS_FILE)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class GateMethod:
         penalty: the default of ``--gate-penalty``.
         compares: whether the network without gates is needed.
         make_critic: makes a further network to train, from the number of classes; None without one.
+        penalised_loss: whether the penalty is a part of the loss, which it can make infinite.
+        revision: counts the changes of what the training computes; a part of its key unless 0.
     """
 
     make_gate: Callable[[int, torch.Generator], Gate]
@@ -40,10 +42,20 @@ class GateMethod:
     penalty: float
     compares: bool = False
     make_critic: Callable[[int, torch.Generator], nn.Module] | None = None
+    penalised_loss: bool = False
+    revision: int = 0
 
 
 #: By the name of the method in ``compression.method_names.GATES``.
 GATE_METHODS: dict[str, GateMethod] = {
-    "vib": GateMethod(vib.make_gate, vib.loss, vib.take_step, vib.PENALTY),
-    "gal": GateMethod(gal.make_gate, gal.loss, gal.take_step, gal.PENALTY, True, gal.make_critic),
+    "vib": GateMethod(vib.make_gate, vib.loss, vib.take_step, vib.PENALTY, penalised_loss=True),
+    "gal": GateMethod(
+        gal.make_gate,
+        gal.loss,
+        gal.take_step,
+        gal.PENALTY,
+        compares=True,
+        make_critic=gal.make_critic,
+        revision=gal.REVISION,
+    ),
 }

@@ -162,7 +162,7 @@ class FeatureTap:
 
     Args:
         trained: keep inputs only where gradients are recorded: a network may be run again without
-            gradients inside a pass (``compression.evidence.watched_layers``).
+            gradients inside a pass (``compression.groups.watched_layers``).
     """
 
     def __init__(

@@ -17,11 +17,11 @@ from workbench.compression.costs.budget_limits import (
 from workbench.compression.costs.budgets import confirmed, largest_within
 from workbench.compression.costs.costs import Costs, measure_latencies
 from workbench.compression.costs.sizes import Sizes, sizes_of
-from workbench.compression.decisions.recipe_from_evidence import keep_counts, make_recipe
 from workbench.compression.evidence.evidence import Evidence
 from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.groups.structure import Structure
 from workbench.compression.methods import RECIPES
+from workbench.compression.recipe_choice.recipe_from_evidence import keep_counts, make_recipe
 from workbench.compression.recipes.recipe_options import RecipeOptions
 from workbench.compression.recipes.recipes import Recipe
 from workbench.errors import SettingsError

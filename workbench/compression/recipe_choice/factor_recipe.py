@@ -14,11 +14,11 @@ from workbench.compression.costs.budget_limits import BUDGETS, Budget, limited_c
 from workbench.compression.costs.budgets import confirmed, largest_within
 from workbench.compression.costs.costs import Costs, count_costs, measure_latencies
 from workbench.compression.costs.sizes import places_of
-from workbench.compression.decisions.budgeted_recipe import Candidate
 from workbench.compression.factorisation.algebra import SizeChoices
 from workbench.compression.factorisation.factor_method import FactorMethod
 from workbench.compression.factorisation.layers import FactorisedLayer, factorise, weight_of
 from workbench.compression.groups.structure import Structure
+from workbench.compression.recipe_choice.budgeted_recipe import Candidate
 from workbench.compression.recipes.layer_options import FixedLayer
 from workbench.compression.recipes.recipes import LayerRecipe, Recipe
 from workbench.errors import SettingsError
