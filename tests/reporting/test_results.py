@@ -8,6 +8,7 @@ from scipy import stats
 
 from workbench.adaptation.results.verdict import judge
 from workbench.cli.console import print_table
+from workbench.reporting.recipe_text import method_text
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.statistics import student_interval, wilson_interval
 from workbench.reporting.tables import markdown_text, table_rows
@@ -155,3 +156,8 @@ def test_a_line_of_progress_cannot_steer_the_terminal(capsys):
         "folder \\x1b[2J\\r\\n:cat: [red]x",
         "a\\x1b[2J: 1/1 done",
     ]
+
+
+def test_the_method_is_shown_with_a_selection_that_is_not_its_own():
+    assert method_text({"method": "pfa-cost", "selection": "fp", "flops": 0.1}) == "pfa-cost + fp"
+    assert method_text({"method": "pfa-cost", "flops": 0.1}) == "pfa-cost"
