@@ -65,6 +65,27 @@ def test_all_is_every_method_of_the_table(monkeypatch):
     assert asked == set(METHODS)
 
 
+def test_a_method_is_left_out_only_of_the_budgets_that_it_cannot_meet(monkeypatch):
+    asked = []
+
+    def stop(parts, *_, **__):
+        asked.extend(parts)
+        if parts:
+            raise SettingsError("stopped")
+
+    monkeypatch.setattr(bench, "run_parts", stop)
+    options = {"source": "digits", "model": "simplecnn", "epochs": 1}
+    # The references of network-slimming's own source would be trained first.
+    monkeypatch.setattr(bench, "_reference_parts", lambda *_: [])
+    with pytest.raises(SettingsError, match="stopped"):
+        bench.bench(["digits-3v8"], methods=("all",), flops=("0.02", "0.3"), **options)
+    found = {part.label for part in asked}
+    assert {name for name, budget in found if budget.startswith("0.3 ")} == set(METHODS)
+    small = {name for name, budget in found if budget.startswith("0.02 ")}
+    assert "fp" in small
+    assert not small & {"taylor", "lamp", "repr", "gal"}
+
+
 @pytest.mark.slow
 def test_bench_runs_all_methods(run_cli, tmp_path):
     command = ("bench", *SHORT, "--source-epochs", 1, "--methods", "all", "--flops", 0.2)

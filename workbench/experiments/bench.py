@@ -52,6 +52,7 @@ from workbench.training.time_left import TRAINING, PlannedStep
 
 #: The option of ``adapt`` that limits the networks, and its value.
 Budget = tuple[str, str | float]
+Label = tuple[str, ...]
 #: Stands for all methods.
 ALL = "all"
 #: Methods that ``bench`` compares by default.
@@ -122,18 +123,23 @@ def bench(
     # penalty. Its footprint is still that of PFA-KL on the source network of the other methods.
     apart = slimming_weights is not None or "weights" not in options
     whole = [{**options, "target": target} for target in targets]
-    impossible: list[str] = []
-    if everything:
-        networks, impossible = _possible(whole, networks, budgets, asked)
+    left_out, impossible = (
+        _left_out(whole, networks, budgets, asked) if everything else (frozenset[Label](), [])
+    )
+
+    def requested(slimming: _Slimming) -> list[Part]:
+        every = _parts(whole, networks, budgets, asked, slimming)
+        return [part for part in every if part.label not in left_out]
+
     slims = any(SCALES in (each.recipe, each.selection) for each in networks.values())
     first = _reference_parts(whole, asked[:1]) if apart and slims else []
     slimming = _Slimming(slimming_weights, {})
-    check_parts([*first, *_parts(whole, networks, budgets, asked, slimming)])
+    check_parts([*first, *requested(slimming)])
     scales = slimming_weights or options.get("weights")
     suited = not scales or has_penalty(user_path(scales))
     anew = Anew() if fresh else None
     display = display or Display()
-    whole_work = {"references": first, "methods": _parts(whole, networks, budgets, asked, slimming)}
+    whole_work = {"references": first, "methods": requested(slimming)}
     planned = _planned(whole_work, results, anew) if display.is_watched else []
     with display.plan(planned) as plan:
         with plan.step():
@@ -141,7 +147,7 @@ def bench(
         if apart:
             sizes = _sizes(_reference_parts(whole, shown_seeds(asked)), results)
             slimming = replace(slimming, sizes=sizes)
-        wanted = _parts(whole, networks, budgets, asked, slimming)
+        wanted = requested(slimming)
         with plan.step():
             run_parts(wanted, results, anew=anew, display=display, engine=engine)
     every_network = {**networks, **_networks(tuple(METHODS), (), ())}
@@ -156,27 +162,28 @@ def _budgets(footprints: Sequence[str], flops: Sequence[str]) -> list[Budget]:
     return found or [("footprint", REFERENCE)]
 
 
-def _possible(
+def _left_out(
     whole: Sequence[Mapping[str, Any]],
     networks: Mapping[str, Method],
     budgets: Sequence[Budget],
     seeds: range,
-) -> tuple[dict[str, Method], list[str]]:
-    """The networks that all targets and budgets allow, and a line about each of the others."""
-    found: dict[str, list[str]] = {}
-    for (label, _), problems in problems_of(
-        _parts(whole, networks, budgets, seeds, _Slimming(None, {}))
-    ).items():
-        found.setdefault(label, []).extend(problems)
-    possible = {label: method for label, method in networks.items() if label not in found}
-    if not possible:
-        return dict(networks), []
-    lines = [
-        f"{label} is left out ({'; '.join(dict.fromkeys(found[label]))})."
-        for label in networks
-        if label in found
-    ]
-    return possible, lines
+) -> tuple[frozenset[Label], list[str]]:
+    """The methods with a budget that a target does not allow, and a line about each method.
+
+    Nothing is left out if nothing would be left; the check of the parts then reports the reasons.
+    """
+    parts = _parts(whole, networks, budgets, seeds, _Slimming(None, {}))
+    found = problems_of(parts)
+    compressed = [part.label for part in parts if part.label[0] in networks]
+    if all(label in found for label in compressed):
+        return frozenset(), []
+    lines = []
+    for name in networks:
+        out = [label for label in dict.fromkeys(compressed) if label[0] == name and label in found]
+        reasons = "; ".join(dict.fromkeys(line for label in out for line in found[label]))
+        if out:
+            lines.append(f"{name} is left out ({reasons}).")
+    return frozenset(found), lines
 
 
 def _planned(
