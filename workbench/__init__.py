@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from workbench.experiments.network_search.shrink import shrink as shrink
     from workbench.experiments.reports import report as report
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "adapt", "analyze", "compress", "export", "load_network", "pfa", "predict", "quantize",
     "register", "report", "shrink",
