@@ -50,7 +50,9 @@ def trade_off_chart(
         if apart:
             axis.set_xlabel(f"% of the {share}")
         else:
-            axis.set_xticks(range(len(methods)), list(methods), rotation=25, ha="right")
+            axis.set_xticks(
+                range(len(methods)), list(methods), rotation=45, ha="right", rotation_mode="anchor"
+            )
             title += f", {100 * sum(shares) / len(shares):.1f} % of the {share}"
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_ylabel("test accuracy, %")

@@ -20,9 +20,8 @@ pairs).
 
 Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, section 3. Reported
 there: ResNet-101 on ImageNet loses 0.02 points at 60 % of the FLOPs.
-Measured at 10 % of the FLOPs, on test images with --min-share 0
-(docs/results/bench-R1-S1-0.1-flops.md): 18.3 % on R1, 87.8 % on S1. On validation images with the
-default share of 0.2 (docs/results/recipes.md): 86.8 and 96.8 %.
+Measured at 10 % of the FLOPs (docs/results/bench-R1-S1-0.1-flops.md): 85.8 % on R1, 94.0 % on S1;
+with --min-share 0 18.3 and 87.8 %.
 """
 
 from __future__ import annotations
