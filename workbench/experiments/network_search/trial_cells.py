@@ -69,7 +69,8 @@ def _candidate(cell: Cell) -> tuple[Candidate, SearchSettings]:
     assert cell.trial is not None
     values = cell.trial
     search = SearchSettings.of(cost=values["cost"], runtime=values["runtime"])
-    names = (values["method"], values["protocol"], values["selection"])
+    # Cells that an earlier version has queued do not name the selection.
+    names = (values["method"], values["protocol"], values.get("selection", ""))
     return Candidate(float(values["share"]), *names), search
 
 
