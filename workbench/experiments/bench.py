@@ -134,12 +134,13 @@ def bench(
     slims = any(SCALES in (each.recipe, each.selection) for each in networks.values())
     first = _reference_parts(whole, asked[:1]) if apart and slims else []
     slimming = _Slimming(slimming_weights, {})
-    check_parts([*first, *requested(slimming)])
+    parts = requested(slimming)
+    check_parts([*first, *parts])
     scales = slimming_weights or options.get("weights")
     suited = not scales or has_penalty(user_path(scales))
     anew = Anew() if fresh else None
     display = display or Display()
-    whole_work = {"references": first, "methods": requested(slimming)}
+    whole_work = {"references": first, "methods": parts}
     planned = _planned(whole_work, results, anew) if display.is_watched else []
     with display.plan(planned) as plan:
         with plan.step():
@@ -147,9 +148,9 @@ def bench(
         if apart:
             sizes = _sizes(_reference_parts(whole, shown_seeds(asked)), results)
             slimming = replace(slimming, sizes=sizes)
-        wanted = requested(slimming)
+            parts = requested(slimming)
         with plan.step():
-            run_parts(wanted, results, anew=anew, display=display, engine=engine)
+            run_parts(parts, results, anew=anew, display=display, engine=engine)
     every_network = {**networks, **_networks(tuple(METHODS), (), ())}
     shown = _parts(whole, every_network, budgets, shown_seeds(asked), slimming)
     return write_page(shown, asked, impossible, suited, results, command)

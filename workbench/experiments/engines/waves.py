@@ -79,7 +79,7 @@ def known_states(one: Adapting, finished: Collection[str]) -> list[StepState]:
 
 
 def lacking_states(states: Sequence[StepState]) -> list[StepState]:
-    """The steps that cells can do and that are not done, of those from ``known_states``."""
+    """The states of the steps that are not done and that a cell can do."""
     return [state for state in states if _is_cell(state) and not state.run]
 
 
