@@ -18,6 +18,7 @@ from filelock import FileLock
 from workbench.errors import MissingRunError, StoreError
 from workbench.store import mlflow_environment  # noqa: F401 - before anything imports mlflow
 from workbench.store.database_files import check_still_there, check_usable, prepare_database
+from workbench.store.deferred_signals import deferred
 from workbench.store.experiment_views import show
 from workbench.store.mlflow_tables import (
     create_experiment,
@@ -34,7 +35,16 @@ from workbench.store.mlflow_values import (
     tags_of,
     user_name,
 )
-from workbench.store.runs import PARENT_TAG, RUN_ID, RUNNING, Input, StoredRun, Wanted
+from workbench.store.runs import (
+    INTERRUPTED,
+    KILLED,
+    PARENT_TAG,
+    RUN_ID,
+    RUNNING,
+    Input,
+    StoredRun,
+    Wanted,
+)
 from workbench.store.server_copies import copied
 from workbench.store.server_runs import search
 from workbench.store.sqlite_runs import add_index, read_runs, read_tags
@@ -205,10 +215,16 @@ class Store:
         }
         if parent:
             tags[PARENT_TAG] = parent
-        with self._guard("written"):
-            run = self._client.create_run(experiment, run_name=name, tags=cut_tags(tags))
-            run_id = str(run.info.run_id)
-        self.log(run_id, params=params)
+        run_id = ""
+        try:
+            with self._guard("written"):
+                run = self._client.create_run(experiment, run_name=name, tags=cut_tags(tags))
+                run_id = str(run.info.run_id)
+            self.log(run_id, params=params)
+        except (KeyboardInterrupt, SystemExit):  # the caller does not know the run yet
+            if run_id:
+                self.end(run_id, KILLED, INTERRUPTED)
+            raise
         return run_id
 
     def reopen(self, run: StoredRun, params: Mapping[str, object]) -> None:
@@ -217,11 +233,15 @@ class Store:
         The run may have been interrupted before its parameters were written, so they are written
         again; MLflow accepts equal values.
         """
-        with self._guard("written"):
-            self._client.update_run(run.run_id, status=RUNNING)
-            if _FAILURE in run.tags:
-                self._client.delete_tag(run.run_id, _FAILURE)
-        self.log(run.run_id, params=params)
+        try:
+            with self._guard("written"):
+                self._client.update_run(run.run_id, status=RUNNING)
+                if _FAILURE in run.tags:
+                    self._client.delete_tag(run.run_id, _FAILURE)
+            self.log(run.run_id, params=params)
+        except (KeyboardInterrupt, SystemExit):
+            self.end(run.run_id, KILLED, INTERRUPTED)
+            raise
 
     def log(
         self,
@@ -327,7 +347,7 @@ class Store:
 
         self._check_there()
         try:
-            with self._lock:
+            with self._lock, deferred():
                 yield
         except (
             MlflowException,

@@ -40,7 +40,7 @@ from workbench.store.run_tags import (
     VERSION,
     WEIGHTS,
 )
-from workbench.store.runs import FAILED, FINISHED, KILLED, RUNNING, StoredRun
+from workbench.store.runs import FAILED, FINISHED, INTERRUPTED, KILLED, RUNNING, StoredRun
 from workbench.store.shared_stores import warn_once
 from workbench.store.stored_results import (
     HITS_FILE,
@@ -183,7 +183,7 @@ class Recorder:
                 yield
             self.store.end(run_id, FINISHED)
         except (KeyboardInterrupt, SystemExit):
-            self._end(run_id, KILLED, "interrupted by the user")
+            self._end(run_id, KILLED, INTERRUPTED)
             raise
         except (LostStoreError, ClaimLostError):  # nothing to record it in
             raise

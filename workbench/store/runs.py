@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from workbench.store.tracking_uris import local_path
 
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
+INTERRUPTED = "interrupted by the user"  # the reason of a run that is KILLED
 PARENT_TAG, KEY, KIND = "mlflow.parentRunId", "workbench.key", "workbench.kind"
 NOTE_TAG = "mlflow.note.content"  # text on the page of a run or a model
 MODEL_TAG = "workbench.model"  # id of the MLflow model that holds the run's network

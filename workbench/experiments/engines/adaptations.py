@@ -29,7 +29,7 @@ from workbench.experiments.engines.waves import (
     portable_options,
 )
 from workbench.reporting.results import Adaptation
-from workbench.store.runs import FAILED, KILLED, RUNNING
+from workbench.store.runs import FAILED, INTERRUPTED, KILLED, RUNNING
 from workbench.training.progress import Display
 from workbench.training.time_left import STAGE, TRAINING, PlannedStep
 
@@ -174,7 +174,7 @@ def _opened(prepared: Sequence[Prepared]) -> Iterator[list[Begun]]:
         yield runs
     except BaseException as error:
         killed = isinstance(error, (KeyboardInterrupt, SystemExit))
-        status, reason = (KILLED, "interrupted by the user") if killed else (FAILED, str(error))
+        status, reason = (KILLED, INTERRUPTED) if killed else (FAILED, str(error))
         for one, begun in zip(prepared, runs, strict=False):
             store = one.recorder.store
             with suppress(WorkbenchError):
