@@ -51,7 +51,12 @@ def test_the_published_numbers_are_whole():
         assert rows[0].method == "full"
         assert "pfa-kl" in tables.methods(number)
         assert {row.full_accuracy for row in rows} == {rows[0].full_accuracy}
+        others = [row for row in rows if row.method.lower() in tables.rivals(number)]
+        assert all(0 < row.parameters < 100 for row in others), "a rival's size is its budget"
+        own = {"full", *tables.methods(number), *tables.rivals(number)}
+        assert own == {row.method.lower() for row in rows}
     assert len(tables.methods(2)) == 9  # eight energies and PFA-KL
+    assert tables.rivals(2) == ("ns", "vib", "fga/a", "fga/b", "fga/c", "fga/d")
 
 
 def test_figure_4_of_a_domain_is_trained_once_and_assembled_from_its_rows(run_cli, tmp_path, given):
@@ -253,6 +258,24 @@ def test_a_table_compresses_a_network_for_its_own_set(run_cli, tmp_path, given):
     assert (theirs.strip(), difference.strip()) == ("+1.40", f"{change - 1.4:+.2f}")
     assert "| +1.21 |" in lines["PFA-En 0.97"]  # the paper's, beside nothing of ours
     assert "FGA/A" in lines  # and other people's methods
+
+
+def test_a_line_of_another_paper_is_trained_on_request_at_its_published_size(run_cli, given):
+    command = ("reproduce", "table2", *given)
+    status, _, err = run_cli(*command, "--methods", "ns,vib,fga/b")
+    assert status == 0, err
+    rows = {row["method"].split()[0]: row for row in cells() if row["protocol"] != "source"}
+    assert set(rows) == {"network-slimming", "vib", "fga"}
+    sizes = {"network-slimming": 0.249, "vib": 0.1508, "fga": 0.1854}
+    for name, share in sizes.items():
+        assert 0.8 * share < float(rows[name]["footprint"]) <= share, name
+    page = Path("docs/results/table2-simplecnn-digits.md").read_text()
+    lines = {line.split("|")[1].strip(): line for line in page.splitlines() if "|" in line}
+    ours, theirs = lines["VIB"].split("|")[2:4]
+    assert ours.strip()
+    assert theirs.strip() == "+1.17"
+    assert lines["FGA/A"].split("|")[2].strip() == ""
+    assert "0 of the paper's 9 recipes" in page
 
 
 @pytest.mark.slow

@@ -27,16 +27,32 @@ DEFAULTS: dict[int, dict[str, Any]] = {
     8: {"model": "resnet34"},
 }
 _TOP5 = (6, 8)
+#: Methods of other papers, as the tables print them, possibly with a variant: "FGA/A".
+_RIVALS = {"fp": "fp", "ns": "network-slimming", "vib": "vib", "fga": "fga"}
 
 
 def methods(number: int) -> tuple[str, ...]:
-    """The recipes of a table that this project trains, in lower case."""
-    rows = [row.method.lower() for row in published.table(number)]
-    return tuple(name for name in rows if name.startswith("pfa-"))
+    """The recipes of PFA in a table, in lower case."""
+    return tuple(name for name in _names(number) if name.startswith("pfa-"))
 
 
-def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> list[Part]:
-    """A part for the source network, and one per recipe, compressed and fine-tuned.
+def rivals(number: int) -> tuple[str, ...]:
+    """The lines of other papers in a table, in lower case.
+
+    The paper quotes them. Here they are trained only on request, at the published share of the
+    parameters.
+    """
+    return tuple(name for name in _names(number) if name.split("/")[0] in _RIVALS)
+
+
+def _names(number: int) -> list[str]:
+    return [row.method.lower() for row in published.table(number)]
+
+
+def parts(
+    number: int, options: Mapping[str, Any], names: Sequence[str], seeds: range
+) -> list[Part]:
+    """A part for the source network, and one per line, compressed and fine-tuned.
 
     Raises:
         SettingsError: when a table of ImageNet has no folder.
@@ -48,7 +64,10 @@ def parts(options: Mapping[str, Any], names: Sequence[str], seeds: range) -> lis
     whole = {**options, "target": options["source"]}
     return [
         Part({**whole, "method": "pfa-kl"}, ("source",), range(1)),
-        *(Part({**whole, **_options(name)}, ("pfa-fine",), seeds, (name,)) for name in names),
+        *(
+            Part({**whole, **_options(number, name)}, ("pfa-fine",), seeds, (name,))
+            for name in names
+        ),
     ]
 
 
@@ -86,7 +105,11 @@ def page(number: int, name: str, found: Sequence[tuple[Wish, Cell]], folder: Pat
     )
 
 
-def _options(name: str) -> dict[str, Any]:
+def _options(number: int, name: str) -> dict[str, Any]:
+    if name in rivals(number):
+        row = next(row for row in published.table(number) if row.method.lower() == name)
+        assert row.parameters is not None
+        return {"method": _RIVALS[name.split("/")[0]], "footprint": row.parameters / 100}
     method, *energy = name.split()
     return {"method": method, **({"energy": float(energy[0])} if energy else {})}
 
@@ -144,8 +167,9 @@ def _findings(
 ) -> list[str]:
     paper = {row.method.lower(): row for row in theirs}
     epochs = sorted({cell.epochs for cells in recipes.values() for cell in cells})
+    own = [name for name in recipes if name in methods(number)]
     lines = [
-        f"{len(recipes)} of the paper's {len(methods(number))} recipes, fine-tuned for "
+        f"{len(own)} of the paper's {len(methods(number))} recipes, fine-tuned for "
         f"{' or '.join(map(str, epochs)) or 'no'} epoch(s), from a network of {100 * full:.2f} % "
         f"({which}; {theirs[0].full_accuracy:g} % in the paper)."
     ]

@@ -49,6 +49,7 @@ class Experiment:
         parts: makes the parts from the options, the requested names (domains or methods) and the
             seeds.
         names: the names for ``--domains`` or ``--methods``; other domains are also allowed.
+        on_request: names for ``--methods`` that are trained only if the user names them.
         chosen_by: the option that selects among the names, "domains" or "methods".
         page: makes the page from a file name, the finished cells and the folder.
         compared: protocols that are compared in pairs of the same seed.
@@ -62,6 +63,7 @@ class Experiment:
     page: Callable[[str, Found, Path], Page]
     compared: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -82,8 +84,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     **{
         f"table{number}": Experiment(
-            tables.DEFAULTS[number], tables.parts, tables.methods(number), "methods",
-            partial(tables.page, number),
+            tables.DEFAULTS[number], partial(tables.parts, number), tables.methods(number),
+            "methods", partial(tables.page, number), on_request=tables.rivals(number),
         )
         for number in tables.DEFAULTS
     },
@@ -173,7 +175,7 @@ def _shown(
 ) -> tuple[str, ...]:
     """The experiment's own names, the requested names, and domains of earlier calls."""
     if experiment.chosen_by == "methods":
-        return experiment.names
+        return (*experiment.names, *experiment.on_request)
     own = experiment.names if options["source"] == experiment.defaults["source"] else ()
     rows = read_cells(results / "data" / CELLS_FILE).values()
     folder = user_path(options["domains"]) if "domains" in options else None
@@ -217,10 +219,11 @@ def _problems(
             problems.append(f"--{option} does not apply to {name}; use --{experiment.chosen_by}")
         problems += check_once(f"--{option}", names)
     if experiment.chosen_by == "methods":
+        known = (*experiment.names, *experiment.on_request)
         problems += [
-            f"--methods: '{each}' is not in {name}{did_you_mean(each, experiment.names)}"
+            f"--methods: '{each}' is not in {name}{did_you_mean(each, known)}"
             for each in methods
-            if each not in experiment.names
+            if each not in known
         ]
     problems += [
         f"--{option.replace('_', '-')} does not apply to {name}; leave it out"
