@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ def _load_cifar(split: Split, folder: Path, kind: str) -> Images:
             with FileLock(lock):
                 if not base.is_dir():
                     cifar(folder, download=True)
-        _check_files(cifar, base)
+        parts = _read_files(cifar, base, split)
     except (OSError, HTTPException) as error:  # no network (URLError), no permission, no space
         if made:
             lock.unlink(missing_ok=True)
@@ -143,31 +144,34 @@ def _load_cifar(split: Split, folder: Path, kind: str) -> Images:
             f"{folder / cifar.filename}: the download is damaged ({error}): delete it and download "
             f"{cifar.url} (md5 {cifar.tgz_md5}) into {folder}"
         ) from None
-    data = cifar(folder, train=split == "train")
-    pixels = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
-    return Images(pixels, np.asarray(data.targets, dtype=np.int64))
+    labels = [part.get("fine_labels") or part["labels"] for part in parts]
+    pixels = np.concatenate([part["data"] for part in parts]).reshape(-1, 3, 32, 32)
+    return Images(pixels, np.concatenate(labels).astype(np.int64))
 
 
-def _check_files(cifar: Any, base: Path) -> None:
-    """Raise DataError if a file is damaged, or is missing in the existing folder.
+def _read_files(cifar: Any, base: Path, split: Split) -> list[dict[str, Any]]:
+    """The content of the split's files; DataError if one is damaged, or is missing in the folder.
 
-    The md5 sums also guard the pickles that torchvision reads: only the official bytes are
-    ever unpickled.
+    torchvision would compute the md5 sums of all files twice. The sums also guard the pickles: only
+    the official bytes are ever unpickled.
     """
-    listed = [*cifar.train_list, *cifar.test_list, (cifar.meta["filename"], cifar.meta["md5"])]
-    for name, md5 in listed:
+    parts = []
+    for name, md5 in cifar.train_list if split == "train" else cifar.test_list:
         path = base / name
-        if not path.is_file():
-            found = "is missing"
-        else:
-            actual = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if path.is_file():
+            content = path.read_bytes()
+            actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
             if actual == md5:
+                parts.append(pickle.loads(content, encoding="latin1"))
                 continue
             found = f"is damaged (md5 {actual}, expected {md5})"
+        else:
+            found = "is missing"
         raise DataError(
             f"{path} {found}: remove the folder {base} to download it again, or download "
             f"{cifar.url} and unpack it in {base.parent}"
         )
+    return parts
 
 
 _LOADERS: dict[str, Callable[[Split, Path], Images]] = {
