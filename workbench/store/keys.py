@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 #: Version of each kind of work, increased when a change of the code changes its result.
@@ -34,9 +35,11 @@ def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes, types and values, independent of the file format."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        values = tensor.detach().cpu().contiguous()
+        values = tensor.detach().cpu()
         digest.update(f"{name}{tuple(values.shape)}{values.dtype}".encode())
-        digest.update(values.numpy().data)
+        # A view of a tensor with one item can have a stride of 0; NumPy does not know bfloat16.
+        values = values.reshape(-1).clone(memory_format=torch.contiguous_format)
+        digest.update(values.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -1,8 +1,9 @@
 """Packed weight files: smaller than float32 weights, and read back as float32 weights.
 
 A ``.packed`` file is a safetensors file. Its metadata has the card of the network and a
-description of the packed tensors; its tensors are the arrays of each packed tensor, named
-``TENSOR:PART``, and all other tensors of the state dict as they are. Loading it runs no code.
+description of the packed tensors, with the hash of all tensors; its tensors are the arrays of each
+packed tensor, named ``TENSOR:PART``, and all other tensors of the state dict as they are. Loading
+it runs no code.
 Layers whose inputs are signs have thresholds among their arrays; ``load_packed`` applies them.
 """
 
@@ -27,9 +28,11 @@ from workbench.deployment.quantisation.binary_tensors import BinaryWeights
 from workbench.deployment.quantisation.packed_tensors import PackedTensor, from_form, part_names
 from workbench.errors import WeightsError
 from workbench.models.weight_files import Card, save_tensors
+from workbench.store.keys import weights_fingerprint
 
 _PACKING = "packing"  # name of the description in the metadata
 _VERSION = 1
+_HASH = "sha256"  # of all tensors; files of workbench 0.1 have none
 #: Types of the tensors that are not packed.
 _PLAIN = (
     torch.float32, torch.float64, torch.float16, torch.bfloat16,
@@ -127,6 +130,7 @@ def _content(
     description = {
         "version": _VERSION,
         "tensors": {name: tensor.form() for name, tensor in packed.items()},
+        _HASH: weights_fingerprint(tensors),
     }
     return tensors, {**card.metadata(), _PACKING: json.dumps(description)}
 
@@ -166,6 +170,8 @@ def _unpacked(tensors: dict[str, Tensor], text: str) -> tuple[dict[str, Tensor],
     description = mapped("the description", parse_json(text, _MOST_TEXT))
     whole("the version", required("the description", description, "version"), _VERSION, _VERSION)
     forms = mapped("the list of tensors", required("the description", description, "tensors"))
+    if _HASH in description and description[_HASH] != weights_fingerprint(tensors):
+        raise ValueError("its tensors do not have the recorded hash")
     state, thresholds = {}, {}
     for name, form in forms.items():
         try:
