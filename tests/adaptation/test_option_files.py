@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from types import NoneType
 
+import numpy as np
 import pytest
 import yaml
 
@@ -38,6 +40,18 @@ def write(text, name="options.yaml"):
 
 def test_every_option_of_adapt_may_stand_in_a_file():
     assert set(TYPES["adapt"]) == set(OPTIONS)
+
+
+def test_numbers_that_python_code_gives_as_text_are_one_line_each():
+    names = [name for name, kinds in TYPES["adapt"].items() if {*kinds} <= {int, float, NoneType}]
+    assert {"epochs", "flops", "lr", "min_share"} <= {*names}
+    for some in (names[:20], names[20:]):  # an error has at most 40 lines
+        with pytest.raises(SettingsError) as caught:
+            Settings.of(source="digits", target="digits-0v1", **dict.fromkeys(some, "0.1"))
+        lines = tuple(f"{name}: '0.1' is text, not a number" for name in some)
+        assert caught.value.problems == lines
+    of_numpy = {"epochs": np.int64(3), "flops": np.float64(0.5)}
+    assert Settings.of(source="digits", target="digits-0v1", **of_numpy).recipe.flops == 0.5
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from workbench.data.user_paths import user_path
 from workbench.deployment.optional_libraries import missing_library
 from workbench.deployment.settings import DeploymentSettings
 from workbench.deployment.stage_names import INT8, STAGES
-from workbench.errors import check_choice, did_you_mean
+from workbench.errors import SettingsError, check_choice, did_you_mean
 from workbench.reporting.verdict_rules import check_tolerance
 from workbench.store.settings import RecordSettings
 from workbench.training.distillation_options import ALL_CLASSES
@@ -94,6 +94,11 @@ class Settings:
         if unknown:
             hint = did_you_mean(unknown[0], list(OPTIONS))
             raise TypeError(f"'{unknown[0]}' is not an option of an adaptation{hint}")
+        texts = [name for name in options if name in _NUMBERS and isinstance(options[name], str)]
+        if texts:
+            raise SettingsError(
+                *(f"{name}: '{options[name]}' is text, not a number" for name in texts)
+            )
         groups: dict[str, dict[str, Any]] = {name: {} for name in GROUPS}
         for name, value in options.items():
             groups[OPTIONS[name]][name] = value
@@ -120,6 +125,13 @@ GROUPS: dict[str, type] = {
 #: The group of each option, by the option's name.
 OPTIONS: dict[str, str] = {
     each.name: group for group, kind in GROUPS.items() for each in fields(kind)
+}
+#: Options that are numbers and cannot be given as text.
+_NUMBERS = {
+    each.name
+    for kind in GROUPS.values()
+    for each in fields(kind)
+    if {*str(each.type).split(" | ")} <= {"int", "float", "None"}
 }
 
 
