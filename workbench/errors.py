@@ -115,6 +115,13 @@ def printable(text: str, longest: int | None = _LONGEST_LINE) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(numbers: int | Sequence[int], noun: str) -> str:
+    """``"1 epoch"`` or ``"1,200 images"``; for several numbers, ``"0 or 15 epochs"``."""
+    several = numbers if isinstance(numbers, Sequence) else [numbers]
+    shown = " or ".join(f"{each:,}" for each in several)
+    return f"{shown} {noun}" if shown == "1" else f"{shown} {noun}s"
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """``"; did you mean 'fox'?"`` for a near miss, otherwise up to twelve of the known words."""
     lower = {name.lower(): name for name in known}

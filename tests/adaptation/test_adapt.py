@@ -233,7 +233,7 @@ def test_clean_removes_only_what_no_run_refers_to(result, run_cli, at_home, monk
     assert (status, "nothing was removed; use --yes" in err) == (2, True)
     status, out, _ = run_cli("clean", "--yes")
     assert status == 0
-    assert "removed 2 item(s)" in out
+    assert "removed 2 items" in out
     assert not any(folder.exists() for folder in (stray, orphan))
     assert all(folder.exists() for folder in (foreign, thesis, models))
     assert sorted(at_home.rglob("*.safetensors")) == before

@@ -68,7 +68,7 @@ def test_the_recipe_names_filters_of_the_full_network(run_cli):
 def test_more_steps_than_epochs_are_rejected(run_cli):
     status, out, err = run_cli(*ADAPT, *HOW, "--steps", 6)
     assert (status, out) == (2, "")
-    assert "--steps 6: the 5 epoch(s) cannot be divided" in err
+    assert "--steps 6: 5 epochs cannot be divided" in err
     status, _, err = run_cli(*ADAPT, *HOW, "--steps", 0)
     assert status == 2
     assert "--steps 0 is too small" in err

@@ -85,7 +85,7 @@ def test_a_network_of_one_set_is_specialised_for_a_folder(run_cli, pets):
     options = ("--source", "cifar100", "--target", "pets", "--model", "simplecnn")
     weights = ("--weights", source_weights(100))
     result, err = adapt(run_cli, *options, *weights)
-    assert "skipped 1 file(s) (not an image: 1): cat/notes.txt" in err
+    assert "skipped 1 file (not an image: 1): cat/notes.txt" in err
     assert result["settings"]["head"] == "new"
     assert [row["protocol"] for row in result["protocols"]] == list(FOUR)
     saved = result["protocols"][3]["weights"]
@@ -149,7 +149,7 @@ def test_a_folder_is_a_source(run_cli, tmp_path, draw_folder):
     # Divided another way, the domain's test images are among those that the source learned.
     Path("domains/leak.yaml").write_text("name: leak\nfolder: ../zoo\nseed: 5\n")
     _, err = adapt(run_cli, *options[:4], "--target", "leak", *weights)
-    assert "test image(s) of leak are training images of zoo" in err
+    assert "test images of leak are training images of zoo" in err
 
 
 def test_crops_follow_the_size_of_the_images(pets):

@@ -78,7 +78,7 @@ def net(num_classes=10):
     ("stage", "said"),
     [
         ("kernel-clustered", "has no convolution whose kernels can be shared"),
-        ("binary", "has 2 layer(s) with weights; use --stages mixed"),
+        ("binary", "has 2 layers with weights; use --stages mixed"),
     ],
 )
 def test_a_network_without_layers_for_a_stage_is_rejected_before_it_is_trained(

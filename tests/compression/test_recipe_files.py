@@ -199,7 +199,7 @@ def test_a_glob_that_matches_nothing_is_an_error(only, skip, said):
 def test_the_narrowest_layer_is_named():
     assert bottleneck_warning(recipe(a=2, b=40)) == []  # exactly 5 %
     (line,) = bottleneck_warning(recipe(a=2, b=1, c=1))
-    assert "b keeps only 1 of 40 filters, and 1 more layer(s) keep less than 5%" in line
+    assert "b keeps only 1 of 40 filters, and 1 more layer keeps less than 5%" in line
     assert "--min-share 0.05" in line
     silent = Recipe("pfa-en", 9, (layer("a", 40, [3], active=1), layer("b", 40, [0], active=0)))
     assert bottleneck_warning(silent) == []

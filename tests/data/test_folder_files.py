@@ -135,7 +135,7 @@ def test_an_empty_class_and_one_with_a_single_image_are_told(pets, draw_folder):
     said = problems().splitlines()
     assert len(said) == 2
     assert "pets/empty: has no images; add some or leave the class out" in said[0]
-    assert "pets/one: 1 training image(s), training needs at least 2" in said[1]
+    assert "pets/one: 1 training image, training needs at least 2" in said[1]
 
 
 def test_hidden_files_and_folders_are_no_images(pets):

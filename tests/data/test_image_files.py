@@ -291,7 +291,7 @@ def test_what_is_no_image_is_skipped_and_named(pets):
     _, train, test = load(pets, say=said.append)
     assert len(train) + len(test) == 21
     (line,) = said
-    assert "skipped 3 file(s) (damaged: 1, not an image: 2)" in line
+    assert "skipped 3 files (damaged: 1, not an image: 2)" in line
     assert all(name in line for name in ("cat/notes.txt", "dog/zero.png", "dog/cut.png"))
     with pytest.raises(DataError) as error:
         load(pets, strict=True)
@@ -304,7 +304,7 @@ def test_the_same_image_in_both_splits_is_told(pets):
     test.write_bytes(learned.read_bytes())
     said = []
     load(pets, say=said.append)
-    assert "1 test image(s) are also training images under another name" in said[0]
+    assert "test images are also training images under another name (1)" in said[0]
 
 
 def test_a_class_of_damaged_files_is_told(pets):

@@ -136,8 +136,8 @@ def test_every_class_needs_two_training_images():
     with pytest.raises(DataError) as error:
         Images(some_images().pixels, labels).check_trainable(("a", "b", "c", "d"), "digits")
     once, never = error.value.problems
-    assert once.startswith("digits: class 'b' has 1 training image(s)")
-    assert never.startswith("digits: class 'c' has 0 training image(s)")
+    assert once.startswith("digits: class 'b' has 1 training image,")
+    assert never.startswith("digits: class 'c' has 0 training images,")
     assert all("; add images or drop the class" in line for line in (once, never))
     Images(some_images().pixels, np.repeat([0, 1, 2], 2)).check_trainable("abc", "digits")
 

@@ -110,7 +110,7 @@ class TestEverySet:
         with pytest.raises(DataError) as failed:
             split_validation(few, NAMES, where="S2")
         first, second, third = failed.value.problems
-        assert first.startswith("S2: class 'a' has 2 training image(s), a validation split needs")
+        assert first.startswith("S2: class 'a' has 2 training images, a validation split needs")
         assert "'b' has 0" in second
         assert "'c' has 0" in third
 

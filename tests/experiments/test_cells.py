@@ -91,7 +91,7 @@ def test_a_cell_is_done_once_and_checks_its_machine(run_cli, tmp_path):
     for wrong, part in (
         ({"key": "0" * 64}, "use the same version of the workbench"),
         ({"data": {"train": "other"}}, "the train images of digits-0v1 (digits) are others here"),
-        ({"processor": {"threads": 99}}, "not with None None, 99 thread(s)"),
+        ({"processor": {"threads": 99}}, "not with None None, 99 threads"),
     ):
         status, out, err = run_cell(run_cli, path, **wrong)
         assert (status, out["error"] in ("SettingsError", "DataError")) == (2, True)

@@ -197,7 +197,7 @@ def test_figure_4_is_judged_against_the_paper():
     kept = " ".join(str(n + (6 if n < 100 else 5)) for n in published.FIGURE_4B_S2)
     cells = [SimpleNamespace(epochs=15, domain="S2", filters=kept)]
     text = " ".join(figure4.findings(cells, results, theirs))
-    assert text.startswith("3 domain(s), 15 epoch(s); the paper trains for 160. ")
+    assert text.startswith("3 domains, 15 epochs; the paper trains for 160. ")
     # One point below is "at most one point"; one and a half is not.
     assert "below full-fine on 2 of 3 (S2, own), in the paper on 1 of 2 (S2)." in text
     assert "above full-scratch on 1 of 3 (R1), in the paper on 2 of 2 (S2, R1)." in text

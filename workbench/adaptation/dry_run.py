@@ -20,6 +20,7 @@ from workbench.adaptation.steps.time_needed import (
 from workbench.adaptation.tasks.loaded_task import load_task, settings_dict
 from workbench.compression.costs.costs import count_costs
 from workbench.data.data_folder import data_folder, is_present
+from workbench.errors import counted
 from workbench.models.networks import build_network
 from workbench.reporting.tables import count
 from workbench.store.mlflow_store import Store
@@ -94,11 +95,11 @@ def subject_lines(plan: dict[str, Any]) -> list[str]:
         f"data        {data['folder']} ({there})",
         f"network     {settings['model']}: {count(full['parameters'])} parameters, "
         f"{count(full['flops'])} FLOPs per image before compression",
-        f"training    {training['epochs']} epochs, {training['schedule']} schedule, learning rate "
-        f"{training['learning_rate']:g} (fine: {fine:g}), batch {training['batch_size']}, "
-        f"weight decay {training['weight_decay']:g}{_regularisers(training)}",
-        f"processor   {settings['device']}, {settings['precision']}, "
-        f"{threads} thread{'s' if threads > 1 else ''}",
+        f"training    {counted(training['epochs'], 'epoch')}, {training['schedule']} schedule, "
+        f"learning rate {training['learning_rate']:g} (fine: {fine:g}), "
+        f"batch {training['batch_size']}, weight decay {training['weight_decay']:g}"
+        f"{_regularisers(training)}",
+        f"processor   {settings['device']}, {settings['precision']}, {counted(threads, 'thread')}",
     ]
 
 

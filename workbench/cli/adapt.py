@@ -80,6 +80,7 @@ def _adapt(
     chosen: dict[str, Any], as_json: bool, display: Display, engine: EngineSettings | None
 ) -> None:
     from workbench.adaptation.pipeline import adapt as run
+    from workbench.errors import counted
     from workbench.experiments.engines.adaptations import adapt_on_engine
     from workbench.reporting.attack_table import attack_table
     from workbench.reporting.json_results import as_dict
@@ -101,8 +102,8 @@ def _adapt(
     if not result.trained:
         display.say("nothing to train: every protocol of this adaptation is already recorded")
     elif result.reused and not engine:  # which reuses the trainings of its own processes
-        trainings = "training" if len(result.reused) == 1 else "trainings"
-        display.say(f"{len(result.reused)} {trainings} found in the store and reused")
+        trainings = counted(len(result.reused), "training")
+        display.say(f"{trainings} found in the store and reused")
     if as_json:
         print(json.dumps(as_dict(result), indent=1))
         return

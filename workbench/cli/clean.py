@@ -8,7 +8,7 @@ import typer
 
 from workbench.cli.console import print_line
 from workbench.cli.options import takes
-from workbench.errors import SettingsError
+from workbench.errors import SettingsError, counted
 
 
 @takes("tracking_uri", "output")
@@ -35,13 +35,13 @@ def clean(
         return
     total = sum(leftover.size for leftover in found) / 1e6
     try:
-        agreed = yes or typer.confirm(f"remove {len(found)} item(s), {total:.1f} MB?")
+        agreed = yes or typer.confirm(f"remove {counted(len(found), 'item')}, {total:.1f} MB?")
     except typer.Abort:
         raise SettingsError(
             "no answer, nothing was removed; use --yes to skip the question"
         ) from None
     if agreed:
         remove(found, chosen["tracking_uri"])
-        print_line(f"removed {len(found)} item(s), {total:.1f} MB")
+        print_line(f"removed {counted(len(found), 'item')}, {total:.1f} MB")
     else:
         print_line("nothing was removed")

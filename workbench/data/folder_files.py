@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.errors import DataError, did_you_mean
+from workbench.errors import DataError, counted, did_you_mean
 
 #: Name of the data set when the domain file of a folder does not give one.
 FOLDER = "folder"
@@ -157,7 +157,7 @@ def shortages(folder: Folder, train: Sequence[int], test: Sequence[int]) -> list
             problems.append(f"{where}: has no images; add some or leave the class out")
         elif learned < LEAST_TRAINING_IMAGES:
             problems.append(
-                f"{where}: {learned} training image(s), training needs at least "
+                f"{where}: {counted(learned, 'training image')}, training needs at least "
                 f"{LEAST_TRAINING_IMAGES}; add images or leave the class out"
             )
         elif not tested:

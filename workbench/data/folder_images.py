@@ -36,7 +36,7 @@ from workbench.data.image_batches import ImageSet
 from workbench.data.known_sets import Images
 from workbench.data.streamed_images import Stream, available_cores
 from workbench.data.user_paths import user_path
-from workbench.errors import DataError, printable
+from workbench.errors import DataError, counted, printable
 
 #: Bytes of decoded pixels up to which a split is held in memory. The limit does not depend on the
 #: machine, because it affects the pixels that a training sees.
@@ -122,8 +122,8 @@ def load_folder(
     shared = len(set(train.hashes).intersection(test.hashes))
     if shared:
         say(
-            f"warning: {printable(str(folder.path))}: {shared} test image(s) are also training "
-            "images under another name: accuracies will be too high; remove one of each pair"
+            f"warning: {printable(str(folder.path))}: test images are also training images under "
+            f"another name ({shared:,}): accuracies will be too high; remove one of each pair"
         )
     problems = shortages(folder, counts[0].tolist(), counts[1].tolist())
     if problems:
@@ -215,7 +215,7 @@ def _warning(folder: Folder, bad: Sequence[tuple[Path, str]]) -> str:
     named = ", ".join(str(path.relative_to(folder.path)) for path, _ in bad[:_NAMED])
     more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
     return printable(
-        f"warning: {folder.path}: skipped {len(bad)} file(s) ({counts}): {named}{more}; "
+        f"warning: {folder.path}: skipped {counted(len(bad), 'file')} ({counts}): {named}{more}; "
         "--strict makes them an error"
     )
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from workbench.data.catalog import SOURCES
 from workbench.data.folder_files import LEAST_TRAINING_IMAGES
-from workbench.errors import DataError
+from workbench.errors import DataError, counted
 
 Split = Literal["train", "test"]
 
@@ -69,8 +69,8 @@ class Images:
         """Raise DataError unless every class has at least two training images."""
         counts = np.bincount(self.labels, minlength=len(names))
         problems = [
-            f"{source}: class '{name}' has {count} training image(s), training needs at least "
-            f"{LEAST_TRAINING_IMAGES}; add images or drop the class"
+            f"{source}: class '{name}' has {counted(count, 'training image')}, training needs at "
+            f"least {LEAST_TRAINING_IMAGES}; add images or drop the class"
             for name, count in zip(names, counts, strict=True)
             if count < LEAST_TRAINING_IMAGES
         ]

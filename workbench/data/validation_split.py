@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from workbench.data.folder_files import LEAST_TRAINING_IMAGES
 from workbench.data.image_batches import ImageSet
 from workbench.data.known_sets import Images
-from workbench.errors import DataError
+from workbench.errors import DataError, counted
 
 #: Share of each class's training images that become validation images.
 DEFAULT_SHARE = 0.2
@@ -65,8 +65,8 @@ def validation_places(
         raise ValueError(f"a share of {share:g} is not within (0, 1)")
     counts = np.bincount(images.labels, minlength=len(names))
     problems = [
-        f"{where}{': ' if where else ''}class '{name}' has {count} training image(s), a validation "
-        f"split needs at least {LEAST_IMAGES}; add images or drop the class"
+        f"{where}{': ' if where else ''}class '{name}' has {counted(count, 'training image')}, "
+        f"a validation split needs at least {LEAST_IMAGES}; add images or drop the class"
         for name, count in zip(names, counts.tolist(), strict=True)
         if count < LEAST_IMAGES
     ]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from workbench.compression.costs.costs import count_costs
 from workbench.compression.narrow_networks import load_network
 from workbench.deployment.exit_thresholds import ExitCosts
-from workbench.errors import NetworkError, SettingsError, WeightsError
+from workbench.errors import NetworkError, SettingsError, WeightsError, counted
 from workbench.models.weight_files import Card, read_card, save_tensors
 
 _PREFIX = "exits:"
@@ -156,7 +156,8 @@ def exit_places(
     possible = _possible_places(chain, shape)
     if len(possible) < exits:
         raise SettingsError(
-            f"--exits {exits}: this network has {len(possible)} place(s) for exits; use fewer"
+            f"--exits {exits}: this network has {counted(len(possible), 'place')} for exits; "
+            "use fewer"
         )
     flops = [flops_of(chain[:at], shape) for at in (*possible, len(chain))]
     shares = [each / flops[-1] for each in flops[:-1]]

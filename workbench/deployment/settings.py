@@ -127,8 +127,8 @@ class DeploymentSettings:
             for name in STAGE_OPTIONS
         }
         return [
-            f"--{name.replace('_', '-')} has no effect here: it is an option of the stage(s) "
-            f"{', '.join(others[name])}; leave it out"
+            f"--{name.replace('_', '-')} has no effect here: it is an option of "
+            f"{' and '.join(others[name])}; leave it out"
             for name in STAGE_OPTIONS
             if name not in used and getattr(self, name) != getattr(DeploymentSettings, name)
         ]

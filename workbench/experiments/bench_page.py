@@ -8,6 +8,7 @@ from pathlib import Path
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.tasks.task import resolve
 from workbench.compression.method_names import REFERENCE, SCALES
+from workbench.errors import counted
 from workbench.experiments.bench_comparisons import (
     budget_words,
     comparison_findings,
@@ -91,8 +92,7 @@ def make_page(found: Found, folder: Path, notes: Sequence[str]) -> Page:
         name=name,
         title=f"Methods at equal {'FLOPs' if by_flops else 'footprints'}: {', '.join(domains)}",
         findings=[
-            f"{first.model} trained on {first.source}, fine-tuned for "
-            f"{' or '.join(map(str, epochs))} epoch(s).",
+            f"{first.model} trained on {first.source}, fine-tuned for {counted(epochs, 'epoch')}.",
             *_verdicts(networks, full),
             *comparison_findings(found),
             *one_seed(full.values()),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from workbench.compression.method_names import REFERENCE
-from workbench.errors import DataError
+from workbench.errors import DataError, counted
 from workbench.experiments.bench_comparisons import (
     TRAINED,
     Comparison,
@@ -75,7 +75,7 @@ def _groups(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
         own = [cell for cell in same if cell.epochs == epochs]
         domains = {cell.domain for cell in own}
         own += [cell for cell in same if not cell.epochs and cell.domain in domains]
-        groups[f"{model} of {source}, {epochs} epochs"] = own
+        groups[f"{model} of {source}, {counted(epochs, 'epoch')}"] = own
     return groups
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.errors import counted
 from workbench.experiments.pages import Page, summarise, table
 from workbench.experiments.requested_cells import Part, Wish
 from workbench.experiments.result_rows import Cell
@@ -118,7 +119,7 @@ def _point(result: ProtocolResult) -> Point:
 
 
 def _findings(groups: Mapping[tuple[str, float], Sequence[Cell]], epochs: int) -> list[str]:
-    lines = [f"Trained for {epochs} epoch(s); the paper trains for 50."]
+    lines = [f"Trained for {counted(epochs, 'epoch')}; the paper trains for 50."]
     draws = [len(cells) for (curve, _), cells in groups.items() if curve.startswith(_DRAWN)]
     if max(draws, default=1) > 1:
         lines.append(

@@ -9,6 +9,7 @@ from typing import Any
 from workbench.adaptation.settings import Settings
 from workbench.adaptation.tasks.source_network import source_structure
 from workbench.adaptation.tasks.task import resolve
+from workbench.errors import counted
 from workbench.experiments import published
 from workbench.experiments.pages import Page, Results, by_domain, one_seed, signed, table
 from workbench.experiments.requested_cells import Part, Wish
@@ -72,8 +73,8 @@ def findings(cells: Sequence[Cell], results: Results, theirs: Means) -> list[str
         results: the same by domain and protocol.
         theirs: the paper's numbers; empty for another network or data set.
     """
-    epochs = " or ".join(map(str, sorted({cell.epochs for cell in cells if cell.epochs})))
-    lines = [f"{len(results)} domain(s), {epochs} epoch(s); the paper trains for 160."]
+    epochs = counted(sorted({cell.epochs for cell in cells if cell.epochs}), "epoch")
+    lines = [f"{counted(len(results), 'domain')}, {epochs}; the paper trains for 160."]
     means = {
         domain: {name: 100 * result.accuracy_mean for name, result in rows.items()}
         for domain, rows in results.items()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.data.whole_files import write_text
-from workbench.errors import printable
+from workbench.errors import counted, printable
 from workbench.experiments.result_rows import Cell, writing
 from workbench.reporting.results import ProtocolResult
 from workbench.reporting.tables import markdown_table, markdown_text
@@ -85,8 +85,9 @@ def provenance(cells: Sequence[Cell]) -> list[str]:
     trained = [cell for cell in cells if cell.epochs]
     hours = sum(cell.train_seconds for cell in cells) / 3600
     runs = sorted({
-        f"{cell.epochs} epoch(s), {cell.schedule} schedule, learning rate {cell.learning_rate:g}, "
-        f"batch {cell.batch_size}, weight decay {cell.weight_decay:g}"
+        f"{counted(cell.epochs, 'epoch')}, {cell.schedule} schedule, "
+        f"learning rate {cell.learning_rate:g}, batch {cell.batch_size}, "
+        f"weight decay {cell.weight_decay:g}"
         for cell in trained
     })  # fmt: skip
     networks = sorted({f"{cell.model} trained on {cell.source}" for cell in cells})
@@ -113,10 +114,11 @@ def _machine(cell: Cell) -> str:
     code = f"{cell.version} at {commit}" if cell.version else f"of a version {missing}"
     software = f"Python {cell.python}, torch {cell.torch}" if cell.python else f"torch {cell.torch}"
     when = f", {cell.date}" if cell.date else ""
+    threads = counted(cell.threads, "thread")
     named = cell.machine.endswith(f"{cell.threads} threads")  # a CPU's name includes its threads
     return (
         f"{cell.machine or 'machine NOT RECORDED'}, {cell.device}, {cell.precision}, "
-        f"{'' if named else f'{cell.threads} thread(s), '}{software}, workbench {code}{when}"
+        f"{'' if named else f'{threads}, '}{software}, workbench {code}{when}"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import DataError, SettingsError
+from workbench.errors import DataError, SettingsError, counted
 from workbench.experiments import published
 from workbench.experiments.pages import Page, one_seed, summarise, table
 from workbench.experiments.published import TableRow
@@ -170,7 +170,7 @@ def _findings(
     own = [name for name in recipes if name in methods(number)]
     lines = [
         f"{len(own)} of the paper's {len(methods(number))} recipes, fine-tuned for "
-        f"{' or '.join(map(str, epochs)) or 'no'} epoch(s), from a network of {100 * full:.2f} % "
+        f"{counted(epochs or [0], 'epoch')}, from a network of {100 * full:.2f} % "
         f"({which}; {theirs[0].full_accuracy:g} % in the paper)."
     ]
     for name, cells in recipes.items():

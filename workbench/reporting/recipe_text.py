@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.compression.costs.costs import Costs
 from workbench.compression.recipes.recipes import Recipe
+from workbench.errors import counted
 from workbench.models.factors import SIZES
 from workbench.reporting.tables import count, percent
 
@@ -100,7 +101,8 @@ def bottleneck_warning(recipe: Recipe) -> list[str]:
         return []
     least = min(narrow, key=lambda layer: layer.kept / layer.filters)
     others = len(narrow) - 1
-    more = f", and {others} more layer(s) keep less than {_BOTTLENECK:.0%}" if others else ""
+    keep = f"{counted(others, 'more layer')} {'keeps' if others == 1 else 'keep'}"
+    more = f", and {keep} less than {_BOTTLENECK:.0%}" if others else ""
     return [
         f"warning: {least.layer} keeps only {least.kept} of {least.filters} filters{more}; such a "
         f"bottleneck costs accuracy: try --min-share {_BOTTLENECK:g}, another --method, or a "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from workbench.data.catalog import Source
+from workbench.errors import counted
 from workbench.models.networks import find_network
 
 _WARM_UP = 0.25  # share of a one-cycle training in which the rate rises
@@ -94,7 +95,7 @@ def batch_sizes(images: int, batch_size: int) -> list[int]:
         ValueError: with fewer than two images or a batch size below 2.
     """
     if images < 2 or batch_size < 2:
-        raise ValueError(f"cannot train {images} image(s) in batches of {batch_size}")
+        raise ValueError(f"cannot train {counted(images, 'image')} in batches of {batch_size}")
     sizes = [batch_size] * (images // batch_size)
     rest = images % batch_size
     if rest == 1 and sizes:

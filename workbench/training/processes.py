@@ -23,7 +23,7 @@ from torch import Tensor, distributed, nn
 
 from workbench.data.catalog import Source
 from workbench.data.image_batches import WHOLE, ImageSet, Share
-from workbench.errors import ProcessError, SettingsError, TrainingError, WorkbenchError
+from workbench.errors import ProcessError, SettingsError, TrainingError, WorkbenchError, counted
 from workbench.models.processor import Processor
 from workbench.training.checkpoints import Handover
 from workbench.training.distillation import Guide
@@ -156,8 +156,8 @@ def _check_count(plan: Plan, images: int, processor: Processor) -> None:
     count, gpus = _team.share.count, torch.cuda.device_count()
     if processor.device == "cuda" and _team.local > gpus:
         raise SettingsError(
-            f"torchrun has started {_team.local} processes on a machine with {gpus} GPU(s); use "
-            f"--nproc-per-node {gpus}"
+            f"torchrun has started {_team.local} processes on a machine with "
+            f"{counted(gpus, 'GPU')}; use --nproc-per-node {gpus}"
         )
     smallest = min(batch_sizes(images, plan.batch_size))
     least = 2 if plan.norm_parts else 1  # a batch norm cannot train on one image

@@ -5,6 +5,7 @@ from __future__ import annotations
 from workbench.adaptation.analysis_result import Analysis
 from workbench.adaptation.tasks.task import Task
 from workbench.compression.method_names import ENERGIES
+from workbench.errors import counted
 from workbench.models.networks import find_network
 from workbench.models.weight_files import has_penalty
 from workbench.reporting.recipe_text import bottleneck_warning, no_factor_warning
@@ -21,8 +22,8 @@ def analysis_remarks(analysis: Analysis, task: Task) -> list[str]:
     lines += _scales_warning(task)
     if task.gates:
         lines.append(
-            f"{task.gates}: its cost includes {task.gate_epochs} epochs of the full network with "
-            "gates"
+            f"{task.gates}: its cost includes {counted(task.gate_epochs, 'epoch')} of the full "
+            "network with gates"
         )
     if task.budget and analysis.recipe.threshold is not None:
         method = task.settings.recipe.method

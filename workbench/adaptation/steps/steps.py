@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from workbench.adaptation.tasks.task import Task
+from workbench.errors import counted
 from workbench.training.distillation_options import generation_seed
 from workbench.training.protocols import PROTOCOLS, TEACHER, TEACHER_SEED, Protocol
 
@@ -46,14 +47,16 @@ def steps_of(task: Task) -> list[Step]:
     steps = []
     if task.settings.what.weights is None:
         epochs = task.source_plan.epochs
-        steps.append(Step("source", f"source training: {task.source.name}, {epochs} epochs"))
+        steps.append(
+            Step("source", f"source training: {task.source.name}, {counted(epochs, 'epoch')}")
+        )
     if task.gates:
-        where = f"{task.domain.name}, {task.gate_epochs} epochs"
+        where = f"{task.domain.name}, {counted(task.gate_epochs, 'epoch')}"
         steps.append(Step("gates", f"gates ({task.gates}): {where}"))
     steps.append(Step("analysis", f"analysis: {task.settings.recipe.label}"))
     training = task.settings.training
     if training.repair_epochs:
-        where = f"{task.trained_on.name}, {training.repair_epochs} epochs"
+        where = f"{task.trained_on.name}, {counted(training.repair_epochs, 'epoch')}"
         steps.append(Step("repair", f"repair: {where}"))
     names, seeds = task.protocols, training.seed_range
     taught = TEACHER in names and TEACHER_SEED in seeds

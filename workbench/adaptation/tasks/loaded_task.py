@@ -100,9 +100,9 @@ def load_task(task: Task, processor: Processor, say: Say = lambda line: None) ->
     mixed = shared_images(task.trained_on, task.domain)
     if mixed:
         say(
-            f"warning: {mixed} test image(s) of {task.domain.name} are training images of "
-            f"{task.trained_on.name}: accuracies will be too high; use the same split for both, or "
-            "a folder with train/ and test/"
+            f"warning: test images of {task.domain.name} are training images of "
+            f"{task.trained_on.name} ({mixed:,}): accuracies will be too high; use the same split "
+            "for both, or a folder with train/ and test/"
         )
     train, test = load_domain_images(
         task.domain, task.source, folder, task.settings.what.strict, say

@@ -26,7 +26,7 @@ from workbench.data.catalog import SOURCES, Source
 from workbench.data.folder_images import find_source
 from workbench.domains.domain import Domain
 from workbench.domains.search import find_domain
-from workbench.errors import DomainError, SettingsError
+from workbench.errors import DomainError, SettingsError, counted
 from workbench.models.networks import check_image_size, check_model, find_network
 from workbench.models.weight_files import check_weights, has_card, read_card
 from workbench.training.distillation_options import check_teacher
@@ -246,7 +246,7 @@ def _check_resolved(task: Task) -> None:
         raise SettingsError(*problems)
     if steps > task.fine_plan.epochs:
         raise SettingsError(
-            f"--steps {steps}: the {task.fine_plan.epochs} epoch(s) cannot be divided into "
+            f"--steps {steps}: {counted(task.fine_plan.epochs, 'epoch')} cannot be divided into "
             f"{steps} parts; use fewer steps or more --epochs"
         )
 

@@ -28,7 +28,7 @@ from workbench.compression.costs.budget_limits import BUDGETS
 from workbench.compression.costs.costs import count_costs
 from workbench.compression.evidence.evidence import Array
 from workbench.compression.groups.rebuild import rebuild
-from workbench.errors import SettingsError, TrainingError
+from workbench.errors import SettingsError, TrainingError, counted
 from workbench.models.weight_files import Card, put_weights, read_weights
 from workbench.store.jobs import Job
 from workbench.store.recorder import Recorder
@@ -80,7 +80,9 @@ def train_gates(
         raise TrainingError(_with_remedies(str(error), loaded.task)) from None
     if new:
         epochs, name = job.plan.epochs, loaded.task.gates
-        recorder.display.say(f"{name}: trained gates for {epochs} epochs of the full network")
+        recorder.display.say(
+            f"{name}: trained gates for {counted(epochs, 'epoch')} of the full network"
+        )
     path = recorder.store.fetch(run, WEIGHTS_FILE)
     assert path is not None  # the recorder returns complete runs only
 

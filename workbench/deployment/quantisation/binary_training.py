@@ -62,7 +62,7 @@ from workbench.deployment.stage_training import (
     train_for_stage,
 )
 from workbench.deployment.stage_types import StageReport, TrainedNetwork
-from workbench.errors import SettingsError
+from workbench.errors import SettingsError, counted
 from workbench.models.weight_files import Card
 
 _RATE = 1e-3
@@ -130,7 +130,7 @@ def inner_layers(network: nn.Module, card: Card) -> dict[str, nn.Module]:
     if not inner:
         raise SettingsError(
             f"--stages binary: the first and the last layer stay real, and {card.model} has "
-            f"{len(order)} layer(s) with weights; use --stages mixed"
+            f"{counted(len(order), 'layer')} with weights; use --stages mixed"
         )
     return {name: named[name] for name in inner}
 

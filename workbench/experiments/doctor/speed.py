@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workbench.errors import counted
 from workbench.experiments.doctor.lines import Line
 
 #: Network and data set of each measurement.
@@ -31,7 +32,7 @@ def _line(model: str, name: str) -> Line:
     epochs, images = training_plan(model, source, "paper").epochs, sum(source.train_images)
     text = (
         f"{model} on {name}: {a_second:,.0f} training images/s ({processor.device}, "
-        f"{processor.precision}); source network, {epochs} epochs of {images:,} images: "
+        f"{processor.precision}); source network, {counted(epochs, 'epoch')} of {images:,} images: "
         f"{duration(epochs * images / a_second)}"
     )
     if source.model == "vgg16":

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from workbench.errors import SettingsError
+from workbench.errors import SettingsError, counted
 from workbench.experiments.network_search.candidates import (
     FULL,
     SOURCE,
@@ -173,8 +173,8 @@ class _State:
         order = sorted(kept, key=lambda each: each.cost)
         self.left = [c for each in order for c in self.left if c == each.candidate]
         self.say(
-            f"{rung.epochs} epoch(s): {len(rated)} candidates, {len(self.left)} left: "
-            f"{', '.join(candidate.label for candidate in self.left)}"
+            f"{counted(rung.epochs, 'epoch')}: {counted(len(rated), 'candidate')}, "
+            f"{len(self.left)} left: {', '.join(candidate.label for candidate in self.left)}"
         )
 
     def confirm(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from workbench.errors import counted
 from workbench.experiments.network_search.candidates import FULL, Candidate
 from workbench.experiments.network_search.search_settings import SearchSettings
 from workbench.experiments.network_search.successive_halving import plan_rungs
@@ -55,7 +56,11 @@ def expected_steps(
     steps, left = [], len(candidates)
     for rung in plan_rungs(left, plan.epochs, search.rungs):
         trials = work(FULL, rung.epochs) + left * mean(rung.epochs)
-        steps.append(PlannedStep(f"{left} candidates, {rung.epochs} epochs", {TRAINING: trials}))
+        steps.append(
+            PlannedStep(
+                f"{counted(left, 'candidate')}, {counted(rung.epochs, 'epoch')}", {TRAINING: trials}
+            )
+        )
         left = rung.keep
     more, long = len(plan.seeds) - 1, mean(plan.epochs)
     confirm = more * (work(FULL, plan.epochs) + _CONFIRMED * long)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.adaptation.dry_run import preview, subject_lines
+from workbench.errors import counted
 from workbench.experiments.network_search.candidates import Candidate, candidate_grid
 from workbench.experiments.network_search.search_settings import SearchSettings
 from workbench.experiments.network_search.shrink import checked_options
@@ -49,21 +50,17 @@ def _steps(search: SearchSettings, settings: Mapping[str, Any]) -> list[str]:
     steps = [f"analysis: responses to the training images of {target}"]
     for rung in plan_rungs(left, epochs, search.rungs):
         steps.append(
-            f"at most {left} candidates and full-fine, {_count(rung.epochs, 'epoch')} each, 1 seed"
+            f"at most {left} candidates and full-fine, {counted(rung.epochs, 'epoch')} each, 1 seed"
         )
         left = rung.keep
     if seeds > 1:
-        steps.append(f"the best candidates and full-fine with {seeds - 1} more seed(s)")
+        steps.append(f"the best candidates and full-fine with {counted(seeds - 1, 'more seed')}")
     return [
         *steps,
-        f"budgets between the cheapest sufficient one and the next, {_count(seeds, 'seed')} each",
-        f"the chosen network and full-fine on all training images, {_count(seeds, 'seed')} each; "
+        f"budgets between the cheapest sufficient one and the next, {counted(seeds, 'seed')} each",
+        f"the chosen network and full-fine on all training images, {counted(seeds, 'seed')} each; "
         "test",
     ]
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def search_preview_lines(plan: Mapping[str, Any]) -> list[str]:

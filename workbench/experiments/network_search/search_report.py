@@ -98,16 +98,17 @@ def search_sentences(result: Search) -> list[str]:
     entries = {each.candidate: each for each in found.entries}
     full, chosen = entries.get(FULL), entries.get(found.chosen)
     tolerance = result.adaptation.verdict.tolerance
+    points = f"{tolerance:g} point{'' if tolerance == 1 else 's'}"
     if not any(trial.candidate.method for trial in found.trials):
         lines.append("no smaller network was tried in this time")
     elif chosen is None or full is None or found.chosen == FULL:
         lines.append(
-            f"no smaller network that was tried is within {tolerance:g} point(s) of the full one "
+            f"no smaller network that was tried is within {points} of the full one "
             "on the validation images"
         )
     else:
         lines.append(
-            f"{found.chosen.label} is the cheapest network found within {tolerance:g} point(s) of "
+            f"{found.chosen.label} is the cheapest network found within {points} of "
             f"the full one: {100 * chosen.accuracy:.2f} % (full-fine: {100 * full.accuracy:.2f} %) "
             f"on {chosen.trials[0].images} validation images, "
             f"{100 * chosen.cost / full.cost:.3g} % of its {_WORDS[result.settings['cost']]}"
@@ -123,7 +124,7 @@ def search_sentences(result: Search) -> list[str]:
     if full and 100 / full.trials[0].images > tolerance:
         lines.append(
             f"warning: one of {full.trials[0].images} validation images counts for more than the "
-            f"tolerance of {tolerance:g} point(s); use a larger --validation or --tolerance"
+            f"tolerance of {points}; use a larger --validation or --tolerance"
         )
     return [*lines, *_test_lines(result)]
 

@@ -29,7 +29,7 @@ from workbench.compression.evidence.evidence import Evidence
 from workbench.compression.groups.rebuild import rebuild
 from workbench.compression.method_names import METHODS, reads
 from workbench.compression.recipes.recipe_settings import ONNX, ONNX_INT8
-from workbench.errors import SettingsError
+from workbench.errors import SettingsError, counted
 from workbench.experiments.network_search.candidates import Candidate
 from workbench.experiments.network_search.search_settings import SearchSettings
 from workbench.store.jobs import Job
@@ -243,7 +243,7 @@ class Trials:
             job,
             key=key_of("trial", {"training": job.key}),
             kind="trial",
-            title=f"{candidate.label} · {job.plan.epochs} epoch(s) · seed {seed}",
+            title=f"{candidate.label} · {counted(job.plan.epochs, 'epoch')} · seed {seed}",
             params={**job.params, "share": candidate.share},
         )
 
