@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 _TICK = 0.1  # seconds between two calls of the handler
-_LOST = 1.5  # seconds after which the process ends if the exception is lost every time
+_LOST = 0.9  # seconds after which the process ends if the exception is lost every time
 _CLEANUP = 10.0  # seconds for marking runs in a store and for stopping the MLflow UI
 _EXIT = 0.5  # seconds for functions registered with atexit
 _AGAIN = 1.0  # seconds; a later signal ends the process immediately, an earlier one is a duplicate

@@ -1,21 +1,21 @@
 """Ctrl-C and SIGTERM wait until a call of the store has ended.
 
-Python raises KeyboardInterrupt between any two of its instructions, also inside SQLAlchemy. A
-transaction that is interrupted there is sometimes not rolled back, because SQLAlchemy rejects a
-rollback in the middle of a change of its own state. The connection then keeps the lock of a SQLite
-file, and the process cannot even record that its run was interrupted.
+Python raises KeyboardInterrupt between any two of its instructions, also inside SQLAlchemy and
+inside a file lock. A transaction that is interrupted there is sometimes not rolled back, because
+SQLAlchemy rejects a rollback in the middle of a change of its own state. The connection then keeps
+the lock of a SQLite file, and the process cannot even record that its run was interrupted.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LONGEST = 1.0  # seconds that a signal waits: a server may not answer at all
 
 
@@ -30,19 +30,27 @@ class _Waiting:
         self.number = 0
         self._until = 0.0
         self._timer: threading.Timer | None = None
-        found = {number: signal.getsignal(number) for number in _SIGNALS}
-        # Other signals are ignored, or end the process at once.
-        self._handlers = {int(number): each for number, each in found.items() if callable(each)}
+        self._before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
 
     def begin(self) -> None:
-        for number in self._handlers:
-            signal.signal(number, self._on_signal)
+        for number, handler in self._before.items():
+            if callable(handler):  # other signals are ignored, or end the process at once
+                signal.signal(number, self._on_signal)
 
     def end(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        # A restored handler may raise at once; until then, a signal may start the timer.
+        try:
+            try:
+                self._restore(signal.SIGTERM)
+            finally:
+                self._restore(signal.SIGINT)
+        finally:
+            if self._timer:
+                self._timer.cancel()
+
+    def _restore(self, number: signal.Signals) -> None:
+        if callable(self._before[number]):
+            signal.signal(number, self._before[number])
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.number:
@@ -54,16 +62,20 @@ class _Waiting:
         elif time.monotonic() >= self._until:
             self.number = 0
             self.end()
-            self._handlers[number](number, frame)
+            handler = self._before[signal.Signals(number)]
+            assert callable(handler)
+            handler(number, frame)
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Delay SIGINT and SIGTERM to the end of the block, for a second at most.
+    """Delay SIGINT and SIGTERM to the end of the outermost block, for a second at most.
 
-    Signals are handled in the main thread; in other threads this does nothing.
+    Signals are handled in the main thread; in other threads this does nothing. After an interrupt,
+    while the caller still handles its exception, signals are not delayed: another one is meant to
+    end the process.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or _is_deferred_or_interrupted():
         yield
         return
     waiting = _Waiting()
@@ -74,3 +86,15 @@ def deferred() -> Iterator[None]:
         waiting.end()
         if waiting.number:
             signal.raise_signal(waiting.number)
+
+
+def _is_deferred_or_interrupted() -> bool:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if isinstance(getattr(signal.getsignal(number), "__self__", None), _Waiting):
+            return True
+    error = sys.exception()
+    while error is not None:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            return True
+        error = error.__context__
+    return False

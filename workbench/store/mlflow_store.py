@@ -1,31 +1,20 @@
 """The MLflow store: experiments, runs and their files.
 
 Runs are written through ``MlflowClient`` with explicit ids; the global MLflow state of a
-notebook is neither read nor changed. A local SQLite store is locked around each call, because
-MLflow 3 creates its tables without a lock and SQLite rejects concurrent writers.
+notebook is neither read nor changed.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from workbench.errors import MissingRunError, StoreError
-from workbench.store import mlflow_environment  # noqa: F401 - before anything imports mlflow
-from workbench.store.database_files import check_still_there, check_usable, prepare_database
-from workbench.store.deferred_signals import deferred
 from workbench.store.experiment_views import show
-from workbench.store.mlflow_tables import (
-    create_experiment,
-    mlflow_schema,
-    prepare_postgresql,
-    quiet_client,
-)
+from workbench.store.mlflow_connection import Connection
+from workbench.store.mlflow_tables import create_experiment
 from workbench.store.mlflow_values import (
     cut_tags,
     dataset_inputs,
@@ -47,16 +36,8 @@ from workbench.store.runs import (
 )
 from workbench.store.server_copies import copied
 from workbench.store.server_runs import search
-from workbench.store.sqlite_runs import add_index, read_runs, read_tags
-from workbench.store.store_errors import store_error
-from workbench.store.tracking_uris import (
-    check_uri,
-    database_path,
-    local_path,
-    store_uri,
-    with_driver,
-    without_password,
-)
+from workbench.store.sqlite_runs import read_runs, read_tags
+from workbench.store.tracking_uris import local_path
 
 _FAILURE = "workbench.failure"
 _MOST_POINTS = 800  # metrics in one request; MLflow takes 1,000 values
@@ -82,31 +63,10 @@ class Store:
     """
 
     def __init__(self, uri: str | None = None, *, writes: bool = True) -> None:
-        self.uri = store_uri(uri)
-        check_uri(self.uri)
-        self.shown = without_password(self.uri)
-        self._database = database_path(self.uri)
-        self._lock: Any = nullcontext()
-        self.address = with_driver(self.uri)
-        self._opened = False
-        as_it_is = False
-        if self._database:
-            as_it_is = check_usable(self._database, self.uri, mlflow_schema, writes=writes)
-            self._database = self._database.resolve()
-            # SQLite's own locks are enough for reading; a file has no place in such a folder.
-            self._lock = nullcontext() if as_it_is else FileLock(f"{self._database}.lock")
-            # MLflow caches one engine per URI. A relative URI would still refer to the old
-            # folder after the working directory changes.
-            self.address = f"sqlite:///{self._database}"
-        with self._guard("opened"):
-            if self._database and not as_it_is:
-                prepare_database(self._database, self.shown, mlflow_schema())
-                add_index(self._database)
-            if self.address.startswith("postgresql"):
-                prepare_postgresql(self.address)
-            self._client = quiet_client(self.address)
-            self._client.search_experiments(max_results=1)
-        self._opened = True
+        connection = Connection(uri, writes=writes)
+        self.uri, self.shown, self.address = connection.uri, connection.shown, connection.address
+        self._client, self._guard = connection.client, connection.guard
+        self._database = connection.database
 
     @property
     def is_shared(self) -> bool:
@@ -215,17 +175,12 @@ class Store:
         }
         if parent:
             tags[PARENT_TAG] = parent
-        run_id = ""
-        try:
+        with self._ended_if_interrupted() as begun:
             with self._guard("written"):
                 run = self._client.create_run(experiment, run_name=name, tags=cut_tags(tags))
-                run_id = str(run.info.run_id)
-            self.log(run_id, params=params)
-        except (KeyboardInterrupt, SystemExit):  # the caller does not know the run yet
-            if run_id:
-                self.end(run_id, KILLED, INTERRUPTED)
-            raise
-        return run_id
+                begun.append(str(run.info.run_id))
+            self.log(begun[0], params=params)
+        return begun[0]
 
     def reopen(self, run: StoredRun, params: Mapping[str, object]) -> None:
         """Set an interrupted run to RUNNING again.
@@ -233,15 +188,13 @@ class Store:
         The run may have been interrupted before its parameters were written, so they are written
         again; MLflow accepts equal values.
         """
-        try:
+        with self._ended_if_interrupted() as begun:
             with self._guard("written"):
                 self._client.update_run(run.run_id, status=RUNNING)
+                begun.append(run.run_id)
                 if _FAILURE in run.tags:
                     self._client.delete_tag(run.run_id, _FAILURE)
             self.log(run.run_id, params=params)
-        except (KeyboardInterrupt, SystemExit):
-            self.end(run.run_id, KILLED, INTERRUPTED)
-            raise
 
     def log(
         self,
@@ -330,6 +283,18 @@ class Store:
             self._client.set_terminated(run_id, status)
 
     @contextmanager
+    def _ended_if_interrupted(self) -> Iterator[list[str]]:
+        """Mark the runs in a list as KILLED after an interrupt: the caller does not know them."""
+        begun: list[str] = []
+        try:
+            yield begun
+        except (KeyboardInterrupt, SystemExit):
+            for run_id in begun:
+                with suppress(StoreError):  # the interrupt is what the caller must see
+                    self.end(run_id, KILLED, INTERRUPTED)
+            raise
+
+    @contextmanager
     def client(self, what: str) -> Iterator[Any]:
         """The ``MlflowClient``, locked and guarded, for what this class has no method for.
 
@@ -338,27 +303,3 @@ class Store:
         """
         with self._guard(what):
             yield self._client
-
-    @contextmanager
-    def _guard(self, what: str) -> Iterator[None]:
-        """Lock a SQLite store, and turn its errors into a StoreError of one line."""
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        self._check_there()
-        try:
-            with self._lock, deferred():
-                yield
-        except (
-            MlflowException,
-            SQLAlchemyError,
-            sqlite3.Error,
-            OSError,
-            ImportError,
-        ) as error:
-            self._check_there()
-            raise store_error(error, self.shown, what) from error
-
-    def _check_there(self) -> None:
-        if self._opened and self._database:
-            check_still_there(self._database, self.shown)
