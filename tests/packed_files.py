@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 
 def rewrite(path, change):
-    """Write a packed file again as earlier versions wrote it, without the hash of its tensors.
+    """Write a packed file again as earlier versions wrote it, without a hash.
 
     Args:
         change: called with the tensors, the descriptions of the packed ones, the whole
@@ -16,9 +16,9 @@ def rewrite(path, change):
     tensors = load_file(path)
     with safe_open(path, framework="pt") as old:
         metadata = old.metadata()
-    description = json.loads(metadata["packing"])
-    del description["sha256"]
+    del metadata["packing_sha256"]
     before = metadata["packing"]
+    description = json.loads(before)
     change(tensors, description["tensors"], description, metadata)
     if metadata["packing"] == before:
         metadata["packing"] = json.dumps(description)

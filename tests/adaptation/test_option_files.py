@@ -48,7 +48,7 @@ def test_numbers_that_python_code_gives_as_text_are_one_line_each():
     for some in (names[:20], names[20:]):  # an error has at most 40 lines
         with pytest.raises(SettingsError) as caught:
             Settings.of(source="digits", target="digits-0v1", **dict.fromkeys(some, "0.1"))
-        lines = tuple(f"{name}: '0.1' is text, not a number" for name in some)
+        lines = tuple(f"{name}: '0.1' is text; give a number" for name in some)
         assert caught.value.problems == lines
     of_numpy = {"epochs": np.int64(3), "flops": np.float64(0.5)}
     assert Settings.of(source="digits", target="digits-0v1", **of_numpy).recipe.flops == 0.5

@@ -1,7 +1,6 @@
 """Packed files: read back bit-exactly, checked before anything is allocated, running no code."""
 
 import tracemalloc
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -232,26 +231,16 @@ def test_a_damaged_file_is_one_line(file, case):
 
 def test_a_file_that_was_cut_or_has_other_bytes_is_rejected(content, tmp_path):
     broken = tmp_path / "broken.packed"
-    broken.write_bytes(content)
-    state = read_packed(broken)
     for length in (0, 1, 8, 100, len(content) // 2, len(content) - 1):
         broken.write_bytes(content[:length])
         with pytest.raises(WeightsError, match=r"broken\.packed: "):
             read_packed(broken)
-    rng = np.random.default_rng(0)
-    for _ in range(60):
-        changed_bytes = bytearray(content)
-        for place in rng.integers(0, len(content), 4).tolist():
-            changed_bytes[place] ^= 1 << int(rng.integers(0, 8))
-        broken.write_bytes(changed_bytes)
-        with suppress(WeightsError):  # the bytes may be in the card, which this does not read
-            found = read_packed(broken)
-            assert all(torch.equal(value, state[name]) for name, value in found.items())
-    for place in range(len(content) - 3000, len(content), 100):  # all in the tensors
+    (header,) = np.frombuffer(content[:8], "<u8").tolist()
+    for place in (*range(8, header, 37), *range(8 + header, len(content), 1009)):
         changed_bytes = bytearray(content)
         changed_bytes[place] ^= 1
         broken.write_bytes(changed_bytes)
-        with pytest.raises(WeightsError, match="recorded hash"):
+        with pytest.raises(WeightsError):
             read_packed(broken)
 
 

@@ -275,7 +275,7 @@ def test_a_line_of_another_paper_is_trained_on_request_at_its_published_size(run
     assert ours.strip()
     assert theirs.strip() == "+1.17"
     assert lines["FGA/A"].split("|")[2].strip() == ""
-    assert "0 of the paper's 9 recipes" in page
+    assert "0 of the paper's 9 recipes and 3 lines of other papers, fine-tuned for 1 epoch" in page
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ class Settings:
         texts = [name for name in options if name in _NUMBERS and isinstance(options[name], str)]
         if texts:
             raise SettingsError(
-                *(f"{name}: '{options[name]}' is text, not a number" for name in texts)
+                *(f"{name}: '{options[name]}' is text; give a number" for name in texts)
             )
         groups: dict[str, dict[str, Any]] = {name: {} for name in GROUPS}
         for name, value in options.items():

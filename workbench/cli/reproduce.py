@@ -74,8 +74,8 @@ def reproduce(
     Every cell is trained once. Cells in the results folder and trainings in the store
     are reused, so you can run an experiment in parts, also on several machines.
 
-    A table trains the paper's recipes. Lines of other papers are trained if --methods names
-    them (fp, ns, vib, fga/a), at the published share of the parameters.
+    For a table, the command trains the paper's recipes. With --methods, it also trains lines
+    of other papers (fp, ns, vib, fga/a), at the published share of the parameters.
 
     \b
     Examples:

@@ -128,7 +128,7 @@ class DeploymentSettings:
         }
         return [
             f"--{name.replace('_', '-')} has no effect here: it is an option of "
-            f"{' and '.join(others[name])}; leave it out"
+            f"--stages {', '.join(others[name])}; leave it out"
             for name in STAGE_OPTIONS
             if name not in used and getattr(self, name) != getattr(DeploymentSettings, name)
         ]

@@ -95,4 +95,4 @@ def _check_machine(cell: Cell, prepared: Prepared) -> None:
 def _words(processor: Mapping[str, Any]) -> str:
     threads = processor.get("threads")
     kind = f"{processor.get('device')} {processor.get('precision')}"
-    return kind if threads is None else f"{kind}, {threads} threads"
+    return kind if threads is None else f"{kind}, {threads} thread{'' if threads == 1 else 's'}"

@@ -73,7 +73,7 @@ def findings(cells: Sequence[Cell], results: Results, theirs: Means) -> list[str
         results: the same by domain and protocol.
         theirs: the paper's numbers; empty for another network or data set.
     """
-    epochs = counted(sorted({cell.epochs for cell in cells if cell.epochs}), "epoch")
+    epochs = counted(sorted({cell.epochs for cell in cells if cell.epochs}) or [0], "epoch")
     lines = [f"{counted(len(results), 'domain')}, {epochs}; the paper trains for 160."]
     means = {
         domain: {name: 100 * result.accuracy_mean for name, result in rows.items()}

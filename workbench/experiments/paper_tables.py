@@ -167,9 +167,11 @@ def _findings(
 ) -> list[str]:
     paper = {row.method.lower(): row for row in theirs}
     epochs = sorted({cell.epochs for cells in recipes.values() for cell in cells})
-    own = [name for name in recipes if name in methods(number)]
+    own = sum(name in methods(number) for name in recipes)
+    others = len(recipes) - own
+    quoted = f" and {counted(others, 'line')} of other papers" if others else ""
     lines = [
-        f"{len(own)} of the paper's {len(methods(number))} recipes, fine-tuned for "
+        f"{own} of the paper's {len(methods(number))} recipes{quoted}, fine-tuned for "
         f"{counted(epochs or [0], 'epoch')}, from a network of {100 * full:.2f} % "
         f"({which}; {theirs[0].full_accuracy:g} % in the paper)."
     ]

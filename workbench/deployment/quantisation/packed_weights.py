@@ -1,14 +1,14 @@
 """Packed weight files: smaller than float32 weights, and read back as float32 weights.
 
-A ``.packed`` file is a safetensors file. Its metadata has the card of the network and a
-description of the packed tensors, with the hash of all tensors; its tensors are the arrays of each
-packed tensor, named ``TENSOR:PART``, and all other tensors of the state dict as they are. Loading
-it runs no code.
+A ``.packed`` file is a safetensors file. Its metadata has the card of the network, a description of
+the packed tensors and the hash of everything; its tensors are the arrays of each packed tensor,
+named ``TENSOR:PART``, and all other tensors of the state dict as they are. Loading it runs no code.
 Layers whose inputs are signs have thresholds among their arrays; ``load_packed`` applies them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ from workbench.store.keys import weights_fingerprint
 
 _PACKING = "packing"  # name of the description in the metadata
 _VERSION = 1
-_HASH = "sha256"  # of all tensors; files of workbench 0.1 have none
+_HASH = "packing_sha256"  # name of the hash in the metadata; files of workbench 0.1 have none
 #: Types of the tensors that are not packed.
 _PLAIN = (
     torch.float32, torch.float64, torch.float16, torch.bfloat16,
@@ -130,9 +130,15 @@ def _content(
     description = {
         "version": _VERSION,
         "tensors": {name: tensor.form() for name, tensor in packed.items()},
-        _HASH: weights_fingerprint(tensors),
     }
-    return tensors, {**card.metadata(), _PACKING: json.dumps(description)}
+    metadata = {**card.metadata(), _PACKING: json.dumps(description)}
+    return tensors, {**metadata, _HASH: _hash(tensors, metadata)}
+
+
+def _hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 over tensors and metadata, without the hash itself."""
+    texts = sorted((name, text) for name, text in metadata.items() if name != _HASH)
+    return hashlib.sha256(f"{weights_fingerprint(tensors)}{texts}".encode()).hexdigest()
 
 
 def read_packed(path: Path) -> dict[str, Tensor]:
@@ -148,19 +154,21 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The state dict, and the thresholds of layers whose inputs are signs, by layer."""
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_PACKING)
+            metadata = file.metadata() or {}
         tensors = load_file(path)
     except SafetensorError as error:
         raise WeightsError(f"{path}: damaged or not a packed file ({error})") from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if text is None:
+    if _PACKING not in metadata:
         raise WeightsError(
             f"{path}: is not a packed file: it does not describe packed weights; "
             "--stages clustered, mixed, sparse and others write one"
         )
+    if metadata.get(_HASH) not in (None, _hash(tensors, metadata)):
+        raise WeightsError(f"{path}: is damaged: it does not have its recorded hash; make it again")
     try:
-        return _unpacked(tensors, text)
+        return _unpacked(tensors, metadata[_PACKING])
     except ValueError as error:
         raise WeightsError(f"{path}: is damaged: {error}; make it again") from None
 
@@ -170,8 +178,6 @@ def _unpacked(tensors: dict[str, Tensor], text: str) -> tuple[dict[str, Tensor],
     description = mapped("the description", parse_json(text, _MOST_TEXT))
     whole("the version", required("the description", description, "version"), _VERSION, _VERSION)
     forms = mapped("the list of tensors", required("the description", description, "tensors"))
-    if _HASH in description and description[_HASH] != weights_fingerprint(tensors):
-        raise ValueError("its tensors do not have the recorded hash")
     state, thresholds = {}, {}
     for name, form in forms.items():
         try:
