@@ -103,10 +103,10 @@ def test_an_adaptation_trains_its_gates_once_and_starts_from_them(run_cli, weigh
                "--validation", 0.25)  # fmt: skip
     status, out, err = run_cli(*command, "--dry-run")
     steps = [step["step"] for step in json.loads(out)["steps"]]
-    assert steps[:2] == ["gates (vib): digits-0v1, 1 epochs", "analysis: vib"]
+    assert steps[:2] == ["gates (vib): digits-0v1, 1 epoch", "analysis: vib"]
     status, out, err = run_cli(*command)
     assert status == 0, err
-    assert "vib: its cost includes 1 epochs of the full network with gates" in err
+    assert "vib: its cost includes 1 epoch of the full network with gates" in err
     result = json.loads(out)
     store, (run,) = runs_of("gates")
     assert run.params["gate_penalty"] == "1.0"

@@ -187,7 +187,7 @@ def test_it_is_trained_once_for_all_seeds_and_found_again(run_cli):
     assert json.loads(out)["protocols"] == result["protocols"]
     steps = json.loads(run_cli("adapt", "--json", "--like", fine[0].run_id, "--dry-run")[1])
     assert {step["state"] for step in steps["steps"]} == {"done"}
-    assert "repair: digits, 1 epochs" in {step["step"] for step in steps["steps"]}
+    assert "repair: digits, 1 epoch" in {step["step"] for step in steps["steps"]}
     status, out, err = run_cli("adapt", "--json", "--like", full[0].run_id, "--dry-run")
     assert status == 0, err
     assert "repair" not in json.dumps(json.loads(out)["steps"])

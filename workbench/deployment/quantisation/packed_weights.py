@@ -1,7 +1,7 @@
 """Packed weight files: smaller than float32 weights, and read back as float32 weights.
 
 A ``.packed`` file is a safetensors file. Its metadata has the card of the network, a description of
-the packed tensors and the hash of everything; its tensors are the arrays of each packed tensor,
+the packed tensors and a hash of all that; its tensors are the arrays of each packed tensor,
 named ``TENSOR:PART``, and all other tensors of the state dict as they are. Loading it runs no code.
 Layers whose inputs are signs have thresholds among their arrays; ``load_packed`` applies them.
 """
@@ -27,7 +27,7 @@ from workbench.deployment.quantisation.binary_inputs import binarise_inputs
 from workbench.deployment.quantisation.binary_tensors import BinaryWeights
 from workbench.deployment.quantisation.packed_tensors import PackedTensor, from_form, part_names
 from workbench.errors import WeightsError
-from workbench.models.weight_files import Card, save_tensors
+from workbench.models.weight_files import CARD, Card, save_tensors
 from workbench.store.keys import weights_fingerprint
 
 _PACKING = "packing"  # name of the description in the metadata
@@ -136,8 +136,8 @@ def _content(
 
 
 def _hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256 over tensors and metadata, without the hash itself."""
-    texts = sorted((name, text) for name, text in metadata.items() if name != _HASH)
+    """SHA-256 over the tensors and what is needed to read them; others may add to the metadata."""
+    texts = [metadata.get(name) for name in (CARD, _PACKING)]
     return hashlib.sha256(f"{weights_fingerprint(tensors)}{texts}".encode()).hexdigest()
 
 
