@@ -81,7 +81,7 @@ def reproduce(
     Examples:
       workbench reproduce figure4 --weights vgg16-source.safetensors --epochs 15 \\
         --schedule one-cycle --seeds 2 --domains S1,S2
-      workbench reproduce table2 --weights vgg16-source.safetensors --epochs 2 \\
+      workbench reproduce table2 --weights vgg16-source.safetensors --epochs 12 \\
         --schedule one-cycle --methods 'pfa-kl,pfa-en 0.95'
     """
     display, engine = open_display(options.pop("quiet")), engine_of(options)
