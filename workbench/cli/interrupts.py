@@ -17,6 +17,8 @@ import time
 from contextlib import suppress
 from types import FrameType
 
+from workbench.store.deferred_signals import is_interrupted
+
 TYPE_CHECKING = False  # importing typing would take longer than importing this module
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +105,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGALRM, _on_signal)
         signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
     passed = time.monotonic() - _state.since
-    handled = _is_handled()
+    handled = is_interrupted()
     limit = _EXIT if _state.ending else _CLEANUP if handled else _LOST
     again = number != signal.SIGALRM and passed > _AGAIN
     if passed > limit or again or (first and _state.ending):
@@ -116,16 +118,6 @@ def _exception() -> BaseException:
     if _state.number == signal.SIGINT:
         return KeyboardInterrupt()
     return SystemExit(128 + _state.number)
-
-
-def _is_handled() -> bool:
-    """Whether the interrupted code is handling the exception that this module raised."""
-    error = sys.exception()
-    while error is not None:
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            return True
-        error = error.__context__
-    return False
 
 
 def _exit_at_once() -> NoReturn:

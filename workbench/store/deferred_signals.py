@@ -75,7 +75,8 @@ def deferred() -> Iterator[None]:
     while the caller still handles its exception, signals are not delayed: another one is meant to
     end the process.
     """
-    if threading.current_thread() is not threading.main_thread() or _is_deferred_or_interrupted():
+    elsewhere = threading.current_thread() is not threading.main_thread()
+    if elsewhere or _is_deferred() or is_interrupted():
         yield
         return
     waiting = _Waiting()
@@ -88,13 +89,16 @@ def deferred() -> Iterator[None]:
             signal.raise_signal(waiting.number)
 
 
-def _is_deferred_or_interrupted() -> bool:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if isinstance(getattr(signal.getsignal(number), "__self__", None), _Waiting):
-            return True
+def is_interrupted() -> bool:
+    """Whether the caller is handling a KeyboardInterrupt or SystemExit, directly or in a chain."""
     error = sys.exception()
     while error is not None:
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             return True
         error = error.__context__
     return False
+
+
+def _is_deferred() -> bool:
+    handlers = (signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM))
+    return any(isinstance(getattr(each, "__self__", None), _Waiting) for each in handlers)
