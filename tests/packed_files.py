@@ -19,6 +19,7 @@ def rewrite(path, change):
     del metadata["packing_sha256"]
     before = metadata["packing"]
     description = json.loads(before)
+    del description["hash"]
     change(tensors, description["tensors"], description, metadata)
     if metadata["packing"] == before:
         metadata["packing"] = json.dumps(description)

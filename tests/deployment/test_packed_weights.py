@@ -1,7 +1,6 @@
 """Packed files: read back bit-exactly, checked before anything is allocated, running no code."""
 
 import tracemalloc
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -231,24 +230,18 @@ def test_a_damaged_file_is_one_line(file, case):
 
 
 def test_a_file_that_was_cut_or_has_other_bytes_is_rejected(content, tmp_path):
-    broken, unnoticed = tmp_path / "broken.packed", 0
-    broken.write_bytes(content)
-    state = read_packed(broken)
+    broken = tmp_path / "broken.packed"
     for length in (0, 1, 8, 100, len(content) // 2, len(content) - 1):
         broken.write_bytes(content[:length])
         with pytest.raises(WeightsError, match=r"broken\.packed: "):
             read_packed(broken)
     (header,) = np.frombuffer(content[:8], "<u8").tolist()
-    for place in (*range(8, header, 37), *range(8 + header, len(content), 1009)):
+    for place in (*range(8 + header), *range(8 + header, len(content), 101)):
         changed_bytes = bytearray(content)
         changed_bytes[place] ^= 1
         broken.write_bytes(changed_bytes)
-        with suppress(WeightsError):  # a byte may be in the name of the hash
-            found = read_packed(broken)
-            assert all(torch.equal(value, state[name]) for name, value in found.items())
-            assert read_card(broken) == CARD
-            unnoticed += 1
-    assert unnoticed <= 1
+        with pytest.raises(WeightsError, match=r"broken\.packed: "):
+            read_packed(broken)
 
 
 def test_other_files_are_told_apart(tmp_path, file):

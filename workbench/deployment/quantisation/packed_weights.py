@@ -129,6 +129,7 @@ def _content(
             tensors[f"{name}:{part}"] = torch.from_numpy(np.array(array, order="C"))
     description = {
         "version": _VERSION,
+        "hash": _HASH,  # a file whose hash has lost its name is noticed
         "tensors": {name: tensor.form() for name, tensor in packed.items()},
     }
     metadata = {**card.metadata(), _PACKING: json.dumps(description)}
@@ -137,7 +138,7 @@ def _content(
 
 def _hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """SHA-256 over the tensors and what is needed to read them; others may add to the metadata."""
-    texts = [metadata.get(name) for name in (CARD, _PACKING)]
+    texts = [metadata.get(name) for name in ("format", CARD, _PACKING)]
     return hashlib.sha256(f"{weights_fingerprint(tensors)}{texts}".encode()).hexdigest()
 
 
@@ -165,17 +166,20 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
             f"{path}: is not a packed file: it does not describe packed weights; "
             "--stages clustered, mixed, sparse and others write one"
         )
-    if metadata.get(_HASH) not in (None, _hash(tensors, metadata)):
-        raise WeightsError(f"{path}: is damaged: it does not have its recorded hash; make it again")
     try:
-        return _unpacked(tensors, metadata[_PACKING])
+        description = mapped("the description", parse_json(metadata[_PACKING], _MOST_TEXT))
+        hashed = _HASH in metadata or "hash" in description
+        if hashed and metadata.get(_HASH) != _hash(tensors, metadata):
+            raise ValueError("it does not have its recorded hash")
+        return _unpacked(tensors, description)
     except ValueError as error:
         raise WeightsError(f"{path}: is damaged: {error}; make it again") from None
 
 
-def _unpacked(tensors: dict[str, Tensor], text: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _unpacked(
+    tensors: dict[str, Tensor], description: dict[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The state dict, and thresholds by layer; takes what it reads out of ``tensors``."""
-    description = mapped("the description", parse_json(text, _MOST_TEXT))
     whole("the version", required("the description", description, "version"), _VERSION, _VERSION)
     forms = mapped("the list of tensors", required("the description", description, "tensors"))
     state, thresholds = {}, {}
