@@ -45,8 +45,17 @@ def broken(num_classes):
 def text():
     return "resnet"
 
+def with_outputs(outputs):
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, outputs))
+
 def eleven():
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 11))
+    return with_outputs(11)
+
+def ten(num_classes=10):
+    return with_outputs(10)
+
+def keywords(**options):
+    return with_outputs(**{"outputs": options.pop("num_classes"), **options})
 """
 ADAPT = ["adapt", "--source", "digits", "--target", "digits-0v1", "--lr", 0.05]
 FAST = ["--source-epochs", 2, "--epochs", 2, "--batch-size", 64, "--schedule", "one-cycle"]
@@ -113,6 +122,7 @@ def test_other_code_under_the_same_name_is_another_network(own, run_cli, tmp_pat
         ("{own}:two", "layer '0' runs more than once"),
         ("{own}:nothing", "no layer with filters to remove besides its classifier"),
         ("{own}:eleven", "11 outputs, the source has 10 classes"),
+        ("{own}:ten", "has 10 outputs for any number of classes; let its function take"),
         ("torchvision:resnet18", "does not run on 1x8x8 images"),
         ("torchvision:resnet19", "has no classification network 'resnet19'; did you mean"),
         ("torchvision:fasterrcnn_resnet50_fpn", "has no classification network"),
@@ -128,6 +138,29 @@ def test_a_network_that_cannot_be_used_is_told_before_anything_is_made(
     assert message in err
     assert len(err.splitlines()) == 1
     assert {path.name for path in tmp_path.iterdir()} - before <= {"__pycache__"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--protocols", "full-fine"),
+        ("--method", "svd"),
+        ("--method", "vib"),
+        ("--dry-run",),
+        ("--flops", 0.5),
+    ],
+)
+def test_outputs_are_checked_before_every_kind_of_training(own, run_cli, tmp_path, options):
+    status, out, err = run_cli(*ADAPT, *FAST, "--model", f"{own}:ten", *options)
+    assert (status, out) == (2, "")
+    assert "has 10 outputs for any number of classes" in err
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_function_of_any_keywords_gets_the_number_of_classes(own, run_cli):
+    model = f"{own}:keywords"
+    status, _, err = run_cli(*ADAPT, *FAST, "--model", model, "--protocols", "full-fine")
+    assert status == 0, err
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])

@@ -32,13 +32,25 @@ def structure_of(name: str, shape: tuple[int, int, int], classes: int) -> Struct
     Raises:
         NetworkError: when the network cannot be built or compressed.
     """
-    structure = find_structure(build_network(name, shape, classes), shape)
-    if structure.classifier.filters != classes:
+    model = build_network(name, shape, classes)
+    structure = find_structure(model, shape)
+    outputs = structure.classifier.filters
+    if outputs != classes:
         raise NetworkError(
-            f"--model {name}: has {structure.classifier.filters} outputs, the source has {classes} "
-            "classes; let its function take num_classes"
+            f"--model {name}: has {outputs} outputs, the source has {classes} classes; "
+            "let its function take num_classes, and give it so many outputs"
+        )
+    # A network of 10 outputs fits 10 classes by chance, and no target of other classes.
+    if is_users_own(name) and _shapes(build_network(name, shape, classes + 1)) == _shapes(model):
+        raise NetworkError(
+            f"--model {name}: has {outputs} outputs for any number of classes; "
+            "let its function take num_classes, and give it so many outputs"
         )
     return structure
+
+
+def _shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    return [(key, tuple(value.shape)) for key, value in model.state_dict().items()]
 
 
 @lru_cache(maxsize=32)
@@ -54,8 +66,7 @@ def definition_of(name: str, shape: tuple[int, int, int], classes: int) -> str |
     if name in NETWORKS:
         return None
     model = build_network(name, shape, classes)
-    shapes = [(key, tuple(value.shape)) for key, value in model.state_dict().items()]
-    return hashlib.sha256(f"{model}{shapes}".encode()).hexdigest()
+    return hashlib.sha256(f"{model}{_shapes(model)}".encode()).hexdigest()
 
 
 def build_narrow(

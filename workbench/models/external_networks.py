@@ -127,13 +127,17 @@ def _users_builder(module: str, function: str) -> Builder:
         sys.path.insert(0, os.getcwd())  # as other tools that accept module:function do
     try:
         found = getattr(importlib.import_module(module), function)
-        accepted = inspect.signature(found).parameters
+        parameters = inspect.signature(found).parameters
     except Exception as error:  # noqa: BLE001 - the user's module may raise anything
         raise NetworkError(
             f"--model {name}: cannot be imported "
             f"({type(error).__name__}: {' '.join(str(error).split())}); "
             "name package.module:function"
         ) from None
+
+    accepted = set(parameters)
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        accepted.add("num_classes")  # the name that torchvision and timm use, too
 
     def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
         given = {"num_classes": classes, "in_channels": shape[0], "image_size": shape[1]}
