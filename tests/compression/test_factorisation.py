@@ -179,6 +179,16 @@ def test_fga_is_exact_for_blocks_of_low_rank():
         np.testing.assert_allclose(ours, block, atol=1e-10)
 
 
+def test_fga_has_no_size_for_a_share_that_its_blocks_cannot_keep():
+    weight = RNG.standard_normal((8, 2, 3, 3))
+    _, lost = naive_groups(weight, 2)
+    most = 1 - lost / (weight**2).sum()
+    assert most < 0.9
+    choices = algebra.group_choices(weight)
+    assert choices.at_energy(most - 1e-9) == 2
+    assert choices.at_energy(most + 1e-9) is None
+
+
 def test_a_layer_without_weights_or_outputs_has_a_size():
     nothing = np.zeros((4, 2, 3, 3))
     for choices in (
@@ -349,6 +359,9 @@ def test_layers_for_which_it_does_not_pay_stay_with_the_reason(odd, measured):
     assert recipe.widths == ()
     assert recipe.kept == {}
     assert "factors" not in json.loads(recipe.to_json())
+    everything = choice_of("fga", odd, measured).recipe(1.0)  # more filters than channels
+    assert everything.factors == ()
+    assert everything.uncompressed["body"] == factor_recipe.TOO_MUCH_LOST
     low = choice_of("svd", odd, measured).recipe(0.2)
     assert set(low.sizes) == {"stem", "body", "hidden"}
     assert Recipe.from_json(low.to_json(), low.spectra_json()) == low

@@ -7,7 +7,7 @@ kernel. As a matrix W it is (n, d), where d is c times the number of the kernel'
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,8 @@ class SizeChoices:
     Attributes:
         sizes: ascending ranks or group sizes.
         energies: shape as ``sizes``, not falling, in [0, 1]: the share that each size keeps of the
-            outputs' variance, or of the weights' sum of squares.
+            outputs' variance, or of the weights' sum of squares. The largest group size of a layer
+            with more filters than channels keeps less than 1.
         spectrum: shape (n,), descending shares; eigenvalues of the outputs' covariance, or
             squared singular values of the weights, filled up with zeros.
         wanted: the size that the spectrum itself asks for (PFA-KL); None if there is no such rule.
@@ -51,10 +52,10 @@ class SizeChoices:
     spectrum: Array
     wanted: int | None = None
 
-    def at_energy(self, energy: float) -> int:
-        """The smallest size that keeps at least this share, or the largest size."""
+    def at_energy(self, energy: float) -> int | None:
+        """The smallest size that keeps at least this share; None if no size does."""
         enough = np.flatnonzero(self.energies >= energy - 1e-12)
-        return int(self.sizes[enough[0] if len(enough) else -1])
+        return int(self.sizes[enough[0]]) if len(enough) else None
 
     def energy_of(self, size: int) -> float:
         """The share that a size keeps."""
@@ -69,19 +70,20 @@ def response_choices(weight: Array, covariance: Array) -> SizeChoices:
         covariance: shape (n, n), of the layer's outputs.
     """
     spectrum = pfa.spectrum(covariance)
-    most = min(len(weight), weight[0].size)
-    sums = np.cumsum(spectrum)[:most].clip(0.0, 1.0)
-    energies = sums if spectrum.any() else np.ones(most)
-    wanted = min(most, pfa.kl_keep_count(spectrum))
-    return SizeChoices(np.arange(1, most + 1), energies, spectrum, wanted)
+    ranks = _ranks(weight, spectrum)
+    return replace(ranks, wanted=min(len(ranks.sizes), pfa.kl_keep_count(spectrum)))
 
 
 def weight_choices(weight: Array) -> SizeChoices:
     """The ranks of a layer by the squared singular values of its weights, shape (n, c, *kernel)."""
-    spectrum = _padded_shares(_squares(_matrix(weight)), len(weight))
+    return _ranks(weight, _padded_shares(_squares(_matrix(weight)), len(weight)))
+
+
+def _ranks(weight: Array, spectrum: Array) -> SizeChoices:
+    """All ranks that two layers can have, by what they keep of the spectrum."""
     most = min(len(weight), weight[0].size)
-    sums = np.cumsum(spectrum)[:most].clip(0.0, 1.0)
-    energies = sums if spectrum.any() else np.ones(most)
+    energies = np.cumsum(spectrum)[:most].clip(0.0, 1.0) if spectrum.any() else np.ones(most)
+    energies[-1] = 1.0  # the full rank loses nothing, whatever the rounding of the spectrum
     return SizeChoices(np.arange(1, most + 1), energies, spectrum)
 
 
@@ -99,6 +101,8 @@ def group_choices(weight: Array) -> SizeChoices:
         for size in sizes.tolist()
     ]
     energies = np.maximum.accumulate(np.array(kept) / total) if total else np.ones(len(sizes))
+    if filters <= channels:
+        energies[-1] = 1.0  # one block of full rank
     spectrum = _padded_shares(_squares(_matrix(weight)), filters)
     return SizeChoices(sizes, energies.clip(0.0, 1.0), spectrum)
 

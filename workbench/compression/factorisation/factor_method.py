@@ -24,8 +24,8 @@ class FactorMethod:
         reads_outputs: whether it needs the moments of the layers' outputs on the target. The second
             layer then always has a bias.
         choices: returns what a layer keeps at each size, from its weights (n, c, *kernel).
-        size: the size of a layer at a threshold. It never falls as the threshold rises; None is
-            the method's own rule.
+        size: the size of a layer at a threshold, where None is the method's own rule. It never
+            falls as the threshold rises. It is None if no size is large enough; the layer stays.
         thresholds: all thresholds at which a size changes, ascending.
         weights: the weights of the two layers, from those of the layer, its bias, and the size.
     """
@@ -33,13 +33,13 @@ class FactorMethod:
     kind: Kind
     reads_outputs: bool
     choices: Callable[[Array, Moments], SizeChoices]
-    size: Callable[[SizeChoices, float | None], int]
+    size: Callable[[SizeChoices, float | None], int | None]
     thresholds: Callable[[Sequence[SizeChoices]], Array]
     weights: Callable[[Array, Array | None, int, Moments], TwoLayers]
 
 
-def energy_size(choices: SizeChoices, threshold: float | None) -> int:
-    """The smallest size that keeps a share ``threshold`` of the energy."""
+def energy_size(choices: SizeChoices, threshold: float | None) -> int | None:
+    """The smallest size that keeps a share ``threshold`` of the energy; None if no size does."""
     assert threshold is not None  # the settings or the budget give it
     return choices.at_energy(threshold)
 

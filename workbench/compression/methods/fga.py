@@ -7,7 +7,8 @@ by P_j D_j of rank g from its singular value decomposition. All D_j form one con
 c/g groups, and all P_j one pointwise convolution c -> n. The error is the sum of the squared
 singular values after the first g of each block; a block of rank at most g is exact. Parameters:
 c g k^2 + n c instead of n c k^2. Each layer has the smallest g, a divisor of c, whose blocks keep a
-share ``--energy`` of the sum of squares (0.95 by default); a budget searches this share.
+share ``--energy`` of the sum of squares (0.95 by default); a budget searches this share. Where
+n > c, even g = c loses something: a layer whose blocks cannot keep the share stays as it is.
 Cost: singular values of each block for each divisor of c.
 When it does not help: pointwise and linear layers have nothing to gain. No network is smaller than
 that with g = 1, and at g = 1 the blocks of trained layers lose much. Grouped convolutions are

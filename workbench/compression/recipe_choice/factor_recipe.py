@@ -28,6 +28,7 @@ from workbench.pfa import StreamingCovariance
 _QUICK_ROUNDS, _CAREFUL_ROUNDS = 10, 40
 #: Why a layer stays as it is.
 DOES_NOT_PAY = "two layers of the size that it needs would have no fewer parameters"
+TOO_MUCH_LOST = "no two layers keep so much of its weights"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,10 +154,10 @@ class FactorChoice:
     images: int
 
     def factor(self, layer: LayerFacts, threshold: float | None) -> Factor | None:
-        """The factor of a layer at a threshold; None where it would save nothing."""
-        if layer.name in self.fixed:
-            return None
+        """The factor of a layer at a threshold; None where it would save nothing or lose more."""
         size = self.method.size(layer.choices, threshold)
+        if layer.name in self.fixed or size is None:
+            return None
         bias = layer.has_bias or self.method.reads_outputs
         factor = Factor(layer.name, self.method.kind, size, bias)
         return factor if layer.saving(factor).parameters > 0 else None
@@ -185,12 +186,18 @@ class FactorChoice:
         factors = self.factors(threshold)
         sizes = {factor.layer: factor.size for factor in factors}
         reasons = {name: fixed.why for name, fixed in self.fixed.items()}
-        whole = [each.name for each in self.facts if each.name not in {**sizes, **reasons}]
+        whole = {
+            each.name: TOO_MUCH_LOST
+            if self.method.size(each.choices, threshold) is None
+            else DOES_NOT_PAY
+            for each in self.facts
+            if each.name not in {**sizes, **reasons}
+        }
         return Recipe(
             self.name,
             self.images,
             tuple(_layer_recipe(layer, sizes.get(layer.name)) for layer in self.facts),
-            {**self.layers.uncompressed, **reasons, **dict.fromkeys(whole, DOES_NOT_PAY)},
+            {**self.layers.uncompressed, **reasons, **whole},
             factors=factors,
         )
 
