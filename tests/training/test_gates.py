@@ -201,6 +201,17 @@ def test_its_steps_are_those_of_adam():
         assert torch.allclose(gate.mean, twin, atol=1e-6)
 
 
+def test_a_gate_without_mean_is_closed_whatever_its_noise():
+    gate = VibGate(3, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        gate.mean.copy_(torch.tensor([0.0, 1e-6, 1.0]))
+        gate.log_variance.copy_(torch.tensor([-30.0, -30.0, -30.0]))
+    scores = gate.scores().detach()
+    assert torch.isfinite(scores).all()
+    assert (scores > 0).tolist() == [False, True, True]
+    assert float(scores[1]) == pytest.approx(math.log(1e-12) + 30, rel=1e-4)
+
+
 def trained(few, name, penalty, plan=PLAN, **options):
     model = build_network("simplecnn", (1, 8, 8), 10, seed=3)
     method = GATE_METHODS[name]
@@ -250,6 +261,28 @@ def test_its_steps_are_those_of_fista():
         assert torch.allclose(gate.mask, torch.tensor(masks), atol=1e-5)
     # The minimum of the distance and the penalty, which it has reached after 60 steps.
     assert torch.allclose(gate.mask, (wanted - penalty).clamp(min=0), atol=1e-3)
+
+
+def test_a_filter_that_is_kept_with_a_closed_mask_can_learn():
+    model, structure, shape = made("simplecnn")
+    network = gated(model, structure, shape, GATE_METHODS["gal"], 3, seed=0)
+    with torch.no_grad():
+        network.own[1].mask.zero_()
+    images = torch.randn(5, *shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        silent = network.eval()(images)
+    assert torch.equal(silent, silent[:1].expand_as(silent))  # no filter of a layer answers
+    kept = {structure.groups[1].name: [0]}
+    small = rebuild(network.fold(), kept, structure).train()
+    logits = small(images)
+    assert (logits.std(dim=0) > 0).all()
+    logits[:, 0].sum().backward()
+    assert all(
+        value.grad.abs().max() > 0
+        for part in small.modules()
+        if isinstance(part, nn.BatchNorm2d)
+        for value in part.parameters()
+    )
 
 
 def test_masks_of_1_have_no_loss_on_the_data(few):

@@ -2,8 +2,8 @@
 
 Idea: a filter whose mask was closed by a training with a penalty is not needed.
 Formula: the score is the mask m. Without a budget, filters with m > 0 are kept, at least one per
-layer; with one, those with the largest m over all layers, but none with m = 0: it would start as a
-dead filter.
+layer; with one, those with the largest m over all layers, but none with m = 0. ``--min-share``
+(20 % with a budget), ``--multiple-of`` and other recipes may keep some of these, too.
 Cost: the training of the masks, see ``training.gates.gal``, where the rest of the card is.
 When it does not help: where the penalty has closed all masks of a layer; the first filter is kept.
 

@@ -14,11 +14,13 @@ second at most 1. D can therefore hold an image's f_S away from f_T by at most r
 term below 1/4. The authors do not bound D: it starts with weights of deviation 0.01 and has no
 activations, f_T is not divided, and the rate is 0.01. Without the bound, at the rates of a
 fine-tuning, D gets steeper and pulls f_S away faster than the first term brings it back.
-The masks take a step of FISTA after each step of the weights:
+The masks take a step of FISTA together with each step of the weights:
 m <- max(sign(y) max(|y| - eta lambda, 0), 0) with y = m' - eta gradient at the extrapolated m';
 the extrapolation starts again whenever it points uphill. Masks start at 1. A filter is removed
 where m = 0. With a budget, the filters of all layers are ranked by m, and those with m = 0 are not
-kept.
+kept by the ranking. Other rules may keep them (one filter in each layer, ``--min-share``,
+``--multiple-of``, the widths of another recipe). Such a filter starts with m = 0.01: with m = 0,
+its scale and shift would be 0, and behind a ReLU it would have no gradient.
 Training: the authors train for 100 epochs of CIFAR-10 with rate 0.01 and take a step of the masks
 after every 200 steps. Their lambda is 0.05 to 0.1 for VGG and 0.6 to 0.8 for residual networks.
 Here lambda = ``--gate-penalty`` / n for n filters in the network, and eta = n min(16 / T^2, 1/64)
@@ -53,7 +55,8 @@ from workbench.training.distillation import LabelLoss
 from workbench.training.gates.gated_network import Gate, GatedNetwork
 
 PENALTY = 1.0
-REVISION = 1  # D is bounded
+REVISION = 2  # 1: D is bounded; 2: kept filters with closed masks can learn
+_CLOSED = 0.01  # factor of a filter that is kept although its mask is 0
 _MOST_RATE = 1 / 64  # of eta, times the number of filters
 _HIDDEN = (128, 256, 128)
 _LEAST = 1e-12
@@ -82,8 +85,8 @@ class MaskGate(Gate):
         return self.place[None]
 
     def factors(self) -> Tensor:
-        """Shape (n,): the masks."""
-        return self.mask
+        """Shape (n,): the masks; a small factor for closed ones, which may be kept, too."""
+        return self.mask.masked_fill(self.mask == 0, _CLOSED)
 
     def scores(self) -> Tensor:
         """Shape (n,): the masks."""

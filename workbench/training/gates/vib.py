@@ -73,8 +73,9 @@ class VibGate(Gate):
         return self.mean
 
     def scores(self) -> Tensor:
-        """Shape (n,): log(mu^2 / sigma^2)."""
-        return (self.mean.square() + _EPSILON).log() - self.log_variance
+        """Shape (n,): log(mu^2 / sigma^2); very low, but finite, where mu is 0."""
+        squares = self.mean.square().clamp(min=torch.finfo(self.mean.dtype).tiny)
+        return squares.log() - self.log_variance
 
     def divergence(self) -> Tensor:
         """Shape (n,): the information that passes each gate, in nats."""
