@@ -7,9 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.compression.narrow_networks import structure_of
 from workbench.data.catalog import SOURCES
 from workbench.data.known_sets import Images
+from workbench.models.networks import build_network
 from workbench.models.processor import Processor
+from workbench.training.gates import GATE_METHODS
+from workbench.training.gates.gate_training import gated
 from workbench.training.loop import fit
 from workbench.training.mutual_learning import Peers
 from workbench.training.orthogonality import penalised_layers, penalty, weights_of
@@ -90,6 +94,16 @@ def test_every_network_of_mutual_learning_keeps_its_classifier():
     assert {"networks.0.7", "networks.1.7"} <= names
     assert not {"networks.0.9", "networks.1.9"} & names
     assert len(names) == 8
+
+
+@pytest.mark.parametrize("method", GATE_METHODS)
+def test_a_network_with_gates_has_the_penalty_of_its_own_layers(method):
+    plain = build_network("simplecnn", (1, 8, 8), 3)
+    structure = structure_of("simplecnn", (1, 8, 8), 3)
+    network = gated(plain, structure, (1, 8, 8), GATE_METHODS[method], 3, seed=0)
+    wanted = {f"network.{name}": groups for name, groups in penalised_layers(plain).items()}
+    assert wanted
+    assert penalised_layers(network) == wanted
 
 
 def test_a_network_of_one_layer_has_nothing_to_penalise():

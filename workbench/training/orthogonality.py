@@ -7,8 +7,9 @@ Formula: the loss gets (beta / 2) * sum over the layers of ||W W^T - I||_F^2. W 
 filter, and the inputs times the kernel as columns. Where W has more rows than columns, its rows
 cannot be orthogonal, and W^T W - I is used: it is smaller by the constant rows - columns, so the
 gradient, 2 beta (W W^T - I) W up to the same constant, does not change. Each group of a grouped
-convolution has a matrix of its own, so a depthwise filter only gets the length 1. The classifier,
-the last convolution or linear layer, is left out, and so are transposed convolutions.
+convolution has a matrix of its own, so a depthwise filter only gets the length 1. The last
+convolution or linear layer that a network defines, its classifier, is left out, and so are
+transposed convolutions.
 Cost: one matrix product per layer and step, whatever the batch size.
 When it does not help: batch norm and ReLU follow the layers and are not part of the bound, so the
 network may still amplify changes. Weight decay pulls the same singular values to 0. A value of beta
@@ -27,6 +28,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from workbench.training.gates.gated_network import GatedNetwork
 from workbench.training.mutual_learning import Peers
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -35,8 +37,12 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def penalised_layers(model: nn.Module) -> dict[str, int]:
     """The layers with a penalty: their names, and the number of groups of each.
 
-    The networks of mutual learning have one classifier each.
+    The networks of mutual learning have one classifier each. Gates have none, and a network that
+    is trained beside them is left out.
     """
+    if isinstance(model, GatedNetwork):
+        own = penalised_layers(model.network)
+        return {f"network.{name}": groups for name, groups in own.items()}
     if isinstance(model, Peers):
         return {
             f"networks.{number}.{name}": groups
