@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -330,12 +331,12 @@ def surprise(logits):
     return sum(math.log(1 + math.exp(-each)) for each in logits) / len(logits)
 
 
-def kse_by_loops(weight, neighbours=5):
-    """KSE: v_c of a convolution's weight (N, C, h, w), by kernel (Li et al. 2019, 3.2 and 3.3)."""
-    outputs, channels = weight.shape[:2]
-    sparsity, entropy = [], []
-    for c in range(channels):
-        kernels = [weight[n, c].ravel().tolist() for n in range(outputs)]
+def kse_by_loops(weight, neighbours=5, groups=1):
+    """KSE: v_c of a convolution's weight (N, C / groups, h, w) (Li et al. 2019, 3.2 and 3.3)."""
+    outputs, sparsity, entropy = len(weight) // groups, [], []
+    for block, c in product(range(groups), range(weight.shape[1])):
+        rows = range(block * outputs, (block + 1) * outputs)
+        kernels = [weight[n, c].ravel().tolist() for n in rows]
         sparsity.append(math.fsum(abs(value) for kernel in kernels for value in kernel))
         density = []
         for n, kernel in enumerate(kernels):

@@ -6,9 +6,10 @@ loses more.
 
 Formula: after step t of the first T steps, the share s_t = s_f + (s_i - s_f)(1 - t/T)³ of all
 weights of convolutions and linear layers is 0, with s_i = 0 and s_f = ``--mask-sparsity`` (Zhu &
-Gupta, 2017). T is two thirds of the steps; the mask then stays. It is renewed 20 times, by
-magnitude. The loss is the cross-entropy. SGD with Nesterov's momentum 0.9 starts at rate 0.03 and
-falls to 0 along a cosine, with batches of 32 images and without augmentation. All seeds are fixed.
+Gupta, 2017). T is two thirds of the steps; the mask then stays. Until then it is renewed, by
+magnitude, every T/20 steps (rounded down). The loss is the cross-entropy. SGD with Nesterov's
+momentum 0.9 starts at rate 0.03 and falls to 0 along a cosine, with batches of 32 images and
+without augmentation. All seeds are fixed.
 
 Cost: ``--mask-epochs`` epochs of training in float32 on the CPU: minutes for a VGG-16. With
 sparsity 0, nothing is trained, and the file contains the unchanged network.
@@ -40,7 +41,7 @@ from workbench.deployment.stage_types import StageReport, TrainedNetwork
 
 _RATE = 0.03
 _RAMP = 2 / 3  # share of the steps in which the sparsity grows
-_MASKS = 20  # how often the mask is renewed
+_MASKS = 20  # at least so many masks, if the ramp has as many steps
 
 
 def make_sparse(trained: TrainedNetwork, settings: DeploymentSettings, path: Path) -> StageReport:
