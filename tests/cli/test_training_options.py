@@ -73,7 +73,7 @@ def test_a_source_is_trained_with_them(run_cli):
         (["--ema", "nan"], "--ema nan is not within [0, 1)"),
         (["--label-smoothing", -0.1], "--label-smoothing -0.1 is not within [0, 1); try 0.1"),
         (["--mixup", -1], "--mixup -1 is not within [0, 100]; try 0.2"),
-        (["--orthogonality", -1], "--orthogonality -1 is not within [0, 100]; try 1e-3"),
+        (["--orthogonality", -1], "--orthogonality -1 is not within [0, 100]; try 0.01"),
         (["--cutmix", "inf"], "--cutmix inf is not within [0, 100]; try 1"),
         (
             ["--protocols", "full-fine", "--scale-dropout"],

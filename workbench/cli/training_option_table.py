@@ -39,7 +39,7 @@ TRAINING_OPTIONS: dict[str, Option] = {
         float,
         _REGULARISATION,
         "Weight of a penalty that keeps the singular values of the layers near 1, so that "
-        "small changes of images have less effect; try 1e-3.",
+        "small changes of images have less effect; try 0.01.",
         _Training.orthogonality,
     ),
     "scale_dropout": Option(

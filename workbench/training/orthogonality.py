@@ -14,7 +14,9 @@ Cost: one matrix product per layer and step, whatever the batch size.
 When it does not help: batch norm and ReLU follow the layers and are not part of the bound, so the
 network may still amplify changes. Weight decay pulls the same singular values to 0. A value of beta
 that is too large costs accuracy. It is not a proven defence; measure its effect with
-``--attack``. Not measured on real images.
+``--attack``.
+Measured with VGG-16 at 10 % of the FLOPs on R1 (4 seeds, docs/small-networks.md): with 0.01, FGSM
+of 4 / 255 leaves 29 % instead of 21 %, at 86 % without an attack; with 0.001, nothing can be shown.
 
 Lin, Gan, Han, "Defensive Quantization: When Efficiency Meets Robustness", ICLR 2019 (arXiv
 1904.08444). The paper's value of beta could not be checked, so there is no default but 0. In the

@@ -290,7 +290,7 @@ def check_orthogonality(beta: float) -> list[str]:
     """Return one line if the weight of the penalty is out of range."""
     if 0 <= beta <= _LARGEST_BETA:
         return []
-    return [f"--orthogonality {beta:g} is not within [0, {_LARGEST_BETA}]; try 1e-3"]
+    return [f"--orthogonality {beta:g} is not within [0, {_LARGEST_BETA}]; try 0.01"]
 
 
 def _check_range(option: str, value: int | None, least: int, most: int) -> list[str]:
