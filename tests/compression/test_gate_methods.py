@@ -249,7 +249,7 @@ def test_two_equal_filters_have_equal_costs_and_their_common_curvature(images):
         losses(with_factor(model.double(), group, [0], 1 + change), images).mean().item()
         for change in (step, -step)
     )
-    assert slope == pytest.approx(-(up - down) / (2 * step), rel=1e-3)
+    assert slope == pytest.approx(-(up - down) / (2 * step), rel=1e-3, abs=1e-6)
 
 
 def test_of_two_filters_that_replace_each_other_one_goes():

@@ -54,6 +54,9 @@ def eleven():
 def ten(num_classes=10):
     return with_outputs(10)
 
+def chosen(num_classes):
+    return with_outputs({10: 10, 2: 2}[num_classes])
+
 def keywords(**options):
     return with_outputs(**{"outputs": options.pop("num_classes"), **options})
 """
@@ -157,8 +160,9 @@ def test_outputs_are_checked_before_every_kind_of_training(own, run_cli, tmp_pat
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_a_function_of_any_keywords_gets_the_number_of_classes(own, run_cli):
-    model = f"{own}:keywords"
+@pytest.mark.parametrize("function", ["keywords", "chosen"])
+def test_functions_of_any_keywords_or_of_known_numbers_are_used(own, run_cli, function):
+    model = f"{own}:{function}"
     status, _, err = run_cli(*ADAPT, *FAST, "--model", model, "--protocols", "full-fine")
     assert status == 0, err
 

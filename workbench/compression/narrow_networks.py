@@ -19,6 +19,8 @@ from workbench.models.factors import Factor
 from workbench.models.networks import NETWORKS, build_network, initialise
 from workbench.models.weight_files import put_weights, read_card, read_weights
 
+_REMEDY = "let its function take num_classes, and return a network of that many outputs"
+
 
 @lru_cache(maxsize=32)
 def structure_of(name: str, shape: tuple[int, int, int], classes: int) -> Structure:
@@ -37,16 +39,27 @@ def structure_of(name: str, shape: tuple[int, int, int], classes: int) -> Struct
     outputs = structure.classifier.filters
     if outputs != classes:
         raise NetworkError(
-            f"--model {name}: has {outputs} outputs, the source has {classes} classes; "
-            "let its function take num_classes, and give it so many outputs"
+            f"--model {name}: has {outputs} outputs, the source has {classes} classes; {_REMEDY}"
         )
-    # A network of 10 outputs fits 10 classes by chance, and no target of other classes.
-    if is_users_own(name) and _shapes(build_network(name, shape, classes + 1)) == _shapes(model):
+    if is_users_own(name) and _ignores_classes(name, shape, classes, model):
         raise NetworkError(
-            f"--model {name}: has {outputs} outputs for any number of classes; "
-            "let its function take num_classes, and give it so many outputs"
+            f"--model {name}: has {outputs} outputs for any number of classes; {_REMEDY}"
         )
     return structure
+
+
+def _ignores_classes(
+    name: str, shape: tuple[int, int, int], classes: int, model: nn.Module
+) -> bool:
+    """Whether the network for another number of classes has the same tensors.
+
+    A network of 10 outputs fits a source of 10 classes by chance, and no target of fewer classes.
+    """
+    try:
+        other = build_network(name, shape, classes + 1)
+    except NetworkError:  # its function knows some numbers only
+        return False
+    return _shapes(other) == _shapes(model)
 
 
 def _shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:

@@ -16,7 +16,8 @@ network may still amplify changes. Weight decay pulls the same singular values t
 that is too large costs accuracy. It is not a proven defence; measure its effect with
 ``--attack``.
 Measured with VGG-16 at 10 % of the FLOPs on R1 (4 seeds, docs/small-networks.md): with 0.01, FGSM
-of 4 / 255 leaves 29 % instead of 21 %, at 86 % without an attack; with 0.001, nothing can be shown.
+of 4 / 255 leaves 29 % instead of 21 %, at 86 % without an attack; with 0.001, no difference is
+significant.
 
 Lin, Gan, Han, "Defensive Quantization: When Efficiency Meets Robustness", ICLR 2019 (arXiv
 1904.08444). The paper's value of beta could not be checked, so there is no default but 0. In the

@@ -103,6 +103,8 @@ def _how(plan: Plan, processor: Processor) -> dict[str, Any]:
 def analysis_key(loaded: LoadedTask, weights: str) -> str:
     """Key of the analysis; it includes the processor, because latencies depend on it."""
     task = loaded.task
+    factors = FACTORISATIONS.get(task.settings.recipe.method)
+    revision = factors.revision if factors else 0
     return key_of(
         "analysis",
         {
@@ -111,6 +113,7 @@ def analysis_key(loaded: LoadedTask, weights: str) -> str:
             "weights": weights,
             "method": task.settings.recipe.method,
             "energy": task.energy,
+            **({"revision": revision} if revision else {}),
             "processor": asdict(loaded.processor),
             **task.recipe_parts,
             **_runtime_parts(task),

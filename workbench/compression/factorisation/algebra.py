@@ -41,7 +41,7 @@ class SizeChoices:
         sizes: ascending ranks or group sizes.
         energies: shape as ``sizes``, not falling, in [0, 1]: the share that each size keeps of the
             outputs' variance, or of the weights' sum of squares. The largest group size of a layer
-            with more filters than channels keeps less than 1.
+            with more filters than channels may keep less than 1.
         spectrum: shape (n,), descending shares; eigenvalues of the outputs' covariance, or
             squared singular values of the weights, filled up with zeros.
         wanted: the size that the spectrum itself asks for (PFA-KL); None if there is no such rule.

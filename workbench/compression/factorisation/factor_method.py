@@ -28,6 +28,7 @@ class FactorMethod:
             falls as the threshold rises. It is None if no size is large enough; the layer stays.
         thresholds: all thresholds at which a size changes, ascending.
         weights: the weights of the two layers, from those of the layer, its bias, and the size.
+        revision: counts the changes of what ``size`` returns; a part of the key unless 0.
     """
 
     kind: Kind
@@ -36,6 +37,7 @@ class FactorMethod:
     size: Callable[[SizeChoices, float | None], int | None]
     thresholds: Callable[[Sequence[SizeChoices]], Array]
     weights: Callable[[Array, Array | None, int, Moments], TwoLayers]
+    revision: int = 0
 
 
 def energy_size(choices: SizeChoices, threshold: float | None) -> int | None:

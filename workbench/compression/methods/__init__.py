@@ -120,5 +120,7 @@ FACTORISATIONS: dict[str, FactorMethod] = {
         LOW_RANK, True, dalr.choices, energy_size, energy_thresholds, dalr.weights
     ),
     "svd": FactorMethod(LOW_RANK, False, svd.choices, energy_size, energy_thresholds, svd.weights),
-    "fga": FactorMethod(GROUPED, False, fga.choices, energy_size, energy_thresholds, fga.weights),
+    "fga": FactorMethod(
+        GROUPED, False, fga.choices, energy_size, energy_thresholds, fga.weights, fga.REVISION
+    ),
 }

@@ -8,7 +8,7 @@ c/g groups, and all P_j one pointwise convolution c -> n. The error is the sum o
 singular values after the first g of each block; a block of rank at most g is exact. Parameters:
 c g k^2 + n c instead of n c k^2. Each layer has the smallest g, a divisor of c, whose blocks keep a
 share ``--energy`` of the sum of squares (0.95 by default); a budget searches this share. Where
-n > c, even g = c loses something: a layer whose blocks cannot keep the share stays as it is.
+n > c, even g = c may lose something: a layer whose blocks cannot keep the share stays as it is.
 Cost: singular values of each block for each divisor of c.
 When it does not help: pointwise and linear layers have nothing to gain. No network is smaller than
 that with g = 1, and at g = 1 the blocks of trained layers lose much. Grouped convolutions are
@@ -24,6 +24,8 @@ from __future__ import annotations
 from workbench.compression.factorisation import algebra
 from workbench.compression.factorisation.algebra import Array, SizeChoices, TwoLayers
 from workbench.compression.factorisation.factor_method import Moments
+
+REVISION = 1  # layers that cannot keep the share stay
 
 
 def choices(weight: Array, _moments: Moments) -> SizeChoices:

@@ -28,7 +28,7 @@ from workbench.pfa import StreamingCovariance
 _QUICK_ROUNDS, _CAREFUL_ROUNDS = 10, 40
 #: Why a layer stays as it is.
 DOES_NOT_PAY = "two layers of the size that it needs would have no fewer parameters"
-TOO_MUCH_LOST = "no two layers keep so much of its weights"
+TOO_MUCH_LOST = "no group size keeps the requested share of its weights"
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +154,7 @@ class FactorChoice:
     images: int
 
     def factor(self, layer: LayerFacts, threshold: float | None) -> Factor | None:
-        """The factor of a layer at a threshold; None where it would save nothing or lose more."""
+        """The factor of a layer at a threshold; None if it saves nothing, or no size keeps that."""
         size = self.method.size(layer.choices, threshold)
         if layer.name in self.fixed or size is None:
             return None

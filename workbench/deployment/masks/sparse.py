@@ -41,7 +41,7 @@ from workbench.deployment.stage_types import StageReport, TrainedNetwork
 
 _RATE = 0.03
 _RAMP = 2 / 3  # share of the steps in which the sparsity grows
-_MASKS = 20  # at least so many masks, if the ramp has as many steps
+_MASKS = 20  # at least; one per step in a shorter ramp
 
 
 def make_sparse(trained: TrainedNetwork, settings: DeploymentSettings, path: Path) -> StageReport:

@@ -9,10 +9,10 @@ scores of its n weights (at least one), else 0. The gradient passes the choice u
 through): dL/dscore = w dL/dw'. w and all biases, scales and shifts stay as they were before the
 protocol's training; only scores are trained. A score starts at |w|, divided by its mean in the
 layer, so the first choice is that of the largest magnitudes; the paper starts from random scores,
-which needs many more epochs. Scores that fall below 0 rank last; the authors' code ranks by their
-size. Statistics of batch norms follow the masks, and are measured anew at
-the end. SGD with Nesterov's momentum 0.9 starts at rate 30 and falls to 0 along a cosine, with
-batches of 32 images and without augmentation. All seeds are fixed.
+which needs many more epochs. Scores below 0 rank last; the authors' code ranks by absolute values.
+Statistics of batch norms follow the masks, and are measured anew at the end. SGD with Nesterov's
+momentum 0.9 starts at rate 30 and falls to 0 along a cosine, with batches of 32 images and without
+augmentation. All seeds are fixed.
 
 Cost: ``--mask-epochs`` epochs on the CPU, each slower than that of a training because every step
 sorts the scores: minutes for a VGG-16.

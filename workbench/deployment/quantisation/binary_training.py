@@ -10,8 +10,9 @@ network computes with their signs. ``--binary`` chooses what is binary:
 
 Formula: b = sign(w) with sign(0) = +1; the gradient passes a sign where |x| <= 1. Real weights are
 clipped to [-1, 1] after each update. With ``xnor`` a filter is alpha b with alpha = w'b/n, the
-mean of |w|, which minimises |w - alpha b|². The gradient of alpha is exact: weight i gets
-b_i (sum_j g_j b_j) / n in addition to alpha g_i, where the paper has g_i / n. With ``connect`` and
+mean of |w|, which minimises |w - alpha b|². The gradient of alpha is exact: with the gradient g of
+the loss with respect to alpha b, weight i gets b_i (sum_j g_j b_j) / n in addition to alpha g_i,
+where the paper has g_i / n. With ``connect`` and
 ``bnn`` the scale of a layer is the mean of |w| before the training, and fixed: a batch norm behind
 the layer cancels it, and without one the outputs keep their size. The first and the last layer that
 run stay real, as do biases and norms.

@@ -48,7 +48,14 @@ class GateMethod:
 
 #: By the name of the method in ``compression.method_names.GATES``.
 GATE_METHODS: dict[str, GateMethod] = {
-    "vib": GateMethod(vib.make_gate, vib.loss, vib.take_step, vib.PENALTY, penalised_loss=True),
+    "vib": GateMethod(
+        vib.make_gate,
+        vib.loss,
+        vib.take_step,
+        vib.PENALTY,
+        penalised_loss=True,
+        revision=vib.REVISION,
+    ),
     "gal": GateMethod(
         gal.make_gate,
         gal.loss,

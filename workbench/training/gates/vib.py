@@ -35,6 +35,7 @@ from workbench.training.distillation import LabelLoss
 from workbench.training.gates.gated_network import Gate, GatedNetwork
 
 PENALTY = 0.3
+REVISION = 1  # a gate without mean is closed
 _EPSILON = 1e-8
 _SPREAD = 0.01  # standard deviation of the initial values
 _START = -9.0  # of log sigma^2
