@@ -41,8 +41,8 @@ Measured with VGG-16 on R1 (bf16, one cycle of 15 epochs with a peak rate of 0.0
 bound, the first term rises from 0.2 to 5.5 within 100 steps; without D, it falls to 0.08. With the
 bound, it is at most 0.23 in 15 epochs, and D's loss 1.38 to 1.39 (1.386 is that of guessing): the
 logits are too alike for a bounded D. At 10 % of the FLOPs (docs/results/bench-R1-S1-0.1-flops.md),
-78.9 % on R1 and 93.3 % on S1, where no kept filter has a closed mask; before the bound, with --min-
-share 0, 50 % on S1, which is chance.
+78.9 % on R1 and 93.3 % on S1, where no kept filter has a closed mask; before the bound, with
+--min-share 0, 50 % on S1, which is chance.
 """
 
 from __future__ import annotations
