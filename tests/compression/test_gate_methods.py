@@ -246,7 +246,7 @@ def test_two_equal_filters_have_equal_costs_and_their_common_curvature(images):
     slope = costs[0, 0] - costs[0, 1]  # S_01 = S_00, and no first order between the two
     step = 1e-4
     up, down = (
-        losses(with_factor(model.double(), group, [0], 1 + change), images).mean().item()
+        losses(with_factor(model, group, [0], 1 + change), images).mean().item()
         for change in (step, -step)
     )
     assert slope == pytest.approx(-(up - down) / (2 * step), rel=1e-3, abs=1e-6)

@@ -43,14 +43,16 @@ def penalised_layers(model: nn.Module) -> dict[str, int]:
     The networks of mutual learning have one classifier each. Gates have none, and a network that
     is trained beside them is left out.
     """
+    inner: dict[str, nn.Module] = {}
     if isinstance(model, GatedNetwork):
-        own = penalised_layers(model.network)
-        return {f"network.{name}": groups for name, groups in own.items()}
-    if isinstance(model, Peers):
+        inner = {"network": model.network}
+    elif isinstance(model, Peers):
+        inner = {f"networks.{number}": peer for number, peer in enumerate(model.networks)}
+    if inner:
         return {
-            f"networks.{number}.{name}": groups
-            for number, peer in enumerate(model.networks)
-            for name, groups in penalised_layers(peer).items()
+            f"{prefix}.{name}": groups
+            for prefix, network in inner.items()
+            for name, groups in penalised_layers(network).items()
         }
     found = {
         name: part.groups if isinstance(part, _CONVOLUTIONS) else 1

@@ -16,6 +16,7 @@ from workbench.adaptation.tasks.loaded_task import LoadedTask, settings_dict
 from workbench.adaptation.tasks.source_and_target import image_parts
 from workbench.adaptation.tasks.source_network import SourceNetwork, model_parts
 from workbench.adaptation.tasks.task import Task
+from workbench.compression.factorisation.factor_method import FactorMethod
 from workbench.compression.methods import FACTORISATIONS
 from workbench.compression.recipes.recipe_settings import ONNX_INT8
 from workbench.compression.recipes.recipes import Recipe
@@ -23,7 +24,7 @@ from workbench.models.factors import plain_factors
 from workbench.models.processor import Processor
 from workbench.store.keys import key_of
 from workbench.training.distillation_options import ALL_CLASSES, FULL_FINE, SOFT_TARGETS
-from workbench.training.gates import GATE_METHODS
+from workbench.training.gates import GATE_METHODS, GateMethod
 from workbench.training.plans import Plan
 from workbench.training.protocols import Protocol
 
@@ -103,8 +104,6 @@ def _how(plan: Plan, processor: Processor) -> dict[str, Any]:
 def analysis_key(loaded: LoadedTask, weights: str) -> str:
     """Key of the analysis; it includes the processor, because latencies depend on it."""
     task = loaded.task
-    factors = FACTORISATIONS.get(task.settings.recipe.method)
-    revision = factors.revision if factors else 0
     return key_of(
         "analysis",
         {
@@ -113,7 +112,7 @@ def analysis_key(loaded: LoadedTask, weights: str) -> str:
             "weights": weights,
             "method": task.settings.recipe.method,
             "energy": task.energy,
-            **({"revision": revision} if revision else {}),
+            **_revision_part(FACTORISATIONS.get(task.settings.recipe.method)),
             "processor": asdict(loaded.processor),
             **task.recipe_parts,
             **_runtime_parts(task),
@@ -121,6 +120,11 @@ def analysis_key(loaded: LoadedTask, weights: str) -> str:
             **gate_parts(loaded, weights),
         },
     )
+
+
+def _revision_part(method: FactorMethod | GateMethod | None) -> dict[str, int]:
+    """The revision of a method; empty for the first one, and for methods without revisions."""
+    return {"revision": method.revision} if method and method.revision else {}
 
 
 def _runtime_parts(task: Task) -> dict[str, Any]:
@@ -149,7 +153,6 @@ def gates_key(loaded: LoadedTask, weights: str) -> str:
         weights: fingerprint of the source weights.
     """
     task = loaded.task
-    revision = GATE_METHODS[task.gates].revision
     return key_of(
         "protocol",
         {
@@ -160,7 +163,7 @@ def gates_key(loaded: LoadedTask, weights: str) -> str:
             "head": task.settings.training.head,
             "gates": task.gates,
             "penalty": gate_penalty(task),
-            **({"revision": revision} if revision else {}),
+            **_revision_part(GATE_METHODS[task.gates]),
             **_how(gate_plan(loaded), loaded.processor),
         },
     )

@@ -12,10 +12,9 @@ Formula: b = sign(w) with sign(0) = +1; the gradient passes a sign where |x| <= 
 clipped to [-1, 1] after each update. With ``xnor`` a filter is alpha b with alpha = w'b/n, the
 mean of |w|, which minimises |w - alpha b|². The gradient of alpha is exact: with the gradient g of
 the loss with respect to alpha b, weight i gets b_i (sum_j g_j b_j) / n in addition to alpha g_i,
-where the paper has g_i / n. With ``connect`` and
-``bnn`` the scale of a layer is the mean of |w| before the training, and fixed: a batch norm behind
-the layer cancels it, and without one the outputs keep their size. The first and the last layer that
-run stay real, as do biases and norms.
+where the paper has g_i / n. With ``connect`` and ``bnn`` the scale of a layer is the mean of |w|
+before the training, and fixed: a batch norm behind the layer cancels it, and without one the
+outputs keep their size. The first and the last layer that run stay real, as do biases and norms.
 
 Activations: the order of XNOR-Net's blocks, batch norm -> sign -> convolution -> pooling, is not
 forced on a network. Its layers stay as they are, ReLU included. With ``bnn`` and ``xnor`` the
